@@ -1,0 +1,199 @@
+"""NervanaObject: the base of everything that can be described, rebuilt and named in YAML."""
+
+from __future__ import annotations
+
+import itertools
+from abc import ABCMeta
+from collections.abc import Iterable, Mapping
+from typing import Any, ClassVar
+
+import numpy as np
+
+from neon_optim import registry
+from neon_optim.arguments import REQUIRED, Name, check_arguments, constructor_arguments
+from neon_optim.checks import Check, Either, Having, Instance, Items, Table
+from neon_optim.errors import ArgumentError, NeonOptimError, shown
+
+
+class CheckedArguments(ABCMeta):
+    """Metaclass: checks the annotated constructor arguments before `__init__` runs."""
+
+    def __call__(cls, *args: Any, **kwargs: Any) -> Any:
+        check_arguments(cls, args, kwargs)
+        return super().__call__(*args, **kwargs)
+
+
+class NervanaObject(metaclass=CheckedArguments):
+    """Base class: shared backend, a name, a description that rebuilds the object.
+
+    A subclass keeps each constructor argument in an attribute of the same name. Class keywords: `kind`
+    ('optimizer', 'schedule', 'layer', …) says what the class and those derived from it are; `abstract=True`
+    marks a class to derive from, which no file can name.
+
+    Arguments: name — a string, or None for an automatic one (`Class_0`, `Class_1`, …).
+
+    >>> from neon_optim.arguments import Positive
+    >>> class Gain(NervanaObject):
+    ...     def __init__(self, rate: Positive, power: float = 1.0, name: Name = None):
+    ...         super().__init__(name)
+    ...         self.rate, self.power = rate, power
+    >>> gain = Gain(1e-05, name="g")
+    >>> gain.get_description()["config"]
+    {'rate': 1e-05, 'name': 'g'}
+    >>> Gain.gen_class({"rate": 0.5}).rate
+    0.5
+    >>> Gain(-1)
+    Traceback (most recent call last):
+    neon_optim.errors.ArgumentError: Gain: rate must be a number > 0, received -1
+    """
+
+    be: ClassVar[Any] = None
+    kind: ClassVar[str | None] = None
+    _numbers: ClassVar[Iterable[int]]
+
+    def __init_subclass__(cls, kind: str | None = None, abstract: bool = False, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if kind is not None:
+            cls.kind = kind
+        registry.add_class(cls, abstract=abstract)
+
+    def __init__(self, name: Name = None) -> None:
+        if name is None:
+            cls = type(self)
+            if "_numbers" not in vars(cls):
+                cls._numbers = itertools.count()
+            name = f"{cls.__name__}_{next(cls._numbers)}"  # type: ignore[call-overload]
+        self.name = name
+
+    @property
+    def classnm(self) -> str:
+        """The name of the class: `Adam`."""
+        return type(self).__name__
+
+    @property
+    def modulenm(self) -> str:
+        """The full path of the class: `neon_optim.optimizers.adam.Adam`."""
+        return registry.full_name(type(self))
+
+    def get_description(self, skip: Iterable[str] = ()) -> dict[str, Any]:
+        """What rebuilds this object: `{'type': full class path, 'config': {arguments unlike their default}}`.
+
+        Arguments: skip — names of arguments to leave out.
+        Returns a dict of dicts, lists, strings, numbers, booleans and None that `gen_class` and YAML take;
+        nested objects are described the same way. Values are those of now, not those given to the
+        constructor.
+        """
+        config: dict[str, Any] = {}
+        for argument in constructor_arguments(type(self)).values():
+            if argument.name in skip:
+                continue
+            if not hasattr(self, argument.name):
+                raise NeonOptimError(
+                    f"{self.classnm} cannot be described: it keeps no attribute of the name of its argument"
+                    f" '{argument.name}'"
+                )
+            value = plain(getattr(self, argument.name))
+            if argument.default is REQUIRED or value != plain(argument.default):
+                config[argument.name] = value
+        return {"type": self.modulenm, "config": config}
+
+    @classmethod
+    def gen_class(cls, pdict: Mapping[str, Any]) -> Any:
+        """An object of this class from the `config` part of a description, which stays as it is.
+
+        Values of the form `{'type': …, 'config': …}` (`config` may lack) become objects, inside lists and
+        mappings too; where the argument is due to be an object, a bare class name will do.
+        Errors: `RegistryError` for an unknown class, `ArgumentError` for anything else that does not fit.
+        """
+        if not isinstance(pdict, Mapping):
+            raise ArgumentError(f"{cls.__name__}: the config must be a mapping, received {shown(pdict)}")
+        arguments = constructor_arguments(cls)
+        built = {
+            key: build(value, arguments[key].check if key in arguments else None)
+            for key, value in pdict.items()
+        }
+        return cls(**built)
+
+    @classmethod
+    def recursive_gen(cls, pdict: dict[str, Any], key: str) -> None:
+        """Replace `pdict[key]`, where it is a description, by the object (neon's helper for `gen_class`)."""
+        pdict[key] = build(pdict[key])
+
+
+def from_description(description: Mapping[str, Any] | str, kind: str | None = None) -> Any:
+    """The object that a description stands for: `{'type': name, 'config': {…}}`, or a bare class name.
+
+    >>> from_description({"type": "no.such.Thing"})
+    Traceback (most recent call last):
+    neon_optim.errors.RegistryError: unknown class 'no.such.Thing'; ...
+    """
+    if isinstance(description, str):
+        description = {"type": description}
+    if not is_description(description):
+        raise ArgumentError(f"a description is {{'type': …, 'config': {{…}}}}, received {shown(description)}")
+    cls = registry.resolve(description["type"], kind)
+    if not hasattr(cls, "gen_class"):
+        raise ArgumentError(
+            f"{registry.full_name(cls)} cannot be built from a description: it has no gen_class"
+        )
+    config = description.get("config")
+    return cls.gen_class({} if config is None else config)
+
+
+def is_description(value: object) -> bool:
+    """Is this `{'type': name}` with nothing but, perhaps, `config` beside it?"""
+    return (
+        isinstance(value, Mapping) and isinstance(value.get("type"), str) and set(value) <= {"type", "config"}
+    )
+
+
+def build(value: Any, check: Check | None = None) -> Any:
+    """`value` with every description in it turned into an object; lists and mappings are copied, nothing is
+    changed.
+
+    `check`, the check of the argument that `value` is for, says where a bare class name stands for an object.
+    """
+    if is_description(value):
+        return from_description(value)
+    if isinstance(value, Mapping):
+        return {key: build(item, inner_check(check)) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)([build(item, inner_check(check)) for item in value])
+    if isinstance(value, str) and check is not None and (wanted := object_kind(check)) is not None:
+        return from_description(value, wanted) if any(check.faults(value)) else value
+    return value
+
+
+def object_kind(check: Check | None) -> str | None:
+    """The kind of object that a check lets through, or None where no object of ours is due."""
+    if isinstance(check, Either):
+        return next((kind for item in check.checks if (kind := object_kind(item))), None)
+    return check.kind if isinstance(check, (Instance, Having)) else None
+
+
+def inner_check(check: Check | None) -> Check | None:
+    """The check of the items of a list or mapping that `check` is for."""
+    if isinstance(check, Either):
+        return next((inner for item in check.checks if (inner := inner_check(item))), None)
+    return check.item if isinstance(check, (Items, Table)) else None
+
+
+def plain(value: Any) -> Any:
+    """`value` in plain Python: objects as descriptions, NumPy as numbers and lists, tuples as lists."""
+    if isinstance(value, NervanaObject):
+        return value.get_description()
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    if isinstance(value, Mapping):
+        return {plain(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    if isinstance(value, float):
+        return float(value)
+    if value is None or isinstance(value, (bool, int, str)):
+        return value
+    if callable(getattr(value, "get_description", None)):
+        return plain(value.get_description())
+    raise NeonOptimError(f"{shown(value)} cannot be described: it has no get_description()")

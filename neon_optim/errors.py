@@ -1,0 +1,123 @@
+"""Every exception class of the package. All derive from `NeonOptimError`."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from typing import NamedTuple
+
+_LONGEST_REPR = 80
+MISSING = inspect.Parameter.empty
+
+
+def shown(value: object, limit: int = _LONGEST_REPR) -> str:
+    """`repr(value)` on one line, cut to `limit` characters, whatever the value's own `repr` does.
+
+    >>> shown("0.01x")
+    "'0.01x'"
+    >>> shown("a" * 1000, limit=12)
+    "'aaaaaaaa..."
+    """
+    try:
+        text = repr(value)
+    except Exception:
+        text = f"<{type(value).__name__} object>"
+    text = " ".join(text.split("\n"))
+    return text if len(text) <= limit else text[: limit - 3] + "..."
+
+
+class Problem(NamedTuple):
+    """One argument that does not fit.
+
+    `path` leads from the argument to the value inside it, `allowed` says what must be, `received` is MISSING
+    where nothing was given, `hint` (it starts with its own punctuation) names the likely fix.
+    """
+
+    argument: str
+    received: object
+    allowed: str
+    path: tuple[str | int, ...] = ()
+    wrong_type: bool = False
+    hint: str = ""
+
+    def __str__(self) -> str:
+        received = "" if self.received is MISSING else f", received {shown(self.received)}"
+        return f"{self.where()} {self.allowed}{received}{self.hint}"
+
+    def where(self) -> str:
+        """The argument and the path inside it: `step_config[2]`."""
+        return self.argument + "".join(f"[{part!r}]" for part in self.path)
+
+
+class NeonOptimError(Exception):
+    """Base of every error that this package raises on purpose."""
+
+
+class ArgumentError(NeonOptimError, ValueError):
+    """Constructor or function arguments outside what is allowed; `problems` lists all of them."""
+
+    def __init__(self, message: str, problems: Sequence[Problem] = ()) -> None:
+        super().__init__(message)
+        self.problems = list(problems)
+
+
+class ArgumentTypeError(ArgumentError, TypeError):
+    """An `ArgumentError` where at least one argument has the wrong type, is missing or is unknown."""
+
+
+class RegistryError(NeonOptimError, ValueError):
+    """A name that stands for no class, or for several; or a plug-in that does not load."""
+
+
+class ConfigProblem(NamedTuple):
+    """One thing wrong in a config: where (file or override, line, column, path to the value) and what."""
+
+    message: str
+    path: str = ""
+    line: int | None = None
+    column: int | None = None
+    source: str = ""
+
+    def location(self) -> str:
+        """`file:line:column`, as far as known."""
+        parts = [self.source, *(str(n) for n in (self.line, self.column) if n is not None)]
+        return ":".join(part for part in parts if part)
+
+    def __str__(self) -> str:
+        text = self.message
+        if self.path and not text.startswith(self.path):
+            text = f"{self.path}: {text}"
+        place = self.location()
+        return f"{place}: {text}" if place else text
+
+
+class ConfigError(NeonOptimError, ValueError):
+    """A config that cannot be used; `problems` holds each fault with its position."""
+
+    def __init__(self, message: str, problems: Sequence[ConfigProblem] = ()) -> None:
+        super().__init__(message)
+        self.problems = list(problems)
+
+    @classmethod
+    def listing(cls, problems: Sequence[ConfigProblem]) -> ConfigError:
+        """The error whose message lists `problems`, one a line, in the order of the file."""
+        lines = [str(problem) for problem in problems]
+        if len(lines) == 1:
+            return cls(lines[0], problems)
+        return cls("\n".join([f"{len(lines)} problems:", *(f"  {line}" for line in lines)]), problems)
+
+
+class CheckpointError(NeonOptimError):
+    """A checkpoint that is damaged, of another kind, or does not fit what it is loaded into."""
+
+
+class BackendError(NeonOptimError, RuntimeError):
+    """A backend that is not there, cannot be set up, or cannot do what is asked."""
+
+
+class StateError(NeonOptimError, ValueError):
+    """State of a layer that does not fit the optimizer: wrong number, shape or dtype of its slots."""
+
+
+class NonFiniteError(NeonOptimError, FloatingPointError):
+    """A NaN or an infinity where the computation needs finite numbers."""
