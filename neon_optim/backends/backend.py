@@ -1,0 +1,307 @@
+"""The contract of a backend: where tensors live, how trees and Programs are run on them.
+
+A new backend subclasses :class:`Backend` and :class:`Tensor` and defines what is abstract there; the algebra and
+the rest come from here.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from neon_optim.backends.algebra import Algebra
+from neon_optim.backends.optree import Expression
+from neon_optim.backends.program import Program
+from neon_optim.errors import BackendError
+
+__all__ = ["Backend", "Outcome", "Plan", "Rounding", "Tensor", "at_least_2d"]
+
+#: One parameter: ((param, grad), state), the tuples that neon's layers return from get_params().
+Parameter = tuple[tuple[Any, Any], Sequence[Any]]
+
+
+def at_least_2d(shape: Any) -> tuple[int, ...]:
+    """The shape of a tensor: neon's have two dimensions or more, a vector is a column.
+
+    >>> at_least_2d(3), at_least_2d((3,)), at_least_2d(()), at_least_2d((2, 3))
+    ((3, 1), (3, 1), (1, 1), (2, 3))
+    """
+    dims = (shape,) if isinstance(shape, (int, np.integer)) else tuple(shape)
+    if any(not isinstance(d, (int, np.integer)) or isinstance(d, bool) or d < 0 for d in dims):
+        raise BackendError(f"a shape holds integers >= 0, received {shape!r}")
+    return tuple(int(d) for d in dims + (1,) * (2 - len(dims)))
+
+
+class Tensor(Expression, ABC):
+    """An array that belongs to a backend. Arithmetic builds op-trees; ``t[:] = tree`` runs them.
+
+    Attributes:
+        backend: the backend that made it.
+        name: for people and for the names in checkpoints; None if not given.
+        rounding: bits kept by stochastic rounding at stores to this tensor; 0 for rounding to nearest.
+    """
+
+    __slots__ = ("__weakref__", "backend", "name", "rounding")
+
+    def __init__(self, backend: Backend, name: str | None = None, rounding: int = 0):
+        self.backend = backend
+        self.name = name
+        self.rounding = rounding
+
+    @property
+    @abstractmethod
+    def shape(self) -> tuple[int, ...]:
+        """Extent of each axis; two axes or more."""
+
+    @property
+    @abstractmethod
+    def dtype(self) -> np.dtype:
+        """Type of the elements."""
+
+    @abstractmethod
+    def get(self) -> np.ndarray:
+        """A copy of the contents as a NumPy array."""
+
+    @abstractmethod
+    def set(self, ary: Any) -> Tensor:
+        """Copy a NumPy array (of the same shape, or the same size where one is a vector) into the tensor."""
+
+    @abstractmethod
+    def reshape(self, *shape: Any) -> Tensor:
+        """A view of another shape on the same memory."""
+
+    @abstractmethod
+    def __getitem__(self, key: Any) -> Tensor:
+        """A view on a part, of two axes or more."""
+
+    @abstractmethod
+    def __setitem__(self, key: Any, value: Any) -> None:
+        """Run an op-tree into the tensor or a part of it; or copy an array or number there."""
+
+    @property
+    def size(self) -> int:
+        """Number of elements."""
+        n = 1
+        for extent in self.shape:
+            n *= extent
+        return n
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes."""
+        return len(self.shape)
+
+    def asnumpyarray(self) -> np.ndarray:
+        """The contents as a NumPy array; shares memory where the backend can."""
+        return self.get()
+
+    def fill(self, value: float) -> Tensor:
+        """Set every element to a number."""
+        self[:] = value
+        return self
+
+    def copy_from(self, source: Any) -> Tensor:
+        """Copy from a tensor or array of the same shape."""
+        self[:] = source
+        return self
+
+    def copy(self) -> Tensor:
+        """A new tensor with the same contents."""
+        return self.backend.empty_like(self).copy_from(self)
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __repr__(self) -> str:
+        label = f" {self.name!r}" if self.name else ""
+        return f"{type(self).__name__}{label}({'x'.join(map(str, self.shape))}, {self.dtype})"
+
+
+@dataclass(frozen=True)
+class Rounding:
+    """Stochastic rounding of one step's stores.
+
+    Attributes:
+        bits: mantissa bits that are kept; 0 for what the storage type has.
+        seed: key of the random numbers.
+        step: counter of the random numbers; a new one for each step.
+    """
+
+    bits: int
+    seed: int
+    step: int
+
+
+@dataclass
+class Outcome:
+    """What one :meth:`Backend.execute` did.
+
+    Attributes:
+        stored: False where the Program's guard was not finite, so that every slot is as it was.
+        results: the values that the Program returns, an array of one number for each scalar set.
+        guard: the guard's value for each scalar set; None for a Program without one.
+    """
+
+    stored: bool = True
+    results: list[np.ndarray] = field(default_factory=list)
+    guard: np.ndarray | None = None
+
+
+class Plan(ABC):
+    """A checked list of parameters, ready to be run over again and again.
+
+    Making a plan checks every array (kind, shape, dtype, writable, no overlap) before anything is changed.
+    """
+
+    @abstractmethod
+    def fits(self, parameters: Sequence[Parameter]) -> bool:
+        """Whether this plan still describes these parameters: the same arrays, unmoved, of the same shapes."""
+
+
+class Backend(Algebra, ABC):
+    """Where tensors live and how work is done on them.
+
+    Arguments are those of :func:`neon_optim.gen_backend`.
+
+    Attributes:
+        bsz: batch size; optimizers divide gradients (sums over the batch) by it. 0 means not set, and counts as 1.
+        rng: NumPy's RandomState, for initial values and shuffling, as in neon.
+        default_dtype: type of new tensors.
+    """
+
+    def __init__(
+        self,
+        rng_seed: int | None = None,
+        default_dtype: Any = np.float32,
+        batch_size: int = 0,
+        stochastic_round: bool | int = False,
+    ):
+        self.rng_seed = rng_seed
+        self.default_dtype = np.dtype(default_dtype)
+        self.bsz = batch_size
+        self.stochastic_round = stochastic_round
+        self.rng = self.gen_rng(rng_seed)
+
+    # --- memory ---
+
+    @abstractmethod
+    def empty(
+        self,
+        shape: Any,
+        dtype: Any = None,
+        name: str | None = None,
+        persist_values: bool = True,
+        parallel: bool = False,
+        distributed: bool = False,
+    ) -> Tensor:
+        """A tensor of undefined contents. The last three arguments are neon's and have no effect."""
+
+    def array(
+        self,
+        ary: Any,
+        dtype: Any = None,
+        name: str | None = None,
+        persist_values: bool = True,
+        parallel: bool = False,
+        distributed: bool = False,
+    ) -> Tensor:
+        """A tensor with a copy of the array's contents, in ``dtype`` (default: the backend's)."""
+        source = np.asarray(ary)
+        return self.empty(source.shape, dtype, name).set(source)
+
+    def zeros(
+        self,
+        shape: Any,
+        dtype: Any = None,
+        name: str | None = None,
+        persist_values: bool = True,
+        parallel: bool = False,
+        distributed: bool = False,
+    ) -> Tensor:
+        """A tensor of zeros."""
+        return self.empty(shape, dtype, name).fill(0.0)
+
+    def ones(
+        self,
+        shape: Any,
+        dtype: Any = None,
+        name: str | None = None,
+        persist_values: bool = True,
+        parallel: bool = False,
+        distributed: bool = False,
+    ) -> Tensor:
+        """A tensor of ones."""
+        return self.empty(shape, dtype, name).fill(1.0)
+
+    def empty_like(self, ary: Any, dtype: Any = None, name: str | None = None) -> Tensor:
+        """A tensor of the shape and dtype of another tensor or array."""
+        return self.empty(ary.shape, dtype or ary.dtype, name)
+
+    def zeros_like(self, ary: Any, dtype: Any = None, name: str | None = None) -> Tensor:
+        """A tensor of zeros with the shape and dtype of another tensor or array."""
+        return self.zeros(ary.shape, dtype or ary.dtype, name)
+
+    # --- work ---
+
+    @abstractmethod
+    def plan(
+        self,
+        parameters: Sequence[Parameter],
+        slots: Sequence[str],
+        sets: Sequence[int] | None = None,
+        scopes: Sequence[int] | None = None,
+        describe: Callable[[int], str] | None = None,
+    ) -> Plan:
+        """Check a list of parameters and keep what is needed to run Programs over it.
+
+        Arguments:
+            parameters: ((param, grad), state) tuples; the arrays of one row are param, grad, then the states.
+            slots: names of those arrays, for messages.
+            sets: for each parameter the index of its scalar set; None: all use set 0.
+            scopes: for each scalar set the index of its scope, over which 'total' reduces; None: all one scope.
+            describe: turns the index of a parameter into words, for messages.
+
+        Raises:
+            StateError: shapes, sizes or dtypes in a row do not fit, memory overlaps, or an array cannot be written.
+        """
+
+    @abstractmethod
+    def execute(
+        self,
+        program: Program,
+        plan: Plan,
+        scalars: Sequence[Sequence[float]],
+        rounding: Rounding | None = None,
+    ) -> Outcome:
+        """Run a Program over every row of a plan in one go.
+
+        Arguments:
+            scalars: for each scalar set the values of the Program's scalars.
+            rounding: stochastic rounding of the stores; None: to nearest.
+        """
+
+    def close(self) -> None:
+        """Give back what the backend holds. Called by :func:`neon_optim.cleanup_backend`."""
+
+    # --- random numbers ---
+
+    def gen_rng(self, seed: int | None = None) -> np.random.RandomState:
+        """A new NumPy RandomState (Mersenne Twister, as neon's)."""
+        return np.random.RandomState(seed)
+
+    def rng_reset(self) -> None:
+        """Set ``rng`` back to the state it had when the backend was made with a seed."""
+        if self.rng_seed is not None:
+            self.rng.seed(self.rng_seed)
+
+    def rng_get_state(self) -> Any:
+        """The state of ``rng``, as ``RandomState.get_state()`` gives it."""
+        return self.rng.get_state()
+
+    def rng_set_state(self, state: Any) -> None:
+        """Set the state of ``rng``."""
+        self.rng.set_state(state)

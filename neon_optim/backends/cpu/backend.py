@@ -1,0 +1,96 @@
+"""The CPU backend: tensors in host memory, Programs run by the NumPy or the Numba engine."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from neon_optim.backends.backend import Backend, Outcome, Parameter, Plan, Rounding, at_least_2d
+from neon_optim.backends.cpu.evaluate import Evaluator
+from neon_optim.backends.cpu.numpy_engine import NumpyEngine
+from neon_optim.backends.cpu.plan import HostPlan
+from neon_optim.backends.cpu.tensor import CPUTensor
+from neon_optim.backends.program import Program
+from neon_optim.errors import BackendError
+
+__all__ = ["CPUBackend"]
+
+ENGINES = ("numpy", "auto")
+
+
+class CPUBackend(Backend):
+    """Host memory; arguments as for :func:`neon_optim.gen_backend`.
+
+    Attributes:
+        engine: what runs Programs; ``engine.name`` is 'numpy' or 'numba'.
+    """
+
+    name = "cpu"
+
+    def __init__(
+        self,
+        rng_seed: int | None = None,
+        default_dtype: Any = np.float32,
+        batch_size: int = 0,
+        stochastic_round: bool | int = False,
+        engine: str = "auto",
+    ):
+        super().__init__(rng_seed, default_dtype, batch_size, stochastic_round)
+        self._numpy_engine = NumpyEngine()
+        self.engine = self._make_engine(engine)
+        self._evaluator = Evaluator(self._numpy_engine)
+
+    def _make_engine(self, engine: str) -> Any:
+        if engine not in ENGINES:
+            raise BackendError(f"engine must be one of {', '.join(map(repr, ENGINES))}, received {engine!r}")
+        return self._numpy_engine
+
+    def empty(
+        self,
+        shape: Any,
+        dtype: Any = None,
+        name: str | None = None,
+        persist_values: bool = True,
+        parallel: bool = False,
+        distributed: bool = False,
+    ) -> CPUTensor:
+        """A tensor of undefined contents."""
+        return CPUTensor(self, np.empty(at_least_2d(shape), dtype or self.default_dtype), name)
+
+    def assign(self, target: np.ndarray, tree: Any) -> None:
+        """Run an op-tree into an array; what ``tensor[:] = tree`` calls."""
+        self._evaluator.assign(target, tree)
+
+    def plan(
+        self,
+        parameters: Sequence[Parameter],
+        slots: Sequence[str],
+        sets: Sequence[int] | None = None,
+        scopes: Sequence[int] | None = None,
+        describe: Callable[[int], str] | None = None,
+    ) -> Plan:
+        """Check a list of parameters; see :meth:`Backend.plan`."""
+        return HostPlan(parameters, slots, sets, scopes, describe)
+
+    def execute(
+        self,
+        program: Program,
+        plan: Plan,
+        scalars: Sequence[Sequence[float]],
+        rounding: Rounding | None = None,
+    ) -> Outcome:
+        """Run a Program over every row of a plan; see :meth:`Backend.execute`."""
+        if not isinstance(plan, HostPlan):
+            raise BackendError(f"a plan of another backend: {type(plan).__name__}")
+        plan.table.gather()
+        outcome: Outcome = self.engine.execute(program, plan.table, scalars, rounding)
+        if outcome.stored:
+            plan.table.scatter()
+        return outcome
+
+    def close(self) -> None:
+        """Free scratch memory. Tensors stay usable through NumPy."""
+        self._numpy_engine.close()

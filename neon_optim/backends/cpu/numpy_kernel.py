@@ -1,0 +1,182 @@
+"""One stage of a Program as a sequence of NumPy calls on blocks, with reused scratch.
+
+Each element value gets a buffer: the slot itself where it is stored there and nothing reads the old contents later,
+else a scratch buffer that is free again after its last reader.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from neon_optim.backends.program import ELEMENT, Program, Stage
+
+__all__ = ["NumpyKernel", "compute_type"]
+
+Reference = tuple[str, int]
+
+
+def compute_type(dtypes: Sequence[np.dtype]) -> np.dtype:
+    """float64 if any array is float64, else float32; 16-bit types are storage only.
+
+    >>> compute_type([np.dtype("float16"), np.dtype("float32")])
+    dtype('float32')
+    """
+    return np.dtype(np.float64) if any(d == np.float64 for d in dtypes) else np.dtype(np.float32)
+
+
+def _power_of_two(a: Any, b: Any, out: np.ndarray) -> None:
+    """a * sgn(b) * 2**rint(log2|b|), exactly, from the exponent and mantissa of b."""
+    size = np.abs(b)
+    mantissa, exponent = np.frexp(size)
+    one = out.dtype.type(1.0)
+    nearest = np.ldexp(one, exponent - 1 + (mantissa > out.dtype.type(np.sqrt(0.5))))
+    nearest = np.where(np.isfinite(size) & (size != 0), nearest, size)
+    np.multiply(a, np.sign(b), out=out)
+    np.multiply(out, nearest, out=out)
+
+
+def _where(condition: Any, a: Any, b: Any, out: np.ndarray) -> None:
+    chosen = np.where(np.not_equal(condition, 0), a, b)
+    np.copyto(out, chosen)
+
+
+_FUNCTIONS: dict[str, Callable[..., Any]] = {
+    "add": np.add,
+    "subtract": np.subtract,
+    "multiply": np.multiply,
+    "divide": np.divide,
+    "power": np.power,
+    "maximum": np.maximum,
+    "minimum": np.minimum,
+    "shift": _power_of_two,
+    "equal": np.equal,
+    "not_equal": np.not_equal,
+    "less": np.less,
+    "less_equal": np.less_equal,
+    "greater": np.greater,
+    "greater_equal": np.greater_equal,
+    "negative": np.negative,
+    "absolute": np.absolute,
+    "sgn": np.sign,
+    "sqrt": np.sqrt,
+    "exp": np.exp,
+    "exp2": np.exp2,
+    "log": np.log,
+    "log2": np.log2,
+    "tanh": np.tanh,
+    "rint": np.rint,
+    "where": _where,
+}
+
+
+class _Scratch:
+    """Hands out scratch numbers and takes them back."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._free: list[int] = []
+
+    def take(self) -> int:
+        if self._free:
+            return self._free.pop()
+        self.count += 1
+        return self.count - 1
+
+    def give_back(self, number: int) -> None:
+        self._free.append(number)
+
+
+class NumpyKernel:
+    """A stage compiled for one combination of slot dtypes.
+
+    Attributes:
+        dtype: the compute type.
+        n_scratch: number of scratch buffers of that type a block needs.
+    """
+
+    def __init__(self, program: Program, stage: Stage, dtypes: Sequence[np.dtype]):
+        self.dtype = compute_type(dtypes)
+        self.stage = stage
+        self._dtypes = list(dtypes)
+        self._steps: list[tuple[Callable[..., Any], tuple[Reference, ...], Reference]] = []
+        self._stores: list[tuple[int, Reference]] = []
+        self._references: dict[int, Reference] = {v: ("input", k) for k, v in enumerate(stage.inputs)}
+        self.n_scratch = self._compile(program)
+        self._reduced = [self._references[program.code[r].args[0]] for r in stage.reductions]
+
+    def _compile(self, program: Program) -> int:
+        code, stage = program.code, self.stage
+        end = len(code)
+        last_use: dict[int, int] = {}
+        for v in stage.element_code:
+            for a in code[v].args:
+                last_use[a] = v
+        for v in [value for _, value in stage.outputs] + [code[r].args[0] for r in stage.reductions]:
+            last_use[v] = end
+        slot_read_last = {
+            code[v].index: last_use.get(v, v) for v in stage.element_code if code[v].op == "slot"
+        }
+        home = {}  # value -> slot that it can be computed into
+        for slot, value in reversed(stage.outputs):
+            old_contents_done = slot_read_last.get(slot, -1) <= value
+            if code[value].op != "slot" and self._dtypes[slot] == self.dtype and old_contents_done:
+                home[value] = slot
+        stored_values = {value for _, value in stage.outputs}
+        scratch = _Scratch()
+        for v in stage.element_code:
+            instruction = code[v]
+            if instruction.op == "slot":
+                slot = ("slot", instruction.index)
+                if self._dtypes[instruction.index] == self.dtype and v not in stored_values:
+                    self._references[v] = slot
+                    continue
+                function: Callable[..., Any] = np.positive
+                arguments: tuple[Reference, ...] = (slot,)
+            else:
+                function = _FUNCTIONS[instruction.op]
+                arguments = tuple(self._references[a] for a in instruction.args)
+            dying = {a for a in instruction.args if last_use[a] == v and code[a].rank == ELEMENT}
+            if function is not _power_of_two:  # which reads its operands again after the first write
+                self._release(dying, scratch)
+                dying = set()
+            where = ("slot", home[v]) if v in home else ("scratch", scratch.take())
+            self._release(dying, scratch)
+            self._references[v] = where
+            self._steps.append((function, arguments, where))
+        for slot, value in stage.outputs:
+            if self._references[value] != ("slot", slot):
+                self._stores.append((slot, self._references[value]))
+        return scratch.count
+
+    def _release(self, values: set[int], scratch: _Scratch) -> None:
+        for v in values:
+            kind, number = self._references[v]
+            if kind == "scratch":
+                scratch.give_back(number)
+
+    def run(
+        self, slots: Sequence[np.ndarray], inputs: Sequence[Any], scratch: Sequence[np.ndarray]
+    ) -> tuple[list[Any], list[tuple[int, Any]]]:
+        """Compute one block.
+
+        Arguments:
+            slots: the blocks of the row's arrays, all of one shape.
+            inputs: the stage's scalar inputs, as scalars of the compute type.
+            scratch: ``n_scratch`` buffers of that shape.
+
+        Returns:
+            The operands of the stage's reductions; and the (slot, value) pairs that are still to be stored, since
+            their slot has another type or is read to the end.
+        """
+        banks = {"slot": slots, "input": inputs, "scratch": scratch}
+        for function, arguments, (kind, number) in self._steps:
+            out = banks[kind][number]
+            if function is np.positive:
+                np.copyto(out, banks[arguments[0][0]][arguments[0][1]])
+            else:
+                function(*[banks[k][n] for k, n in arguments], out=out)
+        reduced = [banks[k][n] for k, n in self._reduced]
+        return reduced, [(slot, banks[k][n]) for slot, (k, n) in self._stores]

@@ -1,0 +1,139 @@
+"""Checks a list of parameters and keeps the table that engines run over."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Sequence
+from itertools import chain
+from typing import Any
+
+import numpy as np
+
+from neon_optim.backends.backend import Parameter, Plan, Tensor
+from neon_optim.backends.cpu.table import Table
+from neon_optim.errors import StateError
+
+__all__ = ["HostPlan", "host_array"]
+
+_FLOATS = ("float16", "float32", "float64", "bfloat16")
+
+
+def host_array(value: Any) -> np.ndarray:
+    """A NumPy array on the memory of a tensor, an array, or an object that shares its memory with NumPy.
+
+    Raises:
+        StateError: the object has no memory that NumPy can share.
+    """
+    if isinstance(value, np.ndarray):
+        return value
+    if isinstance(value, Tensor):
+        array = getattr(value, "_array", None)
+        if not isinstance(array, np.ndarray):
+            raise StateError(f"{value!r} does not live in host memory: it belongs to another backend")
+        return array
+    if not any(hasattr(value, p) for p in ("__array__", "__array_interface__", "__dlpack__", "__buffer__")):
+        raise StateError(f"expected a tensor or a NumPy array, received {type(value).__name__}: {value!r:.60}")
+    try:
+        array, again = np.asarray(value), np.asarray(value)
+    except Exception as error:
+        raise StateError(f"{type(value).__name__} cannot share its memory with NumPy: {error}") from error
+    if array.size and not np.shares_memory(array, again):
+        raise StateError(
+            f"{type(value).__name__} gives NumPy a copy of its memory, so it cannot be updated in place"
+        )
+    return array
+
+
+class HostPlan(Plan):
+    """The plan of the CPU backend; arguments as for :meth:`Backend.plan`."""
+
+    def __init__(
+        self,
+        parameters: Sequence[Parameter],
+        slots: Sequence[str],
+        sets: Sequence[int] | None,
+        scopes: Sequence[int] | None,
+        describe: Callable[[int], str] | None,
+    ):
+        self._describe = describe or "parameter {}".format
+        self._slots = list(slots)
+        arrays = [self._row(index, parameter) for index, parameter in enumerate(parameters)]
+        self._check_overlap(arrays)
+        self.table = Table(arrays, sets, scopes)
+        self._objects = list(self._flatten(parameters))
+        self._layout = [(a, a.__array_interface__["data"], a.shape, a.strides) for a in chain(*arrays)]
+
+    @staticmethod
+    def _flatten(parameters: Sequence[Parameter]) -> Any:
+        return chain.from_iterable(chain.from_iterable(parameters))
+
+    def fits(self, parameters: Sequence[Parameter]) -> bool:
+        """Whether these are the same arrays, where they were, of the same shapes."""
+        objects = list(self._flatten(parameters))
+        if len(objects) != len(self._objects) or not all(map(operator.is_, objects, self._objects)):
+            return False
+        return all(
+            a.__array_interface__["data"] == data and a.shape == shape and a.strides == strides
+            for a, data, shape, strides in self._layout
+        )
+
+    def _row(self, index: int, parameter: Parameter) -> list[np.ndarray]:
+        (param, grad), states = parameter
+        if len(states) != len(self._slots) - 2:
+            self._fail(index, f"its state holds {len(states)} arrays, {self._names()} are needed")
+        row = []
+        for slot, value in zip(self._slots, (param, grad, *states), strict=True):
+            try:
+                array = host_array(value)
+            except StateError as error:
+                self._fail(index, f"{slot}: {error}")
+            if array.dtype.name not in _FLOATS:
+                self._fail(index, f"{slot} has dtype {array.dtype}; allowed: {', '.join(_FLOATS)}")
+            if slot != "grad" and not array.flags.writeable:
+                self._fail(index, f"{slot} is read-only, but a step writes to it")
+            row.append(array)
+        for slot, array in zip(self._slots[1:], row[1:], strict=True):
+            if array.shape != row[0].shape and not _both_vectors(array.shape, row[0].shape):
+                self._fail(index, f"{slot} has shape {array.shape}, param has {row[0].shape}")
+        return row
+
+    def _names(self) -> str:
+        return f"{len(self._slots) - 2} ({', '.join(self._slots[2:])})" if self._slots[2:] else "none"
+
+    def _fail(self, index: int, problem: str) -> Any:
+        raise StateError(f"{self._describe(index)}: {problem}")
+
+    def _check_overlap(self, arrays: list[list[np.ndarray]]) -> None:
+        """No array that is written may share memory with another one."""
+        spans = []
+        for index, row in enumerate(arrays):
+            for slot, array in enumerate(row):
+                if array.size:
+                    low, high = np.lib.array_utils.byte_bounds(array) if _NUMPY_2 else np.byte_bounds(array)
+                    spans.append((low, high, index, slot))
+        spans.sort()
+        reach = None  # the span so far that ends last
+        for span in spans:
+            if reach is not None and span[0] < reach[1]:
+                one, other = arrays[reach[2]][reach[3]], arrays[span[2]][span[3]]
+                both_read_only = self._slots[reach[3]] == "grad" == self._slots[span[3]]
+                if not both_read_only and np.shares_memory(one, other):
+                    self._fail(
+                        span[2],
+                        f"{self._slots[span[3]]} shares memory with {self._slots[reach[3]]} of "
+                        f"{self._describe(reach[2])}: each array may stand in the list once",
+                    )
+            if reach is None or span[1] > reach[1]:
+                reach = span
+
+
+_NUMPY_2 = int(np.__version__.split(".")[0]) >= 2
+
+
+def _both_vectors(one: tuple[int, ...], other: tuple[int, ...]) -> bool:
+    """Whether both shapes are the same vector, as (n,) or as neon's column (n, 1)."""
+    return _column(one) == _column(other)
+
+
+def _column(shape: tuple[int, ...]) -> tuple[int, ...]:
+    return shape + (1,) * (2 - len(shape))

@@ -1,0 +1,130 @@
+"""Tensors in host memory, which they share with NumPy."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from neon_optim.backends.backend import Tensor, at_least_2d
+from neon_optim.errors import BackendError
+
+if TYPE_CHECKING:
+    from neon_optim.backends.cpu.backend import CPUBackend
+
+__all__ = ["CPUTensor"]
+
+
+class CPUTensor(Tensor):
+    """A tensor on a NumPy array; made by :meth:`CPUBackend.array` and its sisters.
+
+    >>> from neon_optim import gen_backend
+    >>> be = gen_backend("cpu")
+    >>> t = be.array([[1.0, 2.0], [3.0, 4.0]])
+    >>> t[:] = t * 2.0 + 1.0
+    >>> t.get()
+    array([[3., 5.],
+           [7., 9.]], dtype=float32)
+    >>> import numpy as np
+    >>> np.asarray(t) is t.asnumpyarray()
+    True
+    """
+
+    __slots__ = ("_array",)
+    backend: CPUBackend
+
+    def __init__(self, backend: CPUBackend, array: np.ndarray, name: str | None = None, rounding: int = 0):
+        super().__init__(backend, name, rounding)
+        self._array = array
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Extent of each axis."""
+        return self._array.shape
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Type of the elements."""
+        return self._array.dtype
+
+    def get(self) -> np.ndarray:
+        """A copy of the contents."""
+        return self._array.copy()
+
+    def asnumpyarray(self) -> np.ndarray:
+        """The array itself: what is written to it is written to the tensor."""
+        return self._array
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        if dtype is not None and np.dtype(dtype) != self._array.dtype:
+            return self._array.astype(dtype)
+        return self._array.copy() if copy else self._array
+
+    def __dlpack__(self, **options: Any) -> Any:
+        return self._array.__dlpack__(**options)
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        device, number = self._array.__dlpack_device__()
+        return int(device), int(number)
+
+    def set(self, ary: Any) -> CPUTensor:
+        """Copy an array of the same shape (or a vector of the same size) into the tensor."""
+        source = np.asarray(ary)
+        if source.shape != self.shape and at_least_2d(source.shape) != at_least_2d(self.shape):
+            raise BackendError(f"cannot set a tensor of shape {self.shape} from an array of {source.shape}")
+        np.copyto(self._array, source.reshape(self.shape), casting="unsafe")
+        return self
+
+    def reshape(self, *shape: Any) -> CPUTensor:
+        """A view of another shape on the same memory.
+
+        Raises:
+            BackendError: the sizes differ, or the memory cannot be viewed that way.
+        """
+        wanted = shape[0] if len(shape) == 1 else shape
+        try:
+            view = self._array.view()
+            view.shape = _resolve(wanted, self._array.size)
+        except (AttributeError, ValueError) as error:
+            raise BackendError(f"cannot view shape {self.shape} as {wanted}: {error}") from error
+        return self._view(view)
+
+    @property
+    def T(self) -> CPUTensor:
+        """A view with axes 0 and 1 exchanged."""
+        return self._view(self._array.swapaxes(0, 1))
+
+    def _view(self, array: np.ndarray) -> CPUTensor:
+        return CPUTensor(self.backend, array, self.name, self.rounding)
+
+    def __getitem__(self, key: Any) -> CPUTensor:
+        return self._view(self._array[_as_slices(key)])
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        target = self._array[_as_slices(key)]
+        self.backend.assign(target, value)
+
+
+def _as_slices(key: Any) -> tuple[Any, ...]:
+    """Integers become slices of length one, so that a part is a view and keeps its axes."""
+    keys = key if isinstance(key, tuple) else (key,)
+    out = []
+    for k in keys:
+        if isinstance(k, (int, np.integer)):
+            out.append(slice(k, k + 1 if k != -1 else None))
+        elif isinstance(k, slice) or k is Ellipsis:
+            out.append(k)
+        else:
+            raise BackendError(f"a tensor is indexed by integers and slices, received {k!r}; see take()")
+    return tuple(out)
+
+
+def _resolve(shape: Any, size: int) -> tuple[int, ...]:
+    """Replace one -1 in a shape by what is left of the size."""
+    dims = tuple(shape) if isinstance(shape, (tuple, list)) else (shape,)
+    if dims.count(-1) == 1:
+        known = 1
+        for d in dims:
+            known *= 1 if d == -1 else d
+        dims = tuple(size // known if d == -1 and known else d for d in dims)
+    return at_least_2d(dims)

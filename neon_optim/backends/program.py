@@ -1,0 +1,256 @@
+"""An expression or a traced rule in linear form, cut into stages at its reductions.
+
+A :class:`Program` is structure only: the numbers of a step (learning rate, bias corrections) are its run-time
+scalars, so that the same Program, and whatever an engine compiled from it, serves every step. Programs are interned:
+equal structure is the same object. This module knows neither NumPy nor CUDA.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from neon_optim.backends.optree import ELEMENTWISE, REDUCTIONS, Node, Symbol
+
+__all__ = ["Instruction", "Program", "Stage", "linearize", "trace"]
+
+SET, ROW, ELEMENT = 0, 1, 2
+"""Ranks: computed once for a scalar set, once for a tensor, once for an element."""
+
+
+@dataclass(frozen=True)
+class Instruction:
+    """One assignment: value number = position in ``Program.code``.
+
+    ``op`` is 'slot' (``index`` says which array of the row), 'scalar' (``index`` of the run-time scalar), 'size' (the
+    number of elements of the row's tensors), an elementwise operation, or a reduction; ``args`` are value numbers.
+    ``depth`` counts the reductions that must have run before.
+    """
+
+    op: str
+    args: tuple[int, ...] = ()
+    index: int = -1
+    rank: int = ELEMENT
+    depth: int = 0
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What runs between two reductions.
+
+    Attributes:
+        scalar_code: values of rank SET and ROW to compute first, in float64.
+        inputs: those values of rank SET and ROW that element code reads.
+        element_code: values of rank ELEMENT, in order ('slot' loads included).
+        reductions: reduction values that this stage produces.
+        outputs: (slot, value) pairs to store; only the last stage has any.
+    """
+
+    scalar_code: tuple[int, ...]
+    inputs: tuple[int, ...]
+    element_code: tuple[int, ...]
+    reductions: tuple[int, ...]
+    outputs: tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Program:
+    """A pure function from the old contents of a row's slots to the new ones.
+
+    Attributes:
+        name: what it was traced from; for people, not part of its identity.
+        slots: names of the arrays of one row.
+        code: the assignments.
+        outputs: (slot, value) pairs.
+        guard: value of rank SET that must be finite, else nothing is stored; None for no guard.
+        results: values of rank SET that are returned to the caller.
+        compiled: a place for engines to keep what they made of this Program.
+    """
+
+    name: str
+    slots: tuple[str, ...]
+    code: tuple[Instruction, ...]
+    outputs: tuple[tuple[int, int], ...]
+    guard: int | None = None
+    results: tuple[int, ...] = ()
+    compiled: dict[Any, Any] = field(default_factory=dict, repr=False)
+
+    @cached_property
+    def n_scalars(self) -> int:
+        """Number of run-time scalars."""
+        return sum(1 for i in self.code if i.op == "scalar")
+
+    @cached_property
+    def stages(self) -> tuple[Stage, ...]:
+        """The code cut at its reductions; the last stage stores."""
+        finals = [v for _, v in self.outputs] + list(self.results) + ([] if self.guard is None else [self.guard])
+        last = max((self.code[v].depth for v in finals), default=0)
+        return tuple(self._stage(depth, depth == last) for depth in range(last + 1))
+
+    def _stage(self, depth: int, last: bool) -> Stage:
+        code = self.code
+        reductions = tuple(
+            v for v, i in enumerate(code) if i.op in REDUCTIONS and i.depth == depth + 1 and not last
+        )
+        outputs = self.outputs if last else ()
+        wanted = [v for _, v in outputs] + [code[v].args[0] for v in reductions]
+        elements: set[int] = set()
+        inputs: set[int] = set()
+        while wanted:
+            v = wanted.pop()
+            if code[v].rank != ELEMENT:
+                inputs.add(v)
+            elif v not in elements:
+                elements.add(v)
+                wanted.extend(code[v].args)
+        scalar_code = tuple(
+            v for v, i in enumerate(code) if i.rank != ELEMENT and i.op not in REDUCTIONS and i.depth == depth
+        )
+        return Stage(scalar_code, tuple(sorted(inputs)), tuple(sorted(elements)), reductions, outputs)
+
+    def __str__(self) -> str:
+        """One assignment a line, for people who read what a rule became."""
+
+        def show(v: int) -> str:
+            i = self.code[v]
+            if i.op == "slot":
+                return self.slots[i.index]
+            return f"s{i.index}" if i.op == "scalar" else f"v{v}"
+
+        lines = [f"program {self.name}({', '.join(self.slots)})"]
+        for v, i in enumerate(self.code):
+            if i.op not in ("slot", "scalar"):
+                lines.append(f"  v{v} = {i.op}({', '.join(map(show, i.args))})")
+        lines += [f"  {self.slots[s]} <- {show(v)}" for s, v in self.outputs]
+        return "\n".join(lines)
+
+
+_interned: dict[Any, Program] = {}
+
+
+class _Linearizer:
+    """Numbers the nodes of a graph, operands first; equal operations on equal values get one number."""
+
+    def __init__(self) -> None:
+        self.code: list[Instruction] = []
+        self.scalars: list[float] = []
+        self._by_node: dict[int, int] = {}
+        self._by_content: dict[Any, int] = {}
+
+    def number(self, root: Any) -> int:
+        by_node = self._by_node
+        if not isinstance(root, Node):
+            return self._scalar(root)
+        stack = [root]
+        while stack:  # not recursive: a rule may chain thousands of operations
+            node = stack[-1]
+            if id(node) in by_node:
+                stack.pop()
+                continue
+            waiting = [a for a in node.args if isinstance(a, Node) and id(a) not in by_node]
+            if waiting:
+                stack.extend(waiting)
+                continue
+            by_node[id(node)] = self._instruction(node)
+            stack.pop()
+        return by_node[id(root)]
+
+    def _scalar(self, value: Any) -> int:
+        try:
+            self.scalars.append(float(value))
+        except (TypeError, ValueError):
+            raise TypeError(
+                f"a rule mixes tensors and numbers only, received {type(value).__name__}: {value!r}"
+            ) from None
+        self.code.append(Instruction("scalar", (), len(self.scalars) - 1, SET))
+        return len(self.code) - 1
+
+    def _instruction(self, node: Node) -> int:
+        op = node.op
+        if op == "slot":
+            return self._add(op, (), node.attrs["index"], ELEMENT, 0)
+        if op == "size":
+            return self._add(op, (), -1, ROW, 0)
+        args = tuple([self._by_node[id(a)] if isinstance(a, Node) else self._scalar(a) for a in node.args])
+        ranks = [self.code[a].rank for a in args]
+        depth = max(self.code[a].depth for a in args)
+        if op in ELEMENTWISE:
+            return self._add(op, args, -1, max(ranks), depth)
+        if op in REDUCTIONS:
+            if ranks[0] != ELEMENT:
+                raise TypeError(f"{op} needs a tensor, received a scalar expression: {node!r}")
+            return self._add(op, args, -1, SET if op.startswith("total") else ROW, depth + 1)
+        raise TypeError(
+            f"'{op}' cannot be part of one fused pass over all tensors; "
+            "a rule that needs it sets per_tensor = True on its class"
+        )
+
+    def _add(self, op: str, args: tuple[int, ...], index: int, rank: int, depth: int) -> int:
+        content = (op, args, index)
+        known = self._by_content.get(content)
+        if known is None:
+            known = self._by_content[content] = len(self.code)
+            self.code.append(Instruction(op, args, index, rank, depth))
+        return known
+
+
+def linearize(
+    name: str,
+    slots: Sequence[str],
+    outputs: Sequence[tuple[int, Any]],
+    guard: Any = None,
+    results: Sequence[Any] = (),
+) -> tuple[Program, list[float]]:
+    """Turn expressions into an interned Program and the values of its run-time scalars.
+
+    Arguments:
+        name: for people.
+        slots: names of the arrays of one row; 'slot' nodes refer to them by index.
+        outputs: (slot index, expression or number) pairs.
+        guard: expression of rank SET that must be finite for anything to be stored.
+        results: expressions of rank SET whose values the caller wants.
+
+    >>> p = Symbol("p", 0)
+    >>> program, scalars = linearize("halve", ["p"], [(0, p * 0.5)])
+    >>> print(program, scalars)
+    program halve(p)
+      v2 = multiply(p, s0)
+      p <- v2 [0.5]
+    """
+    lines = _Linearizer()
+    stores = tuple([(slot, lines.number(value)) for slot, value in outputs])
+    guard_value = None if guard is None else lines.number(guard)
+    returned = tuple([lines.number(value) for value in results])
+    key = (
+        tuple(slots),
+        tuple([(i.op, i.args, i.index) for i in lines.code]),
+        stores,
+        guard_value,
+        returned,
+    )
+    program = _interned.get(key)
+    if program is None:
+        program = Program(name, tuple(slots), tuple(lines.code), stores, guard_value, returned)
+        for value in returned + (() if guard_value is None else (guard_value,)):
+            if program.code[value].rank != SET:
+                raise TypeError(f"{name}: a guard or a result must be one number for all tensors")
+        program = _interned.setdefault(key, program)
+    return program, lines.scalars
+
+
+def trace(
+    name: str, slots: Sequence[str], rule: Callable[..., Any], guard: Callable[..., Any] | None = None
+) -> tuple[Program, list[float]]:
+    """Call a rule once with symbols and linearize what it wrote.
+
+    Arguments:
+        rule: called with one :class:`Symbol` for each slot; writes with ``symbol[:] = expression``.
+        guard: called with the same symbols, before the rule; returns the guard expression or None.
+    """
+    symbols = [Symbol(slot, index) for index, slot in enumerate(slots)]
+    guarded = guard(*symbols) if guard is not None else None
+    rule(*symbols)
+    outputs = [(index, symbol.held) for index, symbol in enumerate(symbols) if symbol.assigned]
+    return linearize(name, slots, outputs, guarded)
