@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import itertools
 from abc import ABCMeta
 from collections.abc import Iterable, Mapping
@@ -11,7 +12,7 @@ import numpy as np
 
 from neon_optim import registry
 from neon_optim.arguments import REQUIRED, Name, check_arguments, constructor_arguments
-from neon_optim.checks import Check, Either, Having, Instance, Items, Table
+from neon_optim.checks import Check, Either, Items, Table
 from neon_optim.errors import ArgumentError, NeonOptimError, shown
 
 
@@ -21,6 +22,17 @@ class CheckedArguments(ABCMeta):
     def __call__(cls, *args: Any, **kwargs: Any) -> Any:
         check_arguments(cls, args, kwargs)
         return super().__call__(*args, **kwargs)
+
+    @property
+    def __signature__(cls) -> inspect.Signature:
+        """What `help` and editors show: the arguments taken through `**options` included."""
+        kinds = inspect.Parameter
+        return inspect.Signature(
+            [
+                kinds(argument.name, argument.kind, default=argument.default, annotation=argument.annotation)
+                for argument in constructor_arguments(cls).values()
+            ]
+        )
 
 
 class NervanaObject(metaclass=CheckedArguments):
@@ -97,6 +109,13 @@ class NervanaObject(metaclass=CheckedArguments):
                 config[argument.name] = value
         return {"type": self.modulenm, "config": config}
 
+    def __repr__(self) -> str:
+        try:
+            config = self.get_description()["config"]
+        except Exception:  # a repr must not fail, on a half-built object least of all
+            return f"<{self.classnm}>"
+        return f"{self.classnm}({', '.join(f'{key}={value!r}' for key, value in config.items())})"
+
     @classmethod
     def gen_class(cls, pdict: Mapping[str, Any]) -> Any:
         """An object of this class from the `config` part of a description, which stays as it is.
@@ -159,16 +178,22 @@ def build(value: Any, check: Check | None = None) -> Any:
         return {key: build(item, inner_check(check)) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return type(value)([build(item, inner_check(check)) for item in value])
-    if isinstance(value, str) and check is not None and (wanted := object_kind(check)) is not None:
-        return from_description(value, wanted) if any(check.faults(value)) else value
+    if (
+        isinstance(value, str)
+        and check is not None
+        and (kinds := object_kinds(check))
+        and any(check.faults(value))
+    ):
+        return from_description(value, next(iter(kinds)) if len(kinds) == 1 else None)
     return value
 
 
-def object_kind(check: Check | None) -> str | None:
-    """The kind of object that a check lets through, or None where no object of ours is due."""
+def object_kinds(check: Check | None) -> frozenset[str]:
+    """The kinds of objects that a check lets through; empty where no object of ours is due."""
     if isinstance(check, Either):
-        return next((kind for item in check.checks if (kind := object_kind(item))), None)
-    return check.kind if isinstance(check, (Instance, Having)) else None
+        return frozenset().union(*(object_kinds(item) for item in check.checks))
+    kind = getattr(check, "kind", None)
+    return frozenset() if kind is None else frozenset({kind})
 
 
 def inner_check(check: Check | None) -> Check | None:

@@ -85,6 +85,11 @@ class Number(Check):
         high = (self.lt is None or number < self.lt) and (self.le is None or number <= self.le)
         return None if low and high else "value"
 
+    def faults(self, value: object, path: tuple[str | int, ...] = ()) -> Iterator[Fault]:
+        for fault in super().faults(value, path):
+            finite = fault.wrong_type or abs(typing.cast(float, value)) < math.inf
+            yield fault if finite else fault._replace(allowed=f"must be finite: {self.allowed}")
+
 
 class Bits(Check):
     """neon's `stochastic_round`: False, True, or the number of mantissa bits to keep, 1 to 23."""
@@ -161,6 +166,18 @@ class Instance(Check):
 
     def verdict(self, value: object) -> str | None:
         return None if isinstance(value, self.cls) else "type"
+
+
+class OfKind(Check):
+    """An object of a kind ('layer', 'cost', …), whatever its class."""
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+        self.allowed = f"{'an' if kind[0] in 'aeiou' else 'a'} {kind}"
+
+    def verdict(self, value: object) -> str | None:
+        fits = not isinstance(value, type) and getattr(value, "kind", None) == self.kind
+        return None if fits else "type"
 
 
 class Having(Check):

@@ -107,6 +107,10 @@ class ConfigError(NeonOptimError, ValueError):
         return cls("\n".join([f"{len(lines)} problems:", *(f"  {line}" for line in lines)]), problems)
 
 
+class ConfigWarning(UserWarning):
+    """Something in a config that works and is probably not meant."""
+
+
 class CheckpointError(NeonOptimError):
     """A checkpoint that is damaged, of another kind, or does not fit what it is loaded into."""
 

@@ -15,7 +15,8 @@ reached by its full name. Two plug-ins of one name are both reached by their ful
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from functools import cache
 from importlib import metadata
 from typing import Any, TypeVar
 
@@ -41,6 +42,7 @@ _GROUP_OF_KIND = {
     "schedule": "neon_optim.schedules",
     "backend": "neon_optim.backends",
 }
+_KINDLESS: dict[str, tuple[None, ...]] = {"backend": (None,)}  # a backend may be any class or function
 _KIND_OF_GROUP = {group: kind for kind, group in _GROUP_OF_KIND.items()}
 
 _classes: dict[str, Any] = {}  # full name → class
@@ -115,7 +117,7 @@ def resolve(name: str, kind: str | None = None) -> Any:
     broken: list[str] = []
     if not found:
         found = _from_entry_points(name, kind, broken)
-    fitting = [cls for cls in found if kind is None or kind_of(cls) in (kind, None)]
+    fitting = [cls for cls in found if kind is None or kind_of(cls) in (kind, *_KINDLESS.get(kind, ()))]
     if len(fitting) == 1:
         return fitting[0]
     if len(fitting) > 1:
@@ -127,6 +129,8 @@ def resolve(name: str, kind: str | None = None) -> Any:
         raise RegistryError(f"'{name}' is {_a(kind_of(found[0]))}, not {_a(kind)}; {_listing(kind)}")
     if broken:
         raise RegistryError("\n".join(broken))
+    if any(full.rpartition(".")[2] == name.rpartition(".")[2] for full in _abstract):
+        raise RegistryError(f"'{name}' is a base class to derive from; {_listing(kind)}")
     raise RegistryError(_unknown(name, kind))
 
 
@@ -137,7 +141,7 @@ def available(kind: str | None = None) -> list[str]:
     names |= {
         label for label, full in _registered.items() if any(_fits(_classes.get(item), kind) for item in full)
     }
-    return sorted(names | {point.name for group, point in _entry_points(kind)})
+    return sorted(names | {point.name for _, point in _entry_points(kind)})
 
 
 def kind_of(cls: Any) -> str | None:
@@ -195,15 +199,14 @@ def _load_builtins() -> None:
         raise
 
 
-def _entry_points(kind: str | None) -> Iterator[tuple[str, metadata.EntryPoint]]:
-    for group in _KIND_OF_GROUP:
-        if kind is None or _GROUP_OF_KIND.get(kind) == group:
-            for point in metadata.entry_points(group=group):
-                yield group, point
+@cache
+def _entry_points(kind: str | None) -> list[tuple[str, metadata.EntryPoint]]:
+    groups = _KIND_OF_GROUP if kind is None else [_GROUP_OF_KIND[kind]] if kind in _GROUP_OF_KIND else []
+    return [(group, point) for group in groups for point in metadata.entry_points(group=group)]
 
 
 def _from_entry_points(name: str, kind: str | None, broken: list[str]) -> list[Any]:
-    points = list(_entry_points(kind))
+    points = _entry_points(kind)
     wanted = [item for item in points if item[1].name == name or item[1].value.replace(":", ".") == name]
     if not wanted and "." in name:
         # The path in a description may be a module below the one that the distribution names.
@@ -229,7 +232,7 @@ def _load_entry_point(group: str, point: metadata.EntryPoint) -> Any:
     except Exception as error:
         raise RegistryError(f"the {source} does not load: {type(error).__name__}: {error}") from error
     kind = _KIND_OF_GROUP[group]
-    if not callable(cls) or kind_of(cls) not in ((kind, None) if kind == "backend" else (kind,)):
+    if not callable(cls) or kind_of(cls) not in (kind, *_KINDLESS.get(kind, ())):
         raise RegistryError(f"the {source} is no {kind} class, received {shown(cls)}")
     add_class(cls)
     return cls
@@ -241,7 +244,7 @@ def _distribution(point: metadata.EntryPoint) -> str:
 
 
 def _a(kind: str | None) -> str:
-    return "no plug-in class" if kind is None else f"{'an' if kind[0] in 'aeiou' else 'a'} {kind}"
+    return "a class of no kind" if kind is None else f"{'an' if kind[0] in 'aeiou' else 'a'} {kind}"
 
 
 def _listing(kind: str | None) -> str:

@@ -1,0 +1,120 @@
+"""The nodes of a YAML tree, which know where they stand, and the faults found in it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, NoReturn
+
+from neon_optim.errors import ConfigError, ConfigProblem
+
+MAX_CHARACTERS = 262_144
+MAX_DEPTH = 40
+MAX_NODES = 20_000  # aliases expanded
+
+
+class _Invalid:
+    """Stands for a value that has already been complained about."""
+
+    def __repr__(self) -> str:
+        return "<invalid>"
+
+
+INVALID = _Invalid()
+
+
+class Position(NamedTuple):
+    """A place in a source; line and column count from 1 and are None in an override."""
+
+    source: str
+    line: int | None = None
+    column: int | None = None
+
+    def __str__(self) -> str:
+        return ":".join(str(part) for part in self if part is not None)
+
+
+@dataclass
+class Node:
+    position: Position
+    anchor: str | None = field(default=None, kw_only=True)
+    used: bool = field(default=False, kw_only=True)  # an alias refers to it
+
+
+@dataclass
+class Scalar(Node):
+    value: Any
+    quoted: bool = False
+
+
+@dataclass
+class List(Node):
+    items: list[Node]
+
+
+@dataclass
+class Map(Node):
+    """`pairs` in the order of the text; keys are strings. Resolved maps hold each key once, the root aside."""
+
+    pairs: list[tuple[Scalar, Node]]
+
+    def get(self, key: str) -> Node | None:
+        return next((value for name, value in self.pairs if name.value == key), None)
+
+    def key(self, key: str) -> Scalar:
+        return next(name for name, value in self.pairs if name.value == key)
+
+    def keys(self) -> list[str]:
+        return [name.value for name, value in self.pairs]
+
+
+@dataclass
+class Alias(Node):
+    target: Node
+
+
+class Problems:
+    """Collects what is wrong in a source, with positions."""
+
+    def __init__(self) -> None:
+        self.found: list[ConfigProblem] = []
+
+    def add(self, position: Position, message: str, path: str = "") -> None:
+        problem = ConfigProblem(message, path, position.line, position.column, position.source)
+        same = (position, message.removeprefix(path))
+        # A fault in an anchored value is met again at every alias; it is one fault.
+        for other in self.found:
+            if ((other.source, other.line, other.column), other.message.removeprefix(other.path)) == same:
+                return
+        self.found.append(problem)
+
+    def fail(self, position: Position, message: str) -> NoReturn:
+        """Add a fault that leaves nothing to go on with, and raise."""
+        self.add(position, message)
+        self.raise_if_any()
+        raise NotImplementedError  # never reached
+
+    def raise_if_any(self) -> None:
+        if self.found:
+            raise ConfigError.listing(sorted(self.found, key=_order))
+
+
+def _order(problem: ConfigProblem) -> tuple[bool, int, int]:
+    return problem.line is None, problem.line or 0, problem.column or 0
+
+
+def to_plain(node: Node) -> Any:
+    """The plain value of a resolved node: dicts, lists, strings, numbers, booleans, None."""
+    if isinstance(node, Map):
+        return {key.value: to_plain(value) for key, value in node.pairs}
+    if isinstance(node, List):
+        return [to_plain(item) for item in node.items]
+    return node.value if isinstance(node, Scalar) else to_plain(node.target)  # type: ignore[attr-defined]
+
+
+def holds_used_anchor(node: Node) -> bool:
+    """Is there, in the unresolved `node`, an anchor that an alias refers to?"""
+    if node.used:
+        return True
+    if isinstance(node, Map):
+        return any(key.used or holds_used_anchor(value) for key, value in node.pairs)
+    return isinstance(node, List) and any(holds_used_anchor(item) for item in node.items)
