@@ -49,7 +49,7 @@ def gen_backend(
     >>> be.bsz, be.zeros((2, 3)).shape
     (32, (2, 3))
     """
-    options = {
+    options: dict[str, Any] = {
         "rng_seed": rng_seed,
         "default_dtype": _float_type(datatype),
         "batch_size": _batch_size(batch_size),

@@ -6,6 +6,7 @@ the rest come from here.
 
 from __future__ import annotations
 
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -170,6 +171,7 @@ class Backend(Algebra, ABC):
     Attributes:
         bsz: batch size; optimizers divide gradients (sums over the batch) by it. 0 means not set, and counts as 1.
         rng: NumPy's RandomState, for initial values and shuffling, as in neon.
+        noise_seed: key of the counter-based random numbers (stochastic rounding, dropout).
         default_dtype: type of new tensors.
     """
 
@@ -185,6 +187,7 @@ class Backend(Algebra, ABC):
         self.bsz = batch_size
         self.stochastic_round = stochastic_round
         self.rng = self.gen_rng(rng_seed)
+        self.noise_seed = rng_seed if rng_seed is not None else int.from_bytes(os.urandom(4), "little")
 
     # --- memory ---
 
@@ -244,6 +247,14 @@ class Backend(Algebra, ABC):
     def zeros_like(self, ary: Any, dtype: Any = None, name: str | None = None) -> Tensor:
         """A tensor of zeros with the shape and dtype of another tensor or array."""
         return self.zeros(ary.shape, dtype or ary.dtype, name)
+
+    @abstractmethod
+    def as_tensor(self, value: Any) -> Tensor:
+        """A tensor on the memory of an array or of an object that shares its memory; a tensor as it is.
+
+        Raises:
+            StateError: the memory cannot be shared.
+        """
 
     # --- work ---
 

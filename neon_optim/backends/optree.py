@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["ELEMENTWISE", "Expression", "Node", "REDUCTIONS", "STRUCTURAL", "Symbol"]
+__all__ = ["ELEMENTWISE", "REDUCTIONS", "STRUCTURAL", "Expression", "Node", "Symbol"]
 
 #: Elementwise operations and their number of operands. Everything else that is elementwise is written in these.
 ELEMENTWISE = {
@@ -118,7 +118,7 @@ class Expression:
         raise TypeError("an expression has no truth value: run it with tensor[:] = expression, then .get()")
 
     @property
-    def T(self) -> Any:
+    def T(self) -> Any:  # noqa: N802 (neon's name)
         """The transpose: axes 0 and 1 exchanged."""
         return Node("transpose", self)
 
@@ -169,7 +169,9 @@ class Symbol(Expression):
 
     def __setitem__(self, key: Any, value: Any) -> None:
         if key != slice(None):
-            raise TypeError(f"a rule writes whole tensors: use {self.name}[:] = ..., not {self.name}[{key!r}]")
+            raise TypeError(
+                f"a rule writes whole tensors: use {self.name}[:] = ..., not {self.name}[{key!r}]"
+            )
         self.held = value.held if type(value) is Symbol else value
         self.assigned = True
 

@@ -85,7 +85,9 @@ class Program:
     @cached_property
     def stages(self) -> tuple[Stage, ...]:
         """The code cut at its reductions; the last stage stores."""
-        finals = [v for _, v in self.outputs] + list(self.results) + ([] if self.guard is None else [self.guard])
+        finals = (
+            [v for _, v in self.outputs] + list(self.results) + ([] if self.guard is None else [self.guard])
+        )
         last = max((self.code[v].depth for v in finals), default=0)
         return tuple(self._stage(depth, depth == last) for depth in range(last + 1))
 

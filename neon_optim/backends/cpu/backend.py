@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -11,10 +10,10 @@ import numpy as np
 from neon_optim.backends.backend import Backend, Outcome, Parameter, Plan, Rounding, at_least_2d
 from neon_optim.backends.cpu.evaluate import Evaluator
 from neon_optim.backends.cpu.numpy_engine import NumpyEngine
-from neon_optim.backends.cpu.plan import HostPlan
+from neon_optim.backends.cpu.plan import HostPlan, host_array
 from neon_optim.backends.cpu.tensor import CPUTensor
 from neon_optim.backends.program import Program
-from neon_optim.errors import BackendError
+from neon_optim.errors import BackendError, StateError
 
 __all__ = ["CPUBackend"]
 
@@ -59,6 +58,20 @@ class CPUBackend(Backend):
     ) -> CPUTensor:
         """A tensor of undefined contents."""
         return CPUTensor(self, np.empty(at_least_2d(shape), dtype or self.default_dtype), name)
+
+    def as_tensor(self, value: Any) -> CPUTensor:
+        """A tensor on the memory of an array; a tensor as it is."""
+        if isinstance(value, CPUTensor):
+            return value
+        array = host_array(value)
+        view = array.view()
+        try:
+            view.shape = at_least_2d(array.shape)
+        except AttributeError:
+            raise StateError(
+                f"an array of shape {array.shape} and strides {array.strides} is no tensor"
+            ) from None
+        return CPUTensor(self, view, getattr(value, "name", None))
 
     def assign(self, target: np.ndarray, tree: Any) -> None:
         """Run an op-tree into an array; what ``tensor[:] = tree`` calls."""

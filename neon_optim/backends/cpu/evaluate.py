@@ -92,7 +92,9 @@ class Evaluator:
             out = np.empty((1, 1))
             self.assign(out, lowered)
             return out
-        out = np.empty(np.broadcast_shapes(*(a.shape for a in leaves)), compute_type([a.dtype for a in leaves]))
+        out = np.empty(
+            np.broadcast_shapes(*(a.shape for a in leaves)), compute_type([a.dtype for a in leaves])
+        )
         self._run(out, graph, leaves)
         return out
 
@@ -124,7 +126,9 @@ class Evaluator:
         elif tree.op == "onehot":
             lowered = _onehot(self._operand(tree.args[0]), tree.attrs["axis"], shape)
         else:
-            raise BackendError(f"'{tree.op}' is for rules that run over all tensors; it has no value in a tree")
+            raise BackendError(
+                f"'{tree.op}' is for rules that run over all tensors; it has no value in a tree"
+            )
         done[id(tree)] = lowered
         return lowered
 
@@ -226,7 +230,9 @@ def _reduce_axis(values: np.ndarray, kind: str, axis: int, keepdims: bool) -> np
 
 def _onehot(indices: np.ndarray, axis: int, shape: tuple[int, ...] | None) -> np.ndarray:
     if shape is None or len(shape) != 2:
-        raise BackendError("onehot takes its shape from the tensor it is assigned to: use out[:] = be.onehot(...)")
+        raise BackendError(
+            "onehot takes its shape from the tensor it is assigned to: use out[:] = be.onehot(...)"
+        )
     wanted = indices.reshape((1, -1) if axis == 0 else (-1, 1))
     places = np.arange(shape[axis]).reshape((-1, 1) if axis == 0 else (1, -1))
     return (places == wanted).astype(np.float32)

@@ -128,13 +128,13 @@ class NumpyKernel:
         scratch = _Scratch()
         for v in stage.element_code:
             instruction = code[v]
+            function: Callable[..., Any]
+            arguments: tuple[Reference, ...]
             if instruction.op == "slot":
-                slot = ("slot", instruction.index)
                 if self._dtypes[instruction.index] == self.dtype and v not in stored_values:
-                    self._references[v] = slot
+                    self._references[v] = ("slot", instruction.index)
                     continue
-                function: Callable[..., Any] = np.positive
-                arguments: tuple[Reference, ...] = (slot,)
+                function, arguments = np.positive, (("slot", instruction.index),)
             else:
                 function = _FUNCTIONS[instruction.op]
                 arguments = tuple(self._references[a] for a in instruction.args)

@@ -32,7 +32,9 @@ def host_array(value: Any) -> np.ndarray:
             raise StateError(f"{value!r} does not live in host memory: it belongs to another backend")
         return array
     if not any(hasattr(value, p) for p in ("__array__", "__array_interface__", "__dlpack__", "__buffer__")):
-        raise StateError(f"expected a tensor or a NumPy array, received {type(value).__name__}: {value!r:.60}")
+        raise StateError(
+            f"expected a tensor or a NumPy array, received {type(value).__name__}: {value!r:.60}"
+        )
     try:
         array, again = np.asarray(value), np.asarray(value)
     except Exception as error:
@@ -109,7 +111,7 @@ class HostPlan(Plan):
         for index, row in enumerate(arrays):
             for slot, array in enumerate(row):
                 if array.size:
-                    low, high = np.lib.array_utils.byte_bounds(array) if _NUMPY_2 else np.byte_bounds(array)
+                    low, high = _byte_bounds(array)
                     spans.append((low, high, index, slot))
         spans.sort()
         reach = None  # the span so far that ends last
@@ -127,7 +129,7 @@ class HostPlan(Plan):
                 reach = span
 
 
-_NUMPY_2 = int(np.__version__.split(".")[0]) >= 2
+_byte_bounds: Any = np.lib.array_utils.byte_bounds if hasattr(np.lib, "array_utils") else np.byte_bounds  # type: ignore[attr-defined]
 
 
 def _both_vectors(one: tuple[int, ...], other: tuple[int, ...]) -> bool:

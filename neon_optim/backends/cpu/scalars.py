@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -14,10 +15,11 @@ __all__ = ["ScalarValues"]
 def _shift(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     mantissa, exponent = np.frexp(np.abs(b))
     nearest = np.ldexp(1.0, exponent - 1 + (mantissa > np.sqrt(0.5)))
-    return a * np.sign(b) * np.where(np.isfinite(b) & (b != 0.0), nearest, np.abs(b))
+    factor: np.ndarray = np.where(np.isfinite(b) & (b != 0.0), nearest, np.abs(b))
+    return a * np.sign(b) * factor
 
 
-_FUNCTIONS: dict[str, Callable[..., np.ndarray]] = {
+_FUNCTIONS: dict[str, Callable[..., Any]] = {
     "add": np.add,
     "subtract": np.subtract,
     "multiply": np.multiply,

@@ -90,7 +90,7 @@ class CPUTensor(Tensor):
         return self._view(view)
 
     @property
-    def T(self) -> CPUTensor:
+    def T(self) -> CPUTensor:  # noqa: N802 (neon's name)
         """A view with axes 0 and 1 exchanged."""
         return self._view(self._array.swapaxes(0, 1))
 
@@ -108,7 +108,7 @@ class CPUTensor(Tensor):
 def _as_slices(key: Any) -> tuple[Any, ...]:
     """Integers become slices of length one, so that a part is a view and keeps its axes."""
     keys = key if isinstance(key, tuple) else (key,)
-    out = []
+    out: list[Any] = []
     for k in keys:
         if isinstance(k, (int, np.integer)):
             out.append(slice(k, k + 1 if k != -1 else None))

@@ -1,0 +1,70 @@
+"""Adagrad."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from neon_optim.arguments import Name, NonNegative, Positive, RoundBits, Scheduled
+from neon_optim.optimizers.optimizer import Hyper, Optimizer
+
+__all__ = ["Adagrad"]
+
+
+class Adagrad(Optimizer):
+    r"""Divides the gradient by the root of the sum of all its squares so far.
+
+    .. math::
+        s \leftarrow s + g^2, \qquad
+        \theta \leftarrow \theta - \frac{\alpha g}{\sqrt{s + \epsilon}}
+
+    Arguments:
+        learning_rate: α > 0.
+        epsilon: ε > 0.
+
+    The others are those of :class:`~neon_optim.optimizers.Optimizer`.
+
+    References:
+        Duchi, Hazan and Singer, Adaptive subgradient methods for online learning and stochastic optimization, 2011.
+        neon/optimizers/optimizer.py.
+
+    >>> import numpy as np
+    >>> from neon_optim import gen_backend
+    >>> be = gen_backend("cpu", batch_size=1)
+    >>> w, dw = np.array([1.0]), np.array([0.5])
+    >>> Adagrad(learning_rate=0.1).optimize([((w, dw), [])], epoch=0)
+    >>> print(w.round(4))
+    [0.9]
+    """
+
+    slots = ("sum_square",)
+
+    learning_rate: Hyper
+    epsilon: Hyper
+
+    def __init__(
+        self,
+        stochastic_round: RoundBits = False,
+        learning_rate: Scheduled[Positive] = 0.01,
+        epsilon: Scheduled[Positive] = 1e-6,
+        gradient_clip_norm: NonNegative | None = None,
+        gradient_clip_value: NonNegative | None = None,
+        param_clip_value: NonNegative | None = None,
+        name: Name = None,
+        **options: Any,
+    ):
+        super().__init__(
+            stochastic_round=stochastic_round,
+            gradient_clip_norm=gradient_clip_norm,
+            gradient_clip_value=gradient_clip_value,
+            param_clip_value=param_clip_value,
+            name=name,
+            **options,
+        )
+        self.learning_rate = learning_rate
+        self.epsilon = epsilon
+
+    def update(self, param: Any, grad: Any, sum_square: Any) -> None:
+        """See the class."""
+        sum_square[:] = sum_square + self.be.square(grad)
+        step = (self.scale * grad * self.lr) / self.be.sqrt(sum_square + self.epsilon)
+        param[:] = self.clip_value(param - step, self.param_clip_value)

@@ -1,0 +1,106 @@
+"""Gradient descent with momentum."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from neon_optim.arguments import (
+    AnySchedule,
+    Flag,
+    Fraction,
+    Name,
+    NonNegative,
+    Positive,
+    RoundBits,
+    Scheduled,
+)
+from neon_optim.errors import ArgumentError, Problem
+from neon_optim.optimizers.optimizer import Hyper, Optimizer
+
+__all__ = ["GradientDescentMomentum"]
+
+
+class GradientDescentMomentum(Optimizer):
+    r"""Stochastic gradient descent with (Nesterov) momentum and coupled weight decay.
+
+    .. math::
+        v &\leftarrow \gamma v - \alpha (s g + \lambda \theta) \\
+        \theta &\leftarrow \theta + v \quad\text{(Nesterov: } \theta + \gamma v - \alpha (s g + \lambda \theta))
+
+    with s the factor of norm clipping. With momentum 0 there is no state:
+    :math:`\theta \leftarrow (1 - \alpha\lambda)\theta - \alpha s g`.
+
+    Arguments:
+        learning_rate: α > 0.
+        momentum_coef: γ in [0, 1).
+        wdecay: λ >= 0.
+        nesterov: look ahead along the velocity; needs a momentum.
+
+    The others are those of :class:`~neon_optim.optimizers.Optimizer`.
+
+    References:
+        Polyak, Some methods of speeding up the convergence of iteration methods, 1964.
+        Sutskever et al., On the importance of initialization and momentum in deep learning, 2013.
+        neon/optimizers/optimizer.py.
+
+    >>> import numpy as np
+    >>> from neon_optim import gen_backend
+    >>> be = gen_backend("cpu", batch_size=1)
+    >>> w, dw = np.array([1.0, 2.0]), np.array([0.5, 0.5])
+    >>> GradientDescentMomentum(0.1, 0.9).optimize([((w, dw), [])], epoch=0)
+    >>> w
+    array([0.95, 1.95])
+    """
+
+    couples_decay = True
+
+    learning_rate: Hyper
+    momentum_coef: Hyper
+
+    def __init__(
+        self,
+        learning_rate: Scheduled[Positive],
+        momentum_coef: Scheduled[Fraction],
+        stochastic_round: RoundBits = False,
+        wdecay: Scheduled[NonNegative] = 0.0,
+        gradient_clip_norm: NonNegative | None = None,
+        gradient_clip_value: NonNegative | None = None,
+        param_clip_value: NonNegative | None = None,
+        name: Name = None,
+        schedule: AnySchedule | None = None,
+        nesterov: Flag = False,
+        **options: Any,
+    ):
+        super().__init__(
+            stochastic_round=stochastic_round,
+            gradient_clip_norm=gradient_clip_norm,
+            gradient_clip_value=gradient_clip_value,
+            param_clip_value=param_clip_value,
+            name=name,
+            schedule=schedule,
+            wdecay=wdecay,
+            **options,
+        )
+        self.learning_rate = learning_rate
+        self.momentum_coef = momentum_coef
+        self.nesterov = nesterov
+        if nesterov and momentum_coef == 0:
+            problem = Problem("nesterov", nesterov, "needs momentum_coef > 0")
+            raise ArgumentError(f"GradientDescentMomentum: {problem}", [problem])
+
+    @property
+    def slots(self) -> tuple[str, ...]:  # type: ignore[override]
+        """The velocity, where there is momentum."""
+        return ("velocity",) if self.momentum_coef else ()
+
+    def update(self, param: Any, grad: Any, *states: Any) -> None:
+        """See the class."""
+        lr = self.lr
+        if not states:
+            new = (-lr * self.scale) * grad + (1.0 - lr * self.wdecay) * param
+        else:
+            (velocity,) = states
+            grad = self.scale * grad + self.wdecay * param
+            velocity[:] = self.momentum_coef * velocity - lr * grad
+            new = param + velocity if not self.nesterov else param + self.momentum_coef * velocity - lr * grad
+        param[:] = self.clip_value(new, self.param_clip_value)

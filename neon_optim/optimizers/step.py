@@ -1,0 +1,229 @@
+"""One step: the parts of an optimizer, traced and run over the backend in as few passes as there are rules."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from neon_optim.backends.backend import Backend, Plan, Rounding
+from neon_optim.backends.optree import Node, Symbol
+from neon_optim.backends.program import Program, linearize, trace
+from neon_optim.errors import NonFiniteError, StateError
+from neon_optim.parameters import Parameter, named_parameters
+
+if TYPE_CHECKING:
+    from neon_optim.optimizers.optimizer import Optimizer
+
+__all__ = ["Part", "gradient_norm", "run_step"]
+
+
+@dataclass
+class Part:
+    """Parameters that one rule updates.
+
+    Attributes:
+        optimizer: whose counters the step advances, and whose gradients are clipped together.
+        now: that optimizer with the numbers of this step.
+        parameters: the tuples.
+        layer_list: where they come from, for messages.
+    """
+
+    optimizer: Optimizer
+    now: Optimizer
+    parameters: Sequence[Parameter]
+    layer_list: Any
+
+    @property
+    def slots(self) -> tuple[str, ...]:
+        """The arrays of one row."""
+        return ("param", "grad", *self.now.slots)
+
+    @property
+    def guarded(self) -> bool:
+        """Whether a gradient that is not finite must stop the step."""
+        policy = self.now.on_nonfinite
+        return policy in ("raise", "skip") or (policy is None and bool(self.now.gradient_clip_norm))
+
+    def describe(self, index: int) -> str:
+        """Words for a parameter of this part."""
+        found = {id(p.value[0][0]): p for p in named_parameters(self.layer_list)}
+        named = found.get(id(self.parameters[index][0][0]))
+        where = f"layer '{named.layer}', parameter '{named.name}'" if named else f"parameter {index}"
+        return f"{where}, optimizer '{self.optimizer.name}' ({self.optimizer.classnm})"
+
+    def checks(self, grad: Symbol, batch_size: float) -> tuple[Any, Any]:
+        """(guard, scale): expressions on the gradient; None where nothing has to be finite, 1.0 for no clipping."""
+        limit = self.now.gradient_clip_norm
+        if limit:
+            norm = Node("sqrt", Node("total_square", grad)) / batch_size
+            return (norm if self.guarded else None), limit / Node("maximum", norm, limit)
+        return (Node("total", grad * 0.0) if self.guarded else None), 1.0  # x * 0 is NaN unless x is finite
+
+    def trace(self, batch_size: float, scale: float | None = None) -> tuple[Program, list[float]]:
+        """The rule as a Program; with ``scale`` given, without the norm in it."""
+
+        def guard(param: Symbol, grad: Symbol, *states: Symbol) -> Any:
+            finite, self.now.scale = self.checks(grad, batch_size)
+            if scale is not None:
+                finite, self.now.scale = None, scale
+            return finite
+
+        return trace(self.now.classnm.lower(), self.slots, self.now.apply, guard)
+
+
+_plans: weakref.WeakKeyDictionary[Any, dict[Any, Plan]] = weakref.WeakKeyDictionary()
+
+
+def run_step(owner: Optimizer, be: Any, layer_list: Any, epoch: int) -> None:
+    """Run one step of an optimizer: either all of it happens or, with an error, none."""
+    parts = [part for part in owner.parts(layer_list, epoch) if part.parameters]
+    filled: list[list[Any]] = []
+    stored = False
+    try:
+        for part in parts:
+            _fill_states(part, filled)
+        stored = _run_fused(owner, be, parts) if isinstance(be, Backend) else _run_foreign(be, parts)
+    finally:
+        if not stored:
+            for states in filled:
+                states.clear()
+    if stored:
+        for part in parts:
+            part.optimizer.t = part.now.t
+
+
+def _fill_states(part: Part, filled: list[list[Any]]) -> None:
+    """Fill empty state lists; refuse those of another length."""
+    names = part.now.slots
+    for index, ((param, grad), states) in enumerate(part.parameters):
+        if len(states) == len(names):
+            continue
+        if states:
+            raise StateError(
+                f"{part.describe(index)}: the state list holds {len(states)} arrays, but this optimizer keeps "
+                f"{len(names)} ({', '.join(names) or 'none'}): it was written by another optimizer. "
+                "To start fresh, empty the list: state.clear()"
+            )
+        filled.append(states)
+        states.extend([part.now.new_state(name, param, grad) for name in names])
+
+
+def _run_fused(owner: Optimizer, be: Backend, parts: list[Part]) -> bool:
+    """One pass for each distinct Program. Where there are several, what must be finite is checked before the first."""
+    batch_size = float(be.bsz or 1)
+    fused = [part for part in parts if not part.now.per_tensor]
+    by_tensor = [part for part in parts if part.now.per_tensor]
+    scales: dict[Optimizer, float] = {}
+    groups = _by_program(fused, batch_size, scales)
+    if by_tensor or len(groups) > 1:
+        split = {part.optimizer for part in by_tensor}
+        for optimizer in dict.fromkeys(p.optimizer for p in parts if p.guarded or p.optimizer in split):
+            mine = [part for part in parts if part.optimizer is optimizer]
+            norm = gradient_norm(be, [row for part in mine for row in part.parameters])
+            if mine[0].guarded and not np.isfinite(norm):
+                return _refuse(mine)
+            limit = mine[0].now.gradient_clip_norm
+            scales[optimizer] = limit / max(norm, limit) if limit else 1.0
+        groups = _by_program(fused, batch_size, scales)
+    plans = [_plan(owner, be, [part for part, _ in group]) for group in groups.values()]
+    for part in by_tensor:
+        part.now.scale = scales[part.optimizer]
+        _plan(owner, be, [part])  # for its checks
+    for (program, group), plan in zip(groups.items(), plans, strict=True):
+        outcome = be.execute(program, plan, [scalars for _, scalars in group], _rounding(group[0][0], be))
+        if not outcome.stored:
+            return _refuse([part for part, _ in group])
+    for part in by_tensor:
+        _run_by_tensor(part, be)
+    return True
+
+
+def _by_program(
+    parts: list[Part], batch_size: float, scales: dict[Optimizer, float]
+) -> dict[Program, list[tuple[Part, list[float]]]]:
+    groups: dict[Program, list[tuple[Part, list[float]]]] = {}
+    for part in parts:
+        program, scalars = part.trace(batch_size, scales.get(part.optimizer))
+        groups.setdefault(program, []).append((part, scalars))
+    return groups
+
+
+def _plan(owner: Optimizer, be: Backend, parts: list[Part]) -> Plan:
+    """The plan for parts that run together; a kept one where it still fits."""
+    kept = _plans.setdefault(owner, {})
+    key = (id(be), tuple([id(part.optimizer) for part in parts]), parts[0].slots)
+    parameters = (
+        parts[0].parameters if len(parts) == 1 else [row for part in parts for row in part.parameters]
+    )
+    plan = kept.get(key)
+    if plan is None or not plan.fits(parameters):
+        sets = [k for k, part in enumerate(parts) for _ in part.parameters]
+        optimizers = list(dict.fromkeys(part.optimizer for part in parts))
+        scopes = [optimizers.index(part.optimizer) for part in parts]
+
+        def describe(index: int) -> str:
+            part = parts[sets[index]]
+            return part.describe(index - sets.index(sets[index]))
+
+        plan = kept[key] = be.plan(parameters, parts[0].slots, sets, scopes, describe)
+    return plan
+
+
+def _rounding(part: Part, be: Backend) -> Rounding | None:
+    bits = part.now.stochastic_round or be.stochastic_round
+    return Rounding(0 if bits is True else int(bits), be.noise_seed, part.now.t) if bits else None
+
+
+def gradient_norm(be: Any, parameters: Sequence[Parameter]) -> float:
+    """The L2 norm of all gradients together, divided by the batch size."""
+    batch_size = float(be.bsz or 1)
+    if not isinstance(be, Backend):
+        squares = [np.square(np.asarray(grad.get(), np.float64)).sum() for (_, grad), _ in parameters]
+        return float(np.sqrt(np.sum(squares)) / batch_size)
+    grad = Symbol("grad", 1)
+    norm = Node("sqrt", Node("total_square", grad)) / batch_size
+    program, scalars = linearize("norm", ("param", "grad"), (), results=(norm,))
+    plan = be.plan([(pair, []) for pair, _ in parameters], ("param", "grad"))
+    return float(be.execute(program, plan, [scalars]).results[0][0])
+
+
+def _run_by_tensor(part: Part, be: Backend) -> None:
+    for (param, grad), states in part.parameters:
+        part.now.apply(*[be.as_tensor(value) for value in (param, grad, *states)])
+
+
+def _run_foreign(be: Any, parts: list[Part]) -> bool:
+    """A neon-style backend that is none of ours: the rule runs on its tensors, one after the other."""
+    for part in parts:
+        limit = part.now.gradient_clip_norm
+        if limit or part.guarded:
+            norm = gradient_norm(be, part.parameters)
+            if part.guarded and not np.isfinite(norm):
+                return _refuse([part])
+            part.now.scale = limit / max(norm, limit) if limit else 1.0
+    for part in parts:
+        for (param, grad), states in part.parameters:
+            part.now.apply(param, grad, *states)
+    return True
+
+
+def _refuse(parts: list[Part]) -> bool:
+    """A gradient is not finite: False to skip the step, or the error that says where."""
+    if all(part.now.on_nonfinite == "skip" for part in parts):
+        return False
+    found = []
+    for part in parts:
+        for index, ((_, grad), _) in enumerate(part.parameters):
+            values = np.asarray(grad.get() if hasattr(grad, "get") else grad, dtype=np.float64)
+            bad = int(values.size - np.isfinite(values).sum())
+            if bad:
+                found.append(f"{part.describe(index)}: {bad} of {values.size} elements")
+    what = "; ".join(found[:5]) + ("; ..." if len(found) > 5 else "")
+    raise NonFiniteError(
+        f"gradients are not finite ({what or 'their norm overflows'}); nothing was changed. "
+        "on_nonfinite='skip' leaves such steps out"
+    )
