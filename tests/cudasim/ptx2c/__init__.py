@@ -1,0 +1,3 @@
+"""Translates PTX, as nvcc writes it, to C that ``driver/runtime.h`` completes."""
+
+from .module import translate as translate
