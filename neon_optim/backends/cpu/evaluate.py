@@ -55,8 +55,7 @@ class Evaluator:
             values.run(program.stages[0].scalar_code)
             np.copyto(target, values.of_set(program.results[0])[0], casting="unsafe")
             return
-        shape = np.broadcast_shapes(*(a.shape for a in leaves))
-        _check_fits(shape, target.shape)
+        _check_fits(_common_shape(leaves), target.shape)
         self._run(target, graph, [_without_overlap(a, target) for a in leaves])
 
     def _run(self, target: np.ndarray, graph: Node, leaves: list[np.ndarray]) -> None:
@@ -161,6 +160,14 @@ def _with_slots(tree: Any, leaves: list[np.ndarray], done: dict[int, Node]) -> A
     if id(tree) not in done:
         done[id(tree)] = Node(tree.op, *(_with_slots(a, leaves, done) for a in tree.args))
     return done[id(tree)]
+
+
+def _common_shape(leaves: list[np.ndarray]) -> tuple[int, ...]:
+    shapes = [a.shape for a in leaves]
+    try:
+        return np.broadcast_shapes(*shapes)
+    except ValueError:
+        raise BackendError(f"the operands have shapes that do not go together: {shapes}") from None
 
 
 def _check_fits(shape: tuple[int, ...], target: tuple[int, ...]) -> None:
