@@ -76,10 +76,7 @@ class Number(Check):
         if isinstance(value, (bool, np.bool_)) or not isinstance(value, self._types):
             return "type"
         number = typing.cast(float, value)
-        try:
-            if self.finite and not math.isfinite(number):
-                return "value"
-        except OverflowError:
+        if self.finite and not _is_finite(number):
             return "value"
         low = (self.gt is None or number > self.gt) and (self.ge is None or number >= self.ge)
         high = (self.lt is None or number < self.lt) and (self.le is None or number <= self.le)
@@ -87,8 +84,15 @@ class Number(Check):
 
     def faults(self, value: object, path: tuple[str | int, ...] = ()) -> Iterator[Fault]:
         for fault in super().faults(value, path):
-            finite = fault.wrong_type or abs(typing.cast(float, value)) < math.inf
-            yield fault if finite else fault._replace(allowed=f"must be finite: {self.allowed}")
+            known_bad = fault.wrong_type or not self.finite or _is_finite(typing.cast(float, value))
+            yield fault if known_bad else fault._replace(allowed=f"must be finite: {self.allowed}")
+
+
+def _is_finite(number: float) -> bool:
+    try:
+        return math.isfinite(number)
+    except OverflowError:  # an integer beyond the range of floats
+        return False
 
 
 class Bits(Check):

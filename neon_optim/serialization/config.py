@@ -155,7 +155,7 @@ class _Loader:
         values = {key.value: to_plain(value) for key, value in known.pairs}
         special = {"dataset", "checkpoint"}
         plain_keys = Map(root.position, [pair for pair in known.pairs if pair[0].value not in special])
-        arguments = self.build.arguments(Settings, plain_keys, root.position, "")
+        arguments = self.build.arguments(Settings, plain_keys, root, "")
         settings = Settings(**(arguments or {}))
         dataset_node, checkpoint_node = known.get("dataset"), known.get("checkpoint")
         dataset = None if dataset_node is None else self._dataset(dataset_node)
@@ -207,13 +207,13 @@ class _Loader:
                 config, path = found[1:]
         if found is None:
             return None
-        arguments = self.build.arguments(found[0], config, node.position, path)
+        arguments = self.build.arguments(found[0], config, node, path)
         return None if arguments is None else (found[0], arguments)
 
     def _checkpoint(self, node: Node) -> CheckpointSettings:
         arguments: dict[str, Any] | None = None
         if isinstance(node, Map):
-            arguments = self.build.arguments(CheckpointSettings, node, node.position, "checkpoint")
+            arguments = self.build.arguments(CheckpointSettings, node, node, "checkpoint")
         else:
             names = ", ".join(constructor_arguments(CheckpointSettings))
             message = f"checkpoint must be a mapping with some of {names}, received {shown(to_plain(node))}"

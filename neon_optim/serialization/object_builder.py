@@ -9,7 +9,7 @@ from neon_optim import registry
 from neon_optim.arguments import Argument, argument_problems, closest, constructor_arguments
 from neon_optim.base import inner_check, object_kinds
 from neon_optim.checks import Check, Either, Nothing, Table
-from neon_optim.errors import NeonOptimError, Problem, RegistryError, shown
+from neon_optim.errors import ArgumentError, NeonOptimError, Problem, RegistryError, shown
 from neon_optim.serialization.yaml_nodes import INVALID, List, Map, Node, Position, Problems, Scalar, to_plain
 from neon_optim.serialization.yaml_scalars import meant
 
@@ -52,16 +52,25 @@ class ObjectBuilder:
         if found is None:
             return INVALID
         cls, config, config_path = found
-        kwargs = self.arguments(cls, config, node.position, config_path)
+        kwargs = self.arguments(cls, config, node, config_path)
         if kwargs is None:
             return INVALID
         try:
             return cls(**kwargs)
+        except ArgumentError as error:
+            nodes = {key.value: (key, value) for key, value in config.pairs} if config else {}
+            known = constructor_arguments(cls)
+            for problem in error.problems:
+                self._report(
+                    problem, nodes.get(problem.argument), known.get(problem.argument), node, config_path
+                )
+            if not error.problems:
+                self._complain(node, str(error), path)
         except NeonOptimError as error:
-            self.problems.add(node.position, f"{path}: {error}" if path else str(error), path)
+            self._complain(node, str(error), path)
         except Exception as error:
             message = f"{cls.__name__} cannot be built: {type(error).__name__}: {str(error)[:200]}"
-            self.problems.add(node.position, f"{path}: {message}", path)
+            self._complain(node, message, path)
         return INVALID
 
     def resolve(self, node: Node, kind: str | None, path: str) -> tuple[Any, Map | None, str] | None:
@@ -97,12 +106,10 @@ class ObjectBuilder:
             return None
         return None if cls is None else (cls, config, config_path)
 
-    def arguments(
-        self, cls: Any, config: Map | None, position: Position, path: str, skip: tuple[str, ...] = ()
-    ) -> dict[str, Any] | None:
+    def arguments(self, cls: Any, config: Map | None, node: Node, path: str) -> dict[str, Any] | None:
         """The constructor arguments in a config, built and checked; None if anything is wrong with them.
 
-        `skip` names arguments that are given later.
+        `node` is where to point at if there is no config.
         """
         known = constructor_arguments(cls)
         nodes = {key.value: (key, value) for key, value in config.pairs} if config else {}
@@ -110,15 +117,12 @@ class ObjectBuilder:
             name: self.value(value, known[name].check if name in known else None, join(path, name))
             for name, (_, value) in nodes.items()
         }
-        problems = [
-            problem
-            for problem in argument_problems(cls, (), kwargs)
-            if not (problem.argument in skip and problem.argument not in nodes)
-        ]
+        problems = argument_problems(cls, (), kwargs)
         for problem in problems:
             if not holds_invalid(problem.received):
-                where = config.position if config else position
-                self._report(problem, nodes.get(problem.argument), known.get(problem.argument), where, path)
+                self._report(
+                    problem, nodes.get(problem.argument), known.get(problem.argument), config or node, path
+                )
         return None if problems or holds_invalid(kwargs) else kwargs
 
     def _scalar(self, node: Scalar, check: Check | None, kinds: frozenset[str], path: str) -> Any:
@@ -152,11 +156,10 @@ class ObjectBuilder:
         try:
             cls = registry.resolve(node.value, kind)
         except RegistryError as error:
-            self.problems.add(node.position, f"{path}: {error}", path)
+            self._complain(node, str(error), path)
             return None
         if registry.is_abstract(cls):
-            message = f"{path}: {cls.__name__} is a base class to derive from; it cannot be built"
-            self.problems.add(node.position, message, path)
+            self._complain(node, f"{cls.__name__} is a base class to derive from; it cannot be built", path)
             return None
         return cls
 
@@ -171,14 +174,18 @@ class ObjectBuilder:
             message = f"{where} is unknown: beside type stands only config{hint}"
             self.problems.add(key.position, message, where)
 
+    def _complain(self, node: Node, message: str, path: str) -> None:
+        self.problems.add(node.position, f"{path}: {message}" if path else message, path)
+
     def _report(
         self,
         problem: Problem,
         given: tuple[Scalar, Node] | None,
         argument: Argument | None,
-        position: Position,
+        whole: Node,
         path: str,
     ) -> None:
+        position = whole.position
         where = join(path, problem.argument)
         for part in problem.path:
             where = join(where, part)

@@ -26,7 +26,7 @@ class ToySchedule(NervanaObject, kind="schedule"):
 
 
 class ToyRule(NervanaObject, kind="optimizer", abstract=True):
-    def __init__(self, name: Name = None, *, schedule: AnySchedule = ToySchedule(), wdecay: Fraction = 0.0):
+    def __init__(self, name: Name = None, *, schedule: AnySchedule | None = None, wdecay: Fraction = 0.0):
         super().__init__(name)
         self.schedule, self.wdecay = schedule, wdecay
 
