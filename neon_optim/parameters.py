@@ -85,7 +85,7 @@ def _layers(items: Any, where: str) -> Iterator[tuple[Any, list[Parameter]]]:
     if _is_parameter(items):
         yield None, [items]
     elif hasattr(items, "get_params"):
-        yield items, list(_flat(items.get_params(), f"{where} ({type(items).__name__})"))
+        yield items, list(_flat(items.get_params(), f"{where} ({type(items).__name__}).get_params()"))
     elif (
         isinstance(items, Iterable)
         and not isinstance(items, (str, bytes, dict))
@@ -106,7 +106,7 @@ def _flat(values: Any, where: str) -> Iterator[Parameter]:
         yield values
     elif isinstance(values, (list, tuple)):
         for index, value in enumerate(values):
-            yield from _flat(value, f"{where}.get_params()[{index}]")
+            yield from _flat(value, f"{where}[{index}]")
     else:
         raise StateError(
             f"{where}: expected ((param, grad), state) with state a list, received {shown(values)}"
