@@ -253,6 +253,9 @@ class Either(Check):
     def faults(self, value: object, path: tuple[str | int, ...] = ()) -> Iterator[Fault]:
         found = [list(check.faults(value, path)) for check in self.checks]
         if all(found):
+            if any(fault.allowed.startswith("must be finite") for faults in found for fault in faults):
+                yield Fault(path, value, f"must be finite: {self.allowed}", False)
+                return
             inside = [faults for faults in found if all(len(fault.path) > len(path) for fault in faults)]
             yield from inside[0] if len(inside) == 1 else super().faults(value, path)
             if len(inside) > 1:

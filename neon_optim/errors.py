@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 _LONGEST_REPR = 80
+_MOST_LISTED = 50
 MISSING = inspect.Parameter.empty
 
 
@@ -100,11 +101,13 @@ class ConfigError(NeonOptimError, ValueError):
 
     @classmethod
     def listing(cls, problems: Sequence[ConfigProblem]) -> ConfigError:
-        """The error whose message lists `problems`, one a line, in the order of the file."""
-        lines = [str(problem) for problem in problems]
-        if len(lines) == 1:
-            return cls(lines[0], problems)
-        return cls("\n".join([f"{len(lines)} problems:", *(f"  {line}" for line in lines)]), problems)
+        """The error whose message lists `problems` (the first 50), one a line."""
+        if len(problems) == 1:
+            return cls(str(problems[0]), problems)
+        lines = [f"{len(problems)} problems:", *(f"  {problem}" for problem in problems[:_MOST_LISTED])]
+        if len(problems) > _MOST_LISTED:
+            lines.append(f"  and {len(problems) - _MOST_LISTED} more")
+        return cls("\n".join(lines), problems)
 
 
 class ConfigWarning(UserWarning):

@@ -8,9 +8,7 @@ from neon_optim.errors import shown
 from neon_optim.serialization.yaml_nodes import INVALID, Alias, List, Map, Node, Position, Problems, Scalar
 from neon_optim.serialization.yaml_tree import compose, merge_sources
 
-_FORM = (
-    "an override is written path=value, like optimizer.config.learning_rate=0.01 or layers[0].config.nout=100"
-)
+_FORM = "an override is path=value, like optimizer.config.learning_rate=0.01 or layers[0].config.nout=100"
 _PART = re.compile(r"([^.\[\]=]+)|\[(-?\d+)\]")
 
 
@@ -89,11 +87,8 @@ def _place(root: Map, parts: list[str], value: Node, problems: Problems) -> None
                 _put(node, part, child)
                 node = child
         else:
-            received = shown(getattr(node, "value", None))
-            if getattr(node, "value", None) is not INVALID:
-                problems.add(
-                    value.position, f"{here} is {received}, which has nothing called '{part}' inside"
-                )
+            if isinstance(node, Scalar) and node.value is not INVALID:
+                problems.add(value.position, f"{here} is {shown(node.value)}; there is no '{part}' in it")
             return
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from neon_optim.base import NervanaObject, plain
-from neon_optim.errors import ConfigError, shown
+from neon_optim.errors import ConfigError, NeonOptimError, shown
 
 
 class _Dumper(yaml.SafeDumper):
@@ -33,7 +33,15 @@ def _represent_float(dumper: yaml.SafeDumper, value: float) -> yaml.ScalarNode:
     return dumper.represent_scalar("tag:yaml.org,2002:float", text)
 
 
+def _represent_string(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
+    # PyYAML writes some line breaks (U+0085) into quotes that read them back as spaces; escapes are exact.
+    style = '"' if _NEEDS_ESCAPES.search(value) else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=style)
+
+
+_NEEDS_ESCAPES = re.compile("[\\x00-\\x1f\\x7f-\\xa0\u2028\u2029\ufeff]")
 _Dumper.add_representer(float, _represent_float)
+_Dumper.add_representer(str, _represent_string)
 # What YAML 1.2 reads as a number and PyYAML's own (1.1) rules take for a string.
 _Dumper.add_implicit_resolver(
     "tag:yaml.org,2002:float",
@@ -55,7 +63,10 @@ def dump_config(config: Mapping[str, Any] | NervanaObject, path: str | os.PathLi
       config:
         epsilon: 1e-05
     """
-    value = plain(dict(config)) if isinstance(config, Mapping) else plain(config)
+    try:
+        value = plain(dict(config)) if isinstance(config, Mapping) else plain(config)
+    except NeonOptimError as error:
+        raise ConfigError(str(error)) from error
     if not isinstance(value, dict):
         raise ConfigError(f"a config or a description is dumped, received {shown(config)}")
     _check_plain(value, "")

@@ -77,15 +77,14 @@ class Problems:
 
     def __init__(self) -> None:
         self.found: list[ConfigProblem] = []
+        self._told: set[tuple[Position, str]] = set()
 
     def add(self, position: Position, message: str, path: str = "") -> None:
-        problem = ConfigProblem(message, path, position.line, position.column, position.source)
-        same = (position, message.removeprefix(path))
         # A fault in an anchored value is met again at every alias; it is one fault.
-        for other in self.found:
-            if ((other.source, other.line, other.column), other.message.removeprefix(other.path)) == same:
-                return
-        self.found.append(problem)
+        same = (position, message.removeprefix(path))
+        if same not in self._told:
+            self._told.add(same)
+            self.found.append(ConfigProblem(message, path, position.line, position.column, position.source))
 
     def fail(self, position: Position, message: str) -> NoReturn:
         """Add a fault that leaves nothing to go on with, and raise."""

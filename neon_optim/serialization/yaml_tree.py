@@ -60,10 +60,8 @@ def compose(text: str, source: str, problems: Problems) -> Node | None:
     except ReaderError as error:
         before = text[: error.position]
         line, column = before.count("\n") + 1, len(before) - (before.rfind("\n") + 1) + 1
-        problems.add(
-            Position(source, line, column), f"the character {_character(error.character)} is no text"
-        )
-        problems.raise_if_any()
+        message = f"the character {_character(error.character)} is no text; is this a binary file?"
+        problems.fail(Position(source, line, column), message)
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         position = Position(source, mark.line + 1, mark.column + 1) if mark else Position(source)
