@@ -16,6 +16,7 @@ import numpy as np
 
 from neon_optim.backends.algebra import Algebra
 from neon_optim.backends.optree import Expression
+from neon_optim.backends.philox import DROPOUT, random_words
 from neon_optim.backends.program import Program
 from neon_optim.errors import BackendError
 
@@ -316,3 +317,12 @@ class Backend(Algebra, ABC):
     def rng_set_state(self, state: Any) -> None:
         """Set the state of ``rng``."""
         self.rng.set_state(state)
+
+    def bernoulli(self, out: Tensor, keep: float, *, stream: int, step: int) -> Tensor:
+        """Set each element to 1 with probability ``keep``, else to 0, by counter-based random numbers.
+
+        Element k is 1 where word k of (``noise_seed``, stream, step) is below keep · 2³²; see
+        :mod:`neon_optim.backends.philox`. The same numbers give the same elements on every backend.
+        """
+        words = random_words(out.size, self.noise_seed, DROPOUT, stream, step)
+        return out.set((words < round(keep * 2.0**32)).reshape(out.shape))
