@@ -1,0 +1,196 @@
+"""Training state ↔ named arrays and a JSON value: what a checkpoint says, apart from how it is written.
+
+Arrays: each parameter as ``layer/param``, each array of its optimizer's state as ``layer/param/slot``. The
+rest is JSON:
+
+```
+written_by    "neon_optim 0.1.0"
+epoch         epochs done
+optimizer     {"description": …, "counters": …}, or null
+parameters    {"layer/param": {"optimizer": class that keeps its state, "slots": names of that state}}
+backend       {"type", "rng_seed", "noise_seed", "rng"}: the random numbers, or null
+model         {"description": …, "counters": …}, or null
+extra         the user's own
+step, metrics where a CheckpointManager wrote the file
+```
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from neon_optim.base import NervanaObject, plain
+from neon_optim.errors import CheckpointError, shown
+from neon_optim.parameters import named_parameters
+from neon_optim.version import __version__
+
+Arrays = dict[str, np.ndarray]
+State = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class ParameterRecord:
+    """What a file says about a parameter: the class that keeps its state (None: no state) and that state's
+    names."""
+
+    optimizer: str | None
+    slots: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class TrainingState:
+    """The JSON part of a checkpoint, checked."""
+
+    epoch: int
+    description: dict[str, Any] | None
+    counters: dict[str, Any]
+    parameters: dict[str, ParameterRecord]
+    backend: dict[str, Any] | None
+    model: dict[str, Any] | None
+    extra: Any
+    written_by: str
+    step: int | None = None
+    metrics: dict[str, float | None] = field(default_factory=dict)
+
+
+def capture(
+    *, optimizer: Any, layers: Any, epoch: int = 0, model: Any = None, extra: Any = None
+) -> tuple[Arrays, State]:
+    """The state of a training run as it is now. CPU arrays are not copied: write or copy them before the next
+    step.
+
+    Arguments as for :func:`neon_optim.serialization.save_checkpoint`.
+    """
+    if isinstance(epoch, bool) or not isinstance(epoch, int | np.integer) or epoch < 0:
+        raise CheckpointError(f"epoch must be an integer >= 0, received {shown(epoch)}")
+    arrays: Arrays = {}
+    parameters: State = {}
+    for name, value, owner in named_rows(optimizer, layers):
+        (param, _), states = value
+        slots = tuple(owner.slots) if owner is not None else tuple(str(k) for k in range(len(states)))
+        if len(states) not in (0, len(slots)):
+            raise CheckpointError(
+                f"parameter {name!r} has {len(states)} state arrays, {owner.classnm} keeps {len(slots)} "
+                f"({', '.join(slots) or 'none'}): another optimizer wrote them"
+            )
+        parameters[name] = {"optimizer": None if owner is None else owner.modulenm, "slots": list(slots)}
+        found = {name: param, **{f"{name}/{slot}": state for slot, state in zip(slots, states, strict=False)}}
+        if found.keys() & arrays.keys():
+            raise CheckpointError(f"two arrays have the name {min(found.keys() & arrays.keys())!r}")
+        arrays |= {key: to_host(value) for key, value in found.items()}
+    state = {
+        "written_by": f"neon_optim {__version__}",
+        "epoch": int(epoch),
+        "optimizer": _described(optimizer),
+        "parameters": parameters,
+        "backend": backend_state(getattr(optimizer, "be", None) or NervanaObject.be),
+        "model": _described(model),
+        "extra": extra,
+    }
+    return arrays, state
+
+
+def parse(state: State, file: str) -> TrainingState:
+    """Check the JSON part of a file; ``file`` is its name in errors."""
+
+    def take(source: Mapping[str, Any], key: str, kinds: Any, where: str = "") -> Any:
+        value = source.get(key)
+        if not isinstance(value, kinds) or isinstance(value, bool):
+            raise CheckpointError(
+                f"{file}: not a checkpoint of a training run: {where}{key} is {shown(value)}"
+            )
+        return value
+
+    nothing = type(None)
+    optimizer = take(state, "optimizer", (dict, nothing)) or {"description": None, "counters": {}}
+    model = take(state, "model", (dict, nothing))
+    records = {}
+    for name, record in take(state, "parameters", dict).items():
+        where = f"parameters[{name!r}]."
+        if not isinstance(record, dict):
+            raise CheckpointError(
+                f"{file}: not a checkpoint of a training run: {where[:-1]} is {shown(record)}"
+            )
+        slots = take(record, "slots", list, where)
+        if not all(isinstance(slot, str) for slot in slots):
+            raise CheckpointError(
+                f"{file}: not a checkpoint of a training run: {where}slots is {shown(slots)}"
+            )
+        records[name] = ParameterRecord(take(record, "optimizer", (str, nothing), where), tuple(slots))
+    return TrainingState(
+        epoch=take(state, "epoch", int),
+        description=take(optimizer, "description", (dict, nothing), "optimizer."),
+        counters=take(optimizer, "counters", dict, "optimizer."),
+        parameters=records,
+        backend=take(state, "backend", (dict, nothing)),
+        model=model,
+        extra=state.get("extra"),
+        written_by=take(state, "written_by", str),
+        step=take(state, "step", (int, nothing)),
+        metrics=take(state, "metrics", (dict, nothing)) or {},
+    )
+
+
+def named_rows(optimizer: Any, layers: Any) -> list[tuple[str, Any, Any]]:
+    """(path, ``((param, grad), state)``, optimizer that updates it) for each parameter of ``layers``."""
+    if optimizer is None:
+        return [(parameter.path, parameter.value, None) for parameter in named_parameters(layers)]
+    return [
+        (parameter.path, parameter.value, owner) for parameter, owner in optimizer.named_parameters(layers)
+    ]
+
+
+def to_host(value: Any) -> np.ndarray:
+    """A NumPy array with the contents of an array or a tensor; shares memory where it can."""
+    if isinstance(value, np.ndarray):
+        return value
+    if hasattr(value, "asnumpyarray"):
+        return np.asarray(value.asnumpyarray())
+    return np.asarray(value.get() if hasattr(value, "get") else value)
+
+
+def dtype_of(value: Any) -> np.dtype:
+    """The NumPy type of an array or a tensor, of another library's too."""
+    try:
+        return np.dtype(value.dtype)
+    except TypeError:
+        return np.asarray(value).dtype
+
+
+def backend_state(be: Any) -> State | None:
+    """The random numbers of a backend: its generator (with the arrays as lists) and the key of the
+    counter-based ones."""
+    if be is None or not hasattr(be, "rng_get_state"):
+        return None
+    return {
+        "type": getattr(be, "name", type(be).__name__),
+        "rng_seed": getattr(be, "rng_seed", None),
+        "noise_seed": getattr(be, "noise_seed", None),
+        "rng": plain(list(be.rng_get_state())),
+    }
+
+
+def restore_backend(be: Any, state: State, file: str) -> None:
+    """Set the random numbers of ``be`` to those of :func:`backend_state`."""
+    rng, noise_seed = state.get("rng"), state.get("noise_seed")
+    try:
+        if rng is not None:
+            kind, keys, *rest = rng
+            be.rng_set_state((kind, np.asarray(keys, np.uint32), *rest))
+    except (TypeError, ValueError, OverflowError) as error:
+        raise CheckpointError(f"{file}: the state of the random numbers is damaged: {error}") from error
+    if noise_seed is not None and hasattr(be, "noise_seed"):
+        be.noise_seed = int(noise_seed)
+
+
+def _described(thing: Any) -> State | None:
+    """Description and counters of an optimizer or a model, as far as it has them."""
+    if thing is None:
+        return None
+    description = thing.get_description() if hasattr(thing, "get_description") else None
+    counters = thing.get_counters() if hasattr(thing, "get_counters") else {}
+    return {"description": plain(description), "counters": plain(counters)}
