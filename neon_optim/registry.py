@@ -15,6 +15,7 @@ reached by its full name. Two plug-ins of one name are both reached by their ful
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from functools import cache
 from importlib import metadata
@@ -113,20 +114,19 @@ def resolve(name: str, kind: str | None = None) -> Any:
     if not isinstance(name, str) or not name:
         raise RegistryError(f"a class name must be a string that is not empty, received {shown(name)}")
     _load_builtins()
-    found = _known(name)
     broken: list[str] = []
-    if not found:
-        found = _from_entry_points(name, kind, broken)
-    fitting = [cls for cls in found if kind is None or kind_of(cls) in (kind, *_KINDLESS.get(kind, ()))]
+    known = _known(name)
+    fitting: list[Any] = next((fits for group in known if (fits := _of_kind(group, kind))), [])
+    if not fitting:
+        known.append(_from_entry_points(name, kind, broken))
+        fitting = _of_kind(known[-1], kind)
     if len(fitting) == 1:
         return fitting[0]
     if len(fitting) > 1:
         names = " and ".join(sorted(full_name(cls) for cls in fitting))
-        raise RegistryError(
-            f"'{name}' stands for several classes; write the full name of the one you mean: {names}"
-        )
-    if found:
-        raise RegistryError(f"'{name}' is {_a(kind_of(found[0]))}, not {_a(kind)}; {_listing(kind)}")
+        raise RegistryError(f"'{name}' stands for several classes; write the full name of one: {names}")
+    for cls in itertools.chain(*known):
+        raise RegistryError(f"'{name}' is {_a(kind_of(cls))}, not {_a(kind)}; {_listing(kind)}")
     if broken:
         raise RegistryError("\n".join(broken))
     if any(full.rpartition(".")[2] == name.rpartition(".")[2] for full in _abstract):
@@ -159,22 +159,27 @@ def _fits(cls: Any, kind: str | None) -> bool:
     return cls is not None and (kind is None or kind_of(cls) == kind)
 
 
-def _known(name: str) -> list[Any]:
+def _of_kind(classes: list[Any], kind: str | None) -> list[Any]:
+    return [cls for cls in classes if kind is None or kind_of(cls) in (kind, *_KINDLESS.get(kind, ()))]
+
+
+def _known(name: str) -> list[list[Any]]:
+    """Groups of classes that a name may stand for; a class of an earlier group is preferred."""
     if name in _classes:
-        return [_classes[name]]
+        return [[_classes[name]]]
     if "." not in name:
-        ours = [cls for cls in _named(name) if _is_ours(cls)]
-        if ours:
-            return ours
-        if name in _registered:
-            return [_classes[full] for full in _registered[name]]
-        return _named(name)
+        named = _named(name)
+        return [
+            [cls for cls in named if _is_ours(cls)],
+            [_classes[full] for full in _registered.get(name, [])],
+            named,
+        ]
     package, _, short = name.rpartition(".")
     root, _, rest = package.partition(".")
     if root in ("neon", _OURS):
-        kinds = _KINDS_IN_PACKAGE.get(rest.partition(".")[0])
-        return [cls for cls in _named(short) if _is_ours(cls) and kinds and kind_of(cls) in kinds]
-    return [cls for cls in _named(short) if f"{cls.__module__}.".startswith(f"{package}.")]
+        kinds = _KINDS_IN_PACKAGE.get(rest.partition(".")[0], frozenset())
+        return [[cls for cls in _named(short) if _is_ours(cls) and kind_of(cls) in kinds]]
+    return [[cls for cls in _named(short) if f"{cls.__module__}.".startswith(f"{package}.")]]
 
 
 def _named(short: str) -> list[Any]:
@@ -222,7 +227,7 @@ def _from_entry_points(name: str, kind: str | None, broken: list[str]) -> list[A
             loaded[full_name(cls)] = cls
     if "." not in name:
         return list(loaded.values())
-    return _known(name) or [cls for point_name, cls in loaded.items() if point_name == name]
+    return list(itertools.chain(*_known(name)))
 
 
 def _load_entry_point(group: str, point: metadata.EntryPoint) -> Any:

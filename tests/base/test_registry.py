@@ -133,6 +133,18 @@ def test_a_short_name_of_ours_means_ours() -> None:
     assert resolve(registry.full_name(other)) is other
 
 
+def test_the_kind_chooses_between_classes_of_one_name() -> None:
+    def theirs() -> type:
+        class Adagrad(NervanaObject, kind="layer"):
+            pass
+
+        return Adagrad
+
+    layer = theirs()
+    assert resolve("Adagrad", "layer") is layer
+    assert resolve("Adagrad", "optimizer").__module__.startswith("neon_optim.")
+
+
 class Distribution:
     name, version = "their-wheel", "1.2"
 
