@@ -233,7 +233,8 @@ def _read(source: str | os.PathLike) -> tuple[str, str]:
         with open(name, "rb") as file:
             data = file.read(4 * MAX_CHARACTERS + 1)
     except FileNotFoundError:
-        raise _unreadable(name, f"there is no such file{_similar_file(name)}") from None
+        hint = " (a YAML text of one line must end in a line break)" if ": " in name else _similar_file(name)
+        raise _unreadable(name, f"there is no such file{hint}") from None
     except IsADirectoryError:
         raise _unreadable(name, "this is a folder, not a YAML file") from None
     except (OSError, ValueError) as error:
