@@ -26,8 +26,7 @@ def join(path: str, part: str | int) -> str:
 
 
 class ObjectBuilder:
-    """Builds what resolved nodes describe. A fault goes to `problems`, and INVALID stands for what was not
-    built."""
+    """Builds what resolved nodes describe; faults go to `problems`, and INVALID stands for what was not built."""
 
     def __init__(self, problems: Problems) -> None:
         self.problems = problems
