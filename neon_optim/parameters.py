@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from neon_optim.errors import StateError, shown
 
-__all__ = ["NamedParameter", "get_param_list", "named_parameters"]
+__all__ = ["NamedParameter", "NamedParameters", "get_param_list", "named_parameters"]
 
 Parameter = tuple[tuple[Any, Any], list[Any]]
 
@@ -37,6 +37,10 @@ class NamedParameter(NamedTuple):
         return f"{self.layer}/{self.name}"
 
 
+class NamedParameters(list[NamedParameter]):
+    """Parameters that have their names already; stands wherever layers may."""
+
+
 def get_param_list(layer_list: Any) -> list[Parameter]:
     """The ``((param, grad), state)`` tuples of layers, in order (neon/optimizers/optimizer.py).
 
@@ -51,12 +55,16 @@ def get_param_list(layer_list: Any) -> list[Parameter]:
     Raises:
         StateError: something in the list is neither a layer nor such a tuple.
     """
+    if isinstance(layer_list, NamedParameters):
+        return [parameter.value for parameter in layer_list]
     return [value for _, values in _layers(layer_list, "layer_list") for value in values]
 
 
-def named_parameters(layer_list: Any) -> list[NamedParameter]:
+def named_parameters(layer_list: Any) -> NamedParameters:
     """The parameters of layers with their names; a layer name that stands twice gets a number at its second."""
-    named: list[NamedParameter] = []
+    if isinstance(layer_list, NamedParameters):
+        return layer_list
+    named = NamedParameters()
     used: dict[str, int] = {}
     for layer, values in _layers(layer_list, "layer_list"):
         given = getattr(layer, "name", None)

@@ -39,6 +39,7 @@ class Adadelta(Optimizer):
     """
 
     slots = ("mean_square_grad", "mean_square_step", "step")
+    scales_update = True
 
     decay: Hyper
     epsilon: Hyper
@@ -64,4 +65,4 @@ class Adadelta(Optimizer):
         mean_square_grad[:] = mean_square_grad * rho + (1.0 - rho) * grad * grad
         step[:] = self.be.sqrt((mean_square_step + self.epsilon) / (mean_square_grad + self.epsilon)) * grad
         mean_square_step[:] = mean_square_step * rho + (1.0 - rho) * step * step
-        param[:] = self.clip_value(param - (self.scale * self.lr) * step, self.param_clip_value)
+        param[:] = param - (self.scale * self.lr) * step

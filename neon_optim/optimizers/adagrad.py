@@ -37,6 +37,7 @@ class Adagrad(Optimizer):
     """
 
     slots = ("sum_square",)
+    scales_update = True
 
     learning_rate: Hyper
     epsilon: Hyper
@@ -67,4 +68,4 @@ class Adagrad(Optimizer):
         """See the class."""
         sum_square[:] = sum_square + self.be.square(grad)
         step = (self.scale * grad * self.lr) / self.be.sqrt(sum_square + self.epsilon)
-        param[:] = self.clip_value(param - step, self.param_clip_value)
+        param[:] = param - step

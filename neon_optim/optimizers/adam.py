@@ -46,6 +46,7 @@ class Adam(Optimizer):
     """
 
     slots = ("m", "v")
+    scales_update = True
 
     learning_rate: Hyper
     beta_1: Hyper
@@ -97,4 +98,4 @@ class Adam(Optimizer):
         if not self.epsilon_hat:
             root = root / self.root
         new = param - (self.scale * self.l * m) / (root + self.epsilon)
-        param[:] = self.clip_value(new, self.param_clip_value)
+        param[:] = new

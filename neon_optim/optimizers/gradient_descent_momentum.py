@@ -52,7 +52,8 @@ class GradientDescentMomentum(Optimizer):
     array([0.95, 1.95])
     """
 
-    couples_decay = True
+    decay_form = "rule"
+    scales_update = True
 
     learning_rate: Hyper
     momentum_coef: Hyper
@@ -91,7 +92,7 @@ class GradientDescentMomentum(Optimizer):
     @property
     def slots(self) -> tuple[str, ...]:  # type: ignore[override]
         """The velocity, where there is momentum."""
-        return ("velocity",) if self.momentum_coef else ()
+        return ("velocity",) if self.origin.momentum_coef else ()
 
     def update(self, param: Any, grad: Any, *states: Any) -> None:
         """See the class."""
@@ -103,4 +104,4 @@ class GradientDescentMomentum(Optimizer):
             grad = self.scale * grad + self.wdecay * param
             velocity[:] = self.momentum_coef * velocity - lr * grad
             new = param + velocity if not self.nesterov else param + self.momentum_coef * velocity - lr * grad
-        param[:] = self.clip_value(new, self.param_clip_value)
+        param[:] = new

@@ -4,11 +4,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
-from neon_optim.arguments import AnySchedule, Name, NonNegative, OnNonFinite, RoundBits, Scheduled
+from neon_optim.arguments import (
+    AnySchedule,
+    Flag,
+    Name,
+    NonNegative,
+    OnNonFinite,
+    RoundBits,
+    Scheduled,
+    constructor_arguments,
+)
 from neon_optim.base import NervanaObject
-from neon_optim.errors import ArgumentError, BackendError, NonFiniteError, Problem
+from neon_optim.checks import Check, Number
+from neon_optim.errors import ArgumentError, BackendError, NonFiniteError, Problem, StateError
+from neon_optim.optimizers.patterns import check_patterns, matches
 from neon_optim.optimizers.step import Part, gradient_norm, run_step
 from neon_optim.parameters import NamedParameter, get_param_list, named_parameters
 from neon_optim.schedules import BaseSchedule
@@ -19,19 +30,29 @@ __all__ = ["Hyper", "Optimizer"]
 Hyper = Any
 """The type of a hyper-parameter: a number or a schedule of it; within a step always a number."""
 
+_RATE = Number(ge=0)
+
+DecayForm = Literal["coupled", "decoupled", "rule"]
+
 
 class Optimizer(NervanaObject, kind="optimizer", abstract=True):
     """Base class: a subclass names its state in ``slots`` and writes its rule as :meth:`update`.
 
     Arguments:
         stochastic_round: round stores stochastically, to so many mantissa bits (True: what the storage type has).
-        gradient_clip_norm: scale the update as if the global L2 norm of the gradients were at most this;
-            None or 0: off.
+        gradient_clip_norm: scale the gradients so that their global L2 norm is at most this; None or 0: off. neon's
+            six optimizers keep its form: the update is scaled, not what the state sees.
         gradient_clip_value: limit each gradient element to ± this; None or 0: off.
         param_clip_value: limit each parameter element to ± this after the update; None or 0: off.
         name: for people; None: an automatic one.
         schedule: turns ``learning_rate`` and the epoch into the rate of a step; None: constant.
-        wdecay: L2 penalty: adds ``wdecay * param`` to the gradient.
+        wdecay: weight decay >= 0. Coupled: adds ``wdecay * param`` to the gradient (an L2 penalty), unless the class
+            says that its decay is decoupled.
+        decoupled_wdecay: weight decay beside the rule, before it: ``param * (1 - rate * decoupled_wdecay)``.
+        no_decay: patterns of parameters that neither decay touches: globs (``'*/bias'``, ``'Bias_*'``), regular
+            expressions between slashes, or plain names; each is matched in full against the layer's name, the name of
+            its class and ``layer/name``.
+        maximize: climb instead of descend: the gradient's sign is changed.
         on_nonfinite: what a NaN or infinite gradient does: 'raise' a NonFiniteError, 'skip' the step (nothing changes,
             t included), or 'ignore' it. None: 'raise' where the norm is computed anyway, else 'ignore'.
 
@@ -43,14 +64,20 @@ class Optimizer(NervanaObject, kind="optimizer", abstract=True):
 
     slots: ClassVar[tuple[str, ...]] = ()
     per_tensor: ClassVar[bool] = False
-    couples_decay: ClassVar[bool] = False
-    """True for a rule that treats ``wdecay`` itself."""
+    decay_form: ClassVar[DecayForm] = "coupled"
+    """What ``wdecay`` means: added to the gradient, taken off the parameter, or left to the rule."""
+    scales_update: ClassVar[bool] = False
+    """True for a rule that multiplies its update by ``self.scale``, as neon's do, and wants its gradient unscaled."""
+    counters: ClassVar[tuple[str, ...]] = ()
+    """Attributes that, beside ``t``, change from step to step: :meth:`prepare` sets them for the step."""
 
     #: What holds in a step only; set on the object that :meth:`at` returns.
     wdecay: Hyper
+    decoupled_wdecay: Hyper
     lr: float
     epoch: int
-    scale: Any
+    batch_size: float
+    _origin: Optimizer
 
     def __init__(
         self,
@@ -62,6 +89,9 @@ class Optimizer(NervanaObject, kind="optimizer", abstract=True):
         name: Name = None,
         schedule: AnySchedule | None = None,
         wdecay: Scheduled[NonNegative] = 0.0,
+        decoupled_wdecay: Scheduled[NonNegative] | None = None,
+        no_decay: Sequence[str] = (),
+        maximize: Flag = False,
         on_nonfinite: OnNonFinite | None = None,
     ):
         super().__init__(name=name)
@@ -71,6 +101,10 @@ class Optimizer(NervanaObject, kind="optimizer", abstract=True):
         self.param_clip_value = param_clip_value
         self.schedule = schedule
         self.wdecay = wdecay
+        self.decoupled_wdecay = decoupled_wdecay
+        self.no_decay = list(no_decay)
+        check_patterns(self.classnm, "no_decay", self.no_decay)
+        self.maximize = maximize
         self.on_nonfinite = on_nonfinite
         self.t = 0
 
@@ -79,9 +113,9 @@ class Optimizer(NervanaObject, kind="optimizer", abstract=True):
     def update(self, param: Any, grad: Any, *states: Any) -> None:
         """The rule: algebra on the parameter, its gradient and its state, written with ``slot[:] = expression``.
 
-        ``grad`` is divided by the batch size and clipped by value. ``self`` holds this step's numbers: ``lr`` (the rate
-        after the schedule), ``t`` (the step, from 1), ``epoch``, ``scale`` (what norm clipping asks the update to be
-        multiplied by), every hyper-parameter as a number, and what :meth:`prepare` computed.
+        ``grad`` is divided by the batch size, clipped and, where the decay is coupled, has it added. ``self`` holds
+        this step's numbers: ``lr`` (the rate after the schedule), ``t`` (the step, from 1), ``epoch``, every
+        hyper-parameter as a number, and what :meth:`prepare` computed. Clipping of the parameter follows by itself.
         """
         raise NotImplementedError(f"{self.classnm} must define update(self, param, grad, *states)")
 
@@ -112,29 +146,93 @@ class Optimizer(NervanaObject, kind="optimizer", abstract=True):
 
     def parts(self, layer_list: Any, epoch: int) -> list[Part]:
         """The work of one step: parameters with the object whose rule updates them."""
-        return [Part(self, self.at(epoch), get_param_list(layer_list), layer_list)]
+        now = self.at(epoch)
+        if not self.no_decay or not (self.wdecay or self.decoupled_wdecay):
+            return [Part(self, now, get_param_list(layer_list), layer_list)]
+        groups: tuple[list[Any], list[Any]] = [], []
+        for parameter in named_parameters(layer_list):
+            groups[any(matches(pattern, parameter) for pattern in self.no_decay)].append(parameter.value)
+        return [
+            Part(self, now, groups[False], layer_list),
+            Part(self, now.without_decay(), groups[True], layer_list),
+        ]
 
     def at(self, epoch: int) -> Any:
         """A copy of this optimizer with the numbers of the step that follows; the original stays as it is."""
         now = object.__new__(type(self))
         now.__dict__.update(self.__dict__)
+        now._origin = self
         now.t = self.t + 1
         now.epoch = epoch
+        now.batch_size = getattr(self.be, "bsz", 0) or 1
         for name, value in vars(self).items():
-            if name != "schedule" and isinstance(value, BaseSchedule):
-                setattr(now, name, value_at(value, 1.0, epoch, self.t))
-        rate = getattr(now, "learning_rate", 1.0)
-        now.lr = rate if self.schedule is None else value_at(self.schedule, rate, epoch, self.t)
+            if name != "schedule" and callable(getattr(value, "get_learning_rate", None)):
+                setattr(now, name, self._scheduled(name, value, 1.0, epoch))
+        now.lr = getattr(now, "learning_rate", 1.0)
+        if self.schedule is not None:
+            now.lr = self._scheduled("schedule", self.schedule, now.lr, epoch)
         now.scale = 1.0
         now.prepare()
         return now
 
+    def _scheduled(self, name: str, schedule: Any, base: float, epoch: int) -> float:
+        """What a schedule gives now, checked as the number in its place would be (a rate may be 0)."""
+        value = value_at(schedule, base, epoch, self.t)
+        check: Check | None = _RATE
+        if name not in ("schedule", "learning_rate"):
+            argument = constructor_arguments(type(self)).get(name)
+            check = argument.check if argument else None
+        if check is not None and any(check.faults(value)):
+            problem = Problem(name, value, f"must be {check.allowed}")
+            where = f"from {type(schedule).__name__}, epoch {epoch}, step {self.t}"
+            raise ArgumentError(f"{self.classnm}: {problem} ({where})", [problem])
+        return value
+
+    def without_decay(self) -> Any:
+        """A copy, within a step, that decays nothing: the same Program with other numbers."""
+        exempt = object.__new__(type(self))
+        exempt.__dict__.update(self.__dict__)
+        exempt.wdecay = exempt.decoupled_wdecay = 0.0
+        return exempt
+
+    @property
+    def origin(self) -> Any:
+        """The optimizer that this is a step's copy of. What it has set decides the structure of the rule."""
+        return getattr(self, "_origin", self)
+
+    @property
+    def scale(self) -> Any:
+        """What the rule multiplies its update by: the factor of norm clipping, or 1 where the gradient has it."""
+        return self._scale if self.scales_update else 1.0
+
+    @scale.setter
+    def scale(self, factor: Any) -> None:
+        self._scale = factor
+
+    def incoming(self, grad: Any, *states: Any) -> Any:
+        """The gradient that norms are taken of."""
+        return grad
+
     def apply(self, param: Any, grad: Any, *states: Any) -> None:
-        """The whole rule on one parameter: what all optimizers share, then :meth:`update`."""
-        grad = self.clip_value(grad / (self.be.bsz or 1), self.gradient_clip_value)
-        if self.wdecay and not self.couples_decay:
+        """The whole rule on one parameter: what all optimizers share, around :meth:`update`."""
+        grad = self.clip_value(grad / self.batch_size, self.gradient_clip_value)
+        if self.gradient_clip_norm and not self.scales_update:
+            grad = self._scale * grad
+        if self.maximize:
+            grad = -grad
+        decoupled = self.decoupled_wdecay if self.origin.decoupled_wdecay is not None else self.wdecay
+        if self.origin.decoupled_wdecay or (self.decay_form == "decoupled" and self.origin.wdecay):
+            param[:] = param * (1.0 - self.lr * decoupled)
+        if self.decay_form == "coupled" and self.origin.wdecay:
             grad = grad + self.wdecay * param
         self.update(param, grad, *states)
+        if self.param_clip_value:
+            param[:] = self.clip_value(param, self.param_clip_value)
+
+    def commit(self) -> None:
+        """Called on a step's copy when the step is done: its counters become those of the optimizer."""
+        for name in ("t", *self.counters):
+            setattr(self.origin, name, getattr(self, name))
 
     # --- clipping ---
 
@@ -154,7 +252,7 @@ class Optimizer(NervanaObject, kind="optimizer", abstract=True):
         if clip_norm < 0:
             problem = Problem("clip_norm", clip_norm, "must be a number >= 0")
             raise ArgumentError(f"clip_gradient_norm: {problem}", [problem])
-        norm = gradient_norm(self.be, get_param_list(param_list))
+        norm = gradient_norm(self.be, get_param_list(param_list), float(self.be.bsz or 1))
         if self.on_nonfinite != "ignore" and not math.isfinite(norm):
             raise NonFiniteError(f"{self.name}: the norm of the gradients is {norm}")
         return clip_norm / max(norm, clip_norm)
@@ -173,8 +271,39 @@ class Optimizer(NervanaObject, kind="optimizer", abstract=True):
 
     def get_counters(self) -> dict[str, Any]:
         """Everything that belongs to the training state beside the arrays: JSON-able."""
-        return {"t": self.t}
+        counters = {name: getattr(self, name) for name in ("t", *self.counters)}
+        schedules = {name: schedule.get_counters() for name, schedule in self._schedules()}
+        stateful = {name: state for name, state in schedules.items() if state}
+        return {**counters, "schedules": stateful} if stateful else counters
 
     def set_counters(self, counters: dict[str, Any]) -> None:
-        """Restore what :meth:`get_counters` gave."""
-        self.t = int(counters["t"])
+        """Restore what :meth:`get_counters` gave.
+
+        Raises:
+            StateError: a counter is missing or is no number, or they are those of another optimizer.
+        """
+        expected = self.get_counters()
+        if set(counters) != set(expected):
+            raise StateError(
+                f"{self.classnm} has the counters {sorted(expected)}, received {sorted(counters)}"
+            )
+        for name in ("t", *self.counters):
+            if isinstance(counters[name], bool) or not isinstance(counters[name], (int, float)):
+                raise StateError(
+                    f"{self.classnm}: counter {name!r} must be a number, received {counters[name]!r}"
+                )
+        schedules = dict(self._schedules())
+        for name, state in counters.get("schedules", {}).items():
+            if name not in schedules:
+                raise StateError(f"{self.classnm} has no schedule at {name!r}; it has {sorted(schedules)}")
+            schedules[name].set_counters(state)
+        for name in ("t", *self.counters):
+            setattr(self, name, type(getattr(self, name))(counters[name]))
+
+    def observe(self, metric: float) -> None:
+        """Tell the schedules that wait for it (Plateau) the validation metric; once an epoch, as a rule."""
+        for _, schedule in self._schedules():
+            schedule.observe(metric)
+
+    def _schedules(self) -> list[tuple[str, BaseSchedule]]:
+        return [(name, value) for name, value in vars(self).items() if isinstance(value, BaseSchedule)]

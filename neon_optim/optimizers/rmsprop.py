@@ -37,6 +37,7 @@ class RMSProp(Optimizer):
     """
 
     slots = ("mean_square",)
+    scales_update = True
 
     decay_rate: Hyper
     learning_rate: Hyper
@@ -73,4 +74,4 @@ class RMSProp(Optimizer):
         be = self.be
         mean_square[:] = self.decay_rate * mean_square + be.square(grad) * (1.0 - self.decay_rate)
         step = (self.scale * grad * self.lr) / (be.sqrt(mean_square + self.epsilon) + self.epsilon)
-        param[:] = self.clip_value(param - step, self.param_clip_value)
+        param[:] = param - step

@@ -42,6 +42,7 @@ class ShiftAdaMax(Optimizer):
     """
 
     slots = ("m", "v", "inv_v")
+    scales_update = True
 
     learning_rate: Hyper
     beta_1: Hyper

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -55,7 +55,7 @@ class Part:
         where = f"layer '{named.layer}', parameter '{named.name}'" if named else f"parameter {index}"
         return f"{where}, optimizer '{self.optimizer.name}' ({self.optimizer.classnm})"
 
-    def checks(self, grad: Symbol, batch_size: float) -> tuple[Any, Any]:
+    def checks(self, grad: Any, batch_size: float) -> tuple[Any, Any]:
         """(guard, scale): expressions on the gradient; None where nothing has to be finite, 1.0 for no clipping."""
         limit = self.now.gradient_clip_norm
         if limit:
@@ -67,7 +67,7 @@ class Part:
         """The rule as a Program; with ``scale`` given, without the norm in it."""
 
         def guard(param: Symbol, grad: Symbol, *states: Symbol) -> Any:
-            finite, self.now.scale = self.checks(grad, batch_size)
+            finite, self.now.scale = self.checks(self.now.incoming(grad, *states), batch_size)
             if scale is not None:
                 finite, self.now.scale = None, scale
             return finite
@@ -78,22 +78,29 @@ class Part:
 _plans: weakref.WeakKeyDictionary[Any, dict[Any, Plan]] = weakref.WeakKeyDictionary()
 
 
-def run_step(owner: Optimizer, be: Any, layer_list: Any, epoch: int) -> None:
-    """Run one step of an optimizer: either all of it happens or, with an error, none."""
+def run_step(owner: Optimizer, be: Any, layer_list: Any, epoch: int, batch_size: float | None = None) -> None:
+    """Run one step of an optimizer: either all of it happens or, with an error, none.
+
+    ``batch_size`` is what gradients are divided by; None: the backend's.
+    """
     parts = [part for part in owner.parts(layer_list, epoch) if part.parameters]
+    batch_size = float(batch_size or be.bsz or 1)
+    for part in parts:
+        part.now.batch_size = batch_size
     filled: list[list[Any]] = []
     stored = False
     try:
         for part in parts:
             _fill_states(part, filled)
-        stored = _run_fused(owner, be, parts) if isinstance(be, Backend) else _run_foreign(be, parts)
+        run = _run_fused if isinstance(be, Backend) else _run_foreign
+        stored = run(owner, be, parts, batch_size)
     finally:
         if not stored:
             for states in filled:
                 states.clear()
     if stored:
         for part in parts:
-            part.optimizer.t = part.now.t
+            part.now.commit()
 
 
 def _fill_states(part: Part, filled: list[list[Any]]) -> None:
@@ -112,26 +119,19 @@ def _fill_states(part: Part, filled: list[list[Any]]) -> None:
         states.extend([part.now.new_state(name, param, grad) for name in names])
 
 
-def _run_fused(owner: Optimizer, be: Backend, parts: list[Part]) -> bool:
+def _run_fused(owner: Optimizer, be: Backend, parts: list[Part], batch_size: float) -> bool:
     """One pass for each distinct Program. Where there are several, what must be finite is checked before the first."""
-    batch_size = float(be.bsz or 1)
     fused = [part for part in parts if not part.now.per_tensor]
     by_tensor = [part for part in parts if part.now.per_tensor]
     scales: dict[Optimizer, float] = {}
     groups = _by_program(fused, batch_size, scales)
     if by_tensor or len(groups) > 1:
-        split = {part.optimizer for part in by_tensor}
-        for optimizer in dict.fromkeys(p.optimizer for p in parts if p.guarded or p.optimizer in split):
-            mine = [part for part in parts if part.optimizer is optimizer]
-            norm = gradient_norm(be, [row for part in mine for row in part.parameters])
-            if mine[0].guarded and not np.isfinite(norm):
-                return _refuse(mine)
-            limit = mine[0].now.gradient_clip_norm
-            scales[optimizer] = limit / max(norm, limit) if limit else 1.0
+        if not _check_before(be, parts, batch_size, scales):
+            return False
         groups = _by_program(fused, batch_size, scales)
     plans = [_plan(owner, be, [part for part, _ in group]) for group in groups.values()]
     for part in by_tensor:
-        part.now.scale = scales[part.optimizer]
+        part.now.scale = scales.get(part.optimizer, 1.0)
         _plan(owner, be, [part])  # for its checks
     for (program, group), plan in zip(groups.items(), plans, strict=True):
         outcome = be.execute(program, plan, [scalars for _, scalars in group], _rounding(group[0][0], be))
@@ -139,6 +139,19 @@ def _run_fused(owner: Optimizer, be: Backend, parts: list[Part]) -> bool:
             return _refuse([part for part, _ in group])
     for part in by_tensor:
         _run_by_tensor(part, be)
+    return True
+
+
+def _check_before(be: Any, parts: list[Part], batch_size: float, scales: dict[Optimizer, float]) -> bool:
+    """Look at the norms before anything is run, and put the factors of clipping into ``scales``; False: skip."""
+    for optimizer in dict.fromkeys(p.optimizer for p in parts if p.guarded or p.now.gradient_clip_norm):
+        mine = [part for part in parts if part.optimizer is optimizer]
+        rows = [row for part in mine for row in part.parameters]
+        norm = gradient_norm(be, rows, batch_size, mine[0].slots, mine[0].now.incoming)
+        if mine[0].guarded and not np.isfinite(norm):
+            return _refuse(mine)
+        limit = mine[0].now.gradient_clip_norm
+        scales[optimizer] = limit / max(norm, limit) if limit else 1.0
     return True
 
 
@@ -155,7 +168,7 @@ def _by_program(
 def _plan(owner: Optimizer, be: Backend, parts: list[Part]) -> Plan:
     """The plan for parts that run together; a kept one where it still fits."""
     kept = _plans.setdefault(owner, {})
-    key = (id(be), tuple([id(part.optimizer) for part in parts]), parts[0].slots)
+    key = (id(be), tuple([(id(part.optimizer), len(part.parameters)) for part in parts]), parts[0].slots)
     parameters = (
         parts[0].parameters if len(parts) == 1 else [row for part in parts for row in part.parameters]
     )
@@ -178,17 +191,32 @@ def _rounding(part: Part, be: Backend) -> Rounding | None:
     return Rounding(0 if bits is True else int(bits), be.noise_seed, part.now.t) if bits else None
 
 
-def gradient_norm(be: Any, parameters: Sequence[Parameter]) -> float:
-    """The L2 norm of all gradients together, divided by the batch size."""
-    batch_size = float(be.bsz or 1)
+def gradient_norm(
+    be: Any,
+    parameters: Sequence[Parameter],
+    batch_size: float,
+    slots: Sequence[str] = ("param", "grad"),
+    incoming: Callable[..., Any] = lambda grad, *states: grad,
+) -> float:
+    """The L2 norm of all gradients together, divided by the batch size.
+
+    ``incoming`` says what the gradient is, given the array and the states named in ``slots``.
+    """
     if not isinstance(be, Backend):
-        squares = [np.square(np.asarray(grad.get(), np.float64)).sum() for (_, grad), _ in parameters]
-        return float(np.sqrt(np.sum(squares)) / batch_size)
-    grad = Symbol("grad", 1)
-    norm = Node("sqrt", Node("total_square", grad)) / batch_size
-    program, scalars = linearize("norm", ("param", "grad"), (), results=(norm,))
-    plan = be.plan([(pair, []) for pair, _ in parameters], ("param", "grad"))
-    return float(be.execute(program, plan, [scalars]).results[0][0])
+        values = [(grad, incoming(grad, *states)) for (_, grad), states in parameters]
+        arrays = [value.get() if value is grad else _computed(be, grad, value) for grad, value in values]
+        return float(np.sqrt(sum(np.square(np.asarray(a, np.float64)).sum() for a in arrays)) / batch_size)
+    symbols = [Symbol(slot, index) for index, slot in enumerate(slots)]
+    norm = Node("sqrt", Node("total_square", incoming(*symbols[1:]))) / batch_size
+    program, scalars = linearize("norm", slots, (), results=(norm,))
+    rows = [(pair, states if slots[2:] else []) for pair, states in parameters]
+    return float(be.execute(program, be.plan(rows, slots), [scalars]).results[0][0])
+
+
+def _computed(be: Any, like: Any, tree: Any) -> Any:
+    out = be.empty_like(like)
+    out[:] = tree
+    return out.get()
 
 
 def _run_by_tensor(part: Part, be: Backend) -> None:
@@ -196,16 +224,13 @@ def _run_by_tensor(part: Part, be: Backend) -> None:
         part.now.apply(*[be.as_tensor(value) for value in (param, grad, *states)])
 
 
-def _run_foreign(be: Any, parts: list[Part]) -> bool:
+def _run_foreign(owner: Optimizer, be: Any, parts: list[Part], batch_size: float) -> bool:
     """A neon-style backend that is none of ours: the rule runs on its tensors, one after the other."""
+    scales: dict[Optimizer, float] = {}
+    if not _check_before(be, parts, batch_size, scales):
+        return False
     for part in parts:
-        limit = part.now.gradient_clip_norm
-        if limit or part.guarded:
-            norm = gradient_norm(be, part.parameters)
-            if part.guarded and not np.isfinite(norm):
-                return _refuse([part])
-            part.now.scale = limit / max(norm, limit) if limit else 1.0
-    for part in parts:
+        part.now.scale = scales.get(part.optimizer, 1.0)
         for (param, grad), states in part.parameters:
             part.now.apply(param, grad, *states)
     return True

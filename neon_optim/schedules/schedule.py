@@ -3,23 +3,45 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Any
+from typing import Any, Literal
 
 from neon_optim.base import NervanaObject
 
-__all__ = ["BaseSchedule", "value_at"]
+__all__ = ["BaseSchedule", "Unit", "value_at"]
+
+Unit = Literal["epoch", "step"]
 
 
 class BaseSchedule(NervanaObject, kind="schedule", abstract=True):
-    """A pure function of a base rate and of time: asking twice, or in any order, gives the same numbers.
+    """A function of a base rate and of time, which counts from 0.
 
-    A subclass defines :meth:`get_learning_rate`. Nothing is remembered between calls, so a schedule needs no state in
-    a checkpoint and is right after a restart.
+    A subclass defines :meth:`get_learning_rate`. All but Plateau are pure: asking twice, or in any order, gives the
+    same numbers, and nothing has to be restored after a restart.
+
+    Given as ``schedule`` of an optimizer, a schedule turns its learning rate into the rate of a step. Given in place of
+    a number (``beta_1=Linear(...)``, ``learning_rate=Cosine(...)``), the base is 1: its values are the numbers.
     """
+
+    unit: Unit = "epoch"
+    """What time is counted in: epochs done or steps done."""
 
     @abstractmethod
     def get_learning_rate(self, learning_rate: float, epoch: float) -> float:
-        """The rate at an epoch (from 0), given the base rate."""
+        """The rate at a time (from 0, in the schedule's unit), given the base rate."""
+
+    def rate_at(self, base: float, epoch: float, step: float) -> float:
+        """The rate when so many epochs and so many steps are done."""
+        return float(self.get_learning_rate(base, step if self.unit == "step" else epoch))
+
+    def observe(self, metric: float) -> None:
+        """Take note of the validation metric; most schedules do not care."""
+
+    def get_counters(self) -> dict[str, Any]:
+        """What it remembers, for checkpoints: JSON-able; empty for a pure function of time."""
+        return {}
+
+    def set_counters(self, counters: dict[str, Any]) -> None:
+        """Restore what :meth:`get_counters` gave."""
 
 
 def value_at(schedule: Any, base: float, epoch: int, step: int) -> float:
@@ -32,5 +54,7 @@ def value_at(schedule: Any, base: float, epoch: int, step: int) -> float:
         epoch: epochs that are done.
         step: steps that are done.
     """
+    if isinstance(schedule, BaseSchedule):
+        return schedule.rate_at(base, epoch, step)
     time = step if getattr(schedule, "unit", "epoch") == "step" else epoch
     return float(schedule.get_learning_rate(base, time))
