@@ -114,6 +114,10 @@ class ConfigWarning(UserWarning):
     """Something in a config that works and is probably not meant."""
 
 
+class CheckpointWarning(UserWarning):
+    """A checkpoint was left out, or could not be tidied away; the run itself goes on."""
+
+
 class CheckpointError(NeonOptimError):
     """A checkpoint that is damaged, of another kind, or does not fit what it is loaded into."""
 

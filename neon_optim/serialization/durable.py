@@ -107,6 +107,30 @@ def replacing(path: StrPath) -> Iterator[NewFile]:
                 raise
 
 
+def make_folder(path: StrPath) -> None:
+    """Create a folder, and those above it, durably; one that exists is left as it is.
+
+    Raises:
+        CheckpointError: it cannot be created, or there is a file in its place.
+    """
+    with _errors_name(path):
+        missing = []
+        folder = os.path.realpath(path)
+        while not os.path.isdir(folder):
+            missing.append(folder)
+            folder = os.path.dirname(folder)
+        for folder in reversed(missing):
+            with contextlib.suppress(FileExistsError):  # another process was faster; a file fails below
+                os.mkdir(folder)
+            parent = os.open(os.path.dirname(folder), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                _sync_folder(parent)
+            finally:
+                os.close(parent)
+        if not os.path.isdir(path):
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+
+
 def remove_leftovers(folder: StrPath, name: str | None = None) -> list[str]:
     """Delete what writers that were killed left in ``folder`` (for the file ``name``, or any); files being
     written stay.

@@ -104,7 +104,7 @@ def test_a_restored_run_ends_with_the_same_bits(path, name, dtype, tensors):
     other, fresh = OPTIMIZERS[name](), network(1, dtype, tensors)
     found = load_checkpoint(path, optimizer=other, layers=fresh)
     assert (found.epoch, found.extra, found.format_version) == (1, {"batch": 1}, 1)
-    assert not (found.missing or found.unexpected or found.mismatched)
+    assert (found.missing, found.unexpected, found.mismatched) == ([], [], {})
     train(other, fresh, range(3, 7))
     assert contents(fresh) == contents(layers)
 
