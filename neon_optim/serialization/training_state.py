@@ -13,10 +13,13 @@ model         {"description": …, "counters": …}, or null
 extra         the user's own
 step, metrics where a CheckpointManager wrote the file
 ```
+
+JSON has no NaN and no infinities; they stand as ``{"$float": "nan"}``, ``"inf"`` and ``"-inf"``.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -27,6 +30,8 @@ from neon_optim.base import NervanaObject, plain
 from neon_optim.errors import CheckpointError, shown
 from neon_optim.parameters import named_parameters
 from neon_optim.version import __version__
+
+_FLOAT = "$float"
 
 Arrays = dict[str, np.ndarray]
 State = dict[str, Any]
@@ -91,11 +96,12 @@ def capture(
         "model": _described(model),
         "extra": extra,
     }
-    return arrays, state
+    return arrays, _encode(state, "state")
 
 
 def parse(state: State, file: str) -> TrainingState:
     """Check the JSON part of a file; ``file`` is its name in errors."""
+    state = _decode(state)
 
     def take(source: Mapping[str, Any], key: str, kinds: Any, where: str = "") -> Any:
         value = source.get(key)
@@ -185,6 +191,28 @@ def restore_backend(be: Any, state: State, file: str) -> None:
         raise CheckpointError(f"{file}: the state of the random numbers is damaged: {error}") from error
     if noise_seed is not None and hasattr(be, "noise_seed"):
         be.noise_seed = int(noise_seed)
+
+
+def _encode(value: Any, path: str) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return {_FLOAT: str(float(value))}
+    if isinstance(value, list | tuple):
+        return [_encode(item, f"{path}[{index}]") for index, item in enumerate(value)]
+    if isinstance(value, dict):
+        if _FLOAT in value:
+            raise CheckpointError(f"{path} has the key {_FLOAT!r}, which is reserved")
+        return {key: _encode(item, f"{path}.{key}") for key, item in value.items()}
+    return value
+
+
+def _decode(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_decode(item) for item in value]
+    if isinstance(value, dict):
+        if value.keys() == {_FLOAT} and value[_FLOAT] in ("nan", "inf", "-inf"):
+            return float(value[_FLOAT])
+        return {key: _decode(item) for key, item in value.items()}
+    return value
 
 
 def _described(thing: Any) -> State | None:

@@ -35,6 +35,7 @@ FORBIDDEN_ATTRIBUTES = {
     },
     ("yaml", "FullLoader"): "yaml",
     ("sys", "modules"): "modules",
+    **{("importlib", name): "import" for name in ("util", "machinery", "reload", "__import__", "_bootstrap")},
     ("torch", "load"): "pickle",
     ("pandas", "read_pickle"): "pickle",
 }
@@ -50,7 +51,9 @@ def findings(source: str) -> set[str]:
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
             found |= {
-                f"import {each.name}" for each in node.names if each.name.split(".")[0] in FORBIDDEN_MODULES
+                f"import {each.name}"
+                for each in node.names
+                if each.name.split(".")[0] in FORBIDDEN_MODULES and each.name != "importlib"
             }
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
             if node.module.split(".")[0] in FORBIDDEN_MODULES:
@@ -75,6 +78,13 @@ def findings(source: str) -> set[str]:
             found.add("allow_pickle")
         elif isinstance(node, ast.keyword) and node.arg == "shell" and getattr(node.value, "value", True):
             found.add("shell=True")
+        elif (
+            isinstance(node, ast.Call)
+            and isinstance(node.func, ast.Attribute)
+            and node.func.attr == "import_module"
+        ):
+            if not (len(node.args) == 1 and isinstance(node.args[0], ast.Constant)):
+                found.add("import_module of a name that is not written here")
         elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "load":
             owner = node.func.value
             if isinstance(owner, ast.Name) and owner.id in ("np", "numpy"):
@@ -111,6 +121,9 @@ def test_every_exception_is_in_use():
         "import _pickle",
         "from importlib import import_module",
         "import importlib.util",
+        "import importlib\nimportlib.import_module(name)",
+        "import importlib as i\ni.import_module(f'{a}')",
+        "import importlib\nimportlib.reload(x)",
         "eval('1')",
         "run = exec",
         "__import__('os')",

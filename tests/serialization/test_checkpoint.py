@@ -345,6 +345,15 @@ def test_an_optimizer_without_layers(path):
     assert optimizer.t == 2
 
 
+def test_numbers_that_json_does_not_have(path):
+    extra = {"loss": [float("nan"), float("inf"), -np.inf, np.float64("nan")], "t": (1, 2)}
+    save_checkpoint(path, optimizer=Adam(), layers=network(), extra=extra)
+    found = load_checkpoint(path).extra
+    assert repr(found) == "{'loss': [nan, inf, -inf, nan], 't': [1, 2]}"
+    with pytest.raises(CheckpointError, match=r"state\.extra has the key '\$float'"):
+        save_checkpoint(path, optimizer=Adam(), layers=network(), extra={"$float": 1})
+
+
 class Model:
     def __init__(self, layers) -> None:
         self.layers_to_optimize, self.counters = layers, {"batch": 0}
