@@ -20,7 +20,7 @@ from neon_optim.backends.philox import DROPOUT, random_words
 from neon_optim.backends.program import Program
 from neon_optim.errors import BackendError
 
-__all__ = ["Backend", "Outcome", "Plan", "Rounding", "Tensor", "at_least_2d"]
+__all__ = ["Backend", "Outcome", "Plan", "Rounding", "Tensor", "as_slices", "at_least_2d", "resolve_shape"]
 
 #: One parameter: ((param, grad), state), the tuples that neon's layers return from get_params().
 Parameter = tuple[tuple[Any, Any], Sequence[Any]]
@@ -36,6 +36,39 @@ def at_least_2d(shape: Any) -> tuple[int, ...]:
     if any(not isinstance(d, (int, np.integer)) or isinstance(d, bool) or d < 0 for d in dims):
         raise BackendError(f"a shape holds integers >= 0, received {shape!r}")
     return tuple(int(d) for d in dims + (1,) * (2 - len(dims)))
+
+
+def as_slices(key: Any) -> tuple[Any, ...]:
+    """An index of a tensor as slices: integers become slices of length one, so that a part is a view with all axes.
+
+    >>> as_slices((1, slice(2)))
+    (slice(1, 2, None), slice(None, 2, None))
+    """
+    keys = key if isinstance(key, tuple) else (key,)
+    out: list[Any] = []
+    for k in keys:
+        if isinstance(k, (int, np.integer)):
+            out.append(slice(k, k + 1 if k != -1 else None))
+        elif isinstance(k, slice) or k is Ellipsis:
+            out.append(k)
+        else:
+            raise BackendError(f"a tensor is indexed by integers and slices, received {k!r}; see take()")
+    return tuple(out)
+
+
+def resolve_shape(shape: Any, size: int) -> tuple[int, ...]:
+    """A shape with one -1 in it replaced by what is left of the size.
+
+    >>> resolve_shape((2, -1), 6)
+    (2, 3)
+    """
+    dims = tuple(shape) if isinstance(shape, (tuple, list)) else (shape,)
+    if dims.count(-1) == 1:
+        known = 1
+        for d in dims:
+            known *= 1 if d == -1 else d
+        dims = tuple(size // known if d == -1 and known else d for d in dims)
+    return at_least_2d(dims)
 
 
 class Tensor(Expression, ABC):

@@ -47,7 +47,14 @@ def host_array(value: Any) -> np.ndarray:
 
 
 class HostPlan(Plan):
-    """The plan of the CPU backend; arguments as for :meth:`Backend.plan`."""
+    """The plan of the CPU backend; arguments as for :meth:`Backend.plan`.
+
+    A backend of another memory says in :attr:`array_of` how values become described arrays, and in :attr:`table_of`
+    what is kept of them.
+    """
+
+    array_of: Callable[[Any], np.ndarray] = staticmethod(host_array)
+    table_of: Callable[..., Any] = Table
 
     def __init__(
         self,
@@ -61,7 +68,7 @@ class HostPlan(Plan):
         self._slots = list(slots)
         arrays = [self._row(index, parameter) for index, parameter in enumerate(parameters)]
         self._check_overlap(arrays)
-        self.table = Table(arrays, sets, scopes)
+        self.table = self.table_of(arrays, sets, scopes)
         self._objects = list(self._flatten(parameters))
         self._layout = [(a, a.__array_interface__["data"], a.shape, a.strides) for a in chain(*arrays)]
 
@@ -86,7 +93,7 @@ class HostPlan(Plan):
         row = []
         for slot, value in zip(self._slots, (param, grad, *states), strict=True):
             try:
-                array = host_array(value)
+                array = self.array_of(value)
             except StateError as error:
                 self._fail(index, f"{slot}: {error}")
             if array.dtype.name not in _FLOATS:

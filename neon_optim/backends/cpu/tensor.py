@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from neon_optim.backends.backend import Tensor, at_least_2d
+from neon_optim.backends.backend import Tensor, as_slices, at_least_2d, resolve_shape
 from neon_optim.errors import BackendError
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ class CPUTensor(Tensor):
         wanted = shape[0] if len(shape) == 1 else shape
         try:
             view = self._array.view()
-            view.shape = _resolve(wanted, self._array.size)
+            view.shape = resolve_shape(wanted, self._array.size)
         except (AttributeError, ValueError) as error:
             raise BackendError(f"cannot view shape {self.shape} as {wanted}: {error}") from error
         return self._view(view)
@@ -98,33 +98,8 @@ class CPUTensor(Tensor):
         return CPUTensor(self.backend, array, self.name, self.rounding)
 
     def __getitem__(self, key: Any) -> CPUTensor:
-        return self._view(self._array[_as_slices(key)])
+        return self._view(self._array[as_slices(key)])
 
     def __setitem__(self, key: Any, value: Any) -> None:
-        target = self._array[_as_slices(key)]
+        target = self._array[as_slices(key)]
         self.backend.assign(target, value)
-
-
-def _as_slices(key: Any) -> tuple[Any, ...]:
-    """Integers become slices of length one, so that a part is a view and keeps its axes."""
-    keys = key if isinstance(key, tuple) else (key,)
-    out: list[Any] = []
-    for k in keys:
-        if isinstance(k, (int, np.integer)):
-            out.append(slice(k, k + 1 if k != -1 else None))
-        elif isinstance(k, slice) or k is Ellipsis:
-            out.append(k)
-        else:
-            raise BackendError(f"a tensor is indexed by integers and slices, received {k!r}; see take()")
-    return tuple(out)
-
-
-def _resolve(shape: Any, size: int) -> tuple[int, ...]:
-    """Replace one -1 in a shape by what is left of the size."""
-    dims = tuple(shape) if isinstance(shape, (tuple, list)) else (shape,)
-    if dims.count(-1) == 1:
-        known = 1
-        for d in dims:
-            known *= 1 if d == -1 else d
-        dims = tuple(size // known if d == -1 and known else d for d in dims)
-    return at_least_2d(dims)
