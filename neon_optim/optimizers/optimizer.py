@@ -16,9 +16,11 @@ from neon_optim.arguments import (
     Scheduled,
     constructor_arguments,
 )
+from neon_optim.backends import gen_backend
 from neon_optim.base import NervanaObject
 from neon_optim.checks import Check, Number
 from neon_optim.errors import ArgumentError, BackendError, NonFiniteError, Problem, StateError
+from neon_optim.optimizers.bound import BoundOptimizer
 from neon_optim.optimizers.patterns import check_patterns, matches
 from neon_optim.optimizers.step import Part, gradient_norm, run_step
 from neon_optim.parameters import NamedParameter, get_param_list, named_parameters
@@ -143,6 +145,20 @@ class Optimizer(NervanaObject, kind="optimizer", abstract=True):
         if self.be is None:
             raise BackendError("no backend: call neon_optim.gen_backend() before the first step")
         run_step(self, self.be, layer_list, epoch)
+
+    def bind(self, parameters: Any, batch_size: float = 1) -> BoundOptimizer:
+        """Tie this optimizer to parameters: what comes back has ``step()``, ``zero_grad()``, ``clip_grad_norm()``.
+
+        Arguments:
+            parameters: layers, ``(param, grad)`` pairs, objects with ``data`` and ``grad`` (which may be None for a
+                while: those wait), or arrays, which get a gradient of zeros; a list of them, or a mapping from names.
+            batch_size: what gradients are divided by; 1 for gradients that are means already.
+
+        Without a backend, that of the CPU is set. See :class:`BoundOptimizer`.
+        """
+        if self.be is None:
+            gen_backend("cpu")
+        return BoundOptimizer(self, parameters, batch_size)
 
     def parts(self, layer_list: Any, epoch: int) -> list[Part]:
         """The work of one step: parameters with the object whose rule updates them."""

@@ -1,0 +1,296 @@
+"""An optimizer tied to its parameters: step, zero the gradients, clip them, as in ScalaTion and PyTorch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from neon_optim.backends.backend import Tensor
+from neon_optim.checks import Number
+from neon_optim.errors import ArgumentError, NonFiniteError, Problem, StateError, shown
+from neon_optim.optimizers.step import gradient_norm, run_step
+from neon_optim.parameters import NamedParameter, NamedParameters, named_parameters
+
+__all__ = ["BoundOptimizer"]
+
+
+class BoundOptimizer:
+    """What :meth:`Optimizer.bind` returns; one update of all its parameters is one :meth:`step`.
+
+    Attributes:
+        optimizer: the optimizer; it keeps the hyper-parameters and counts the steps.
+        batch_size: what gradients are divided by.
+
+    >>> import numpy as np
+    >>> from neon_optim.optimizers import Adam
+    >>> w, dw = np.array([1.0, 2.0]), np.array([3.0, 4.0])
+    >>> bound = Adam(learning_rate=0.1, epsilon_hat=False).bind([(w, dw)])
+    >>> bound.clip_grad_norm(1.0)
+    5.0
+    >>> bound.step()
+    >>> print(w.round(4), dw.round(4))
+    [0.9 1.9] [0.6 0.8]
+    >>> bound.zero_grad()
+    >>> bound.grad_norm, bound.learning_rate
+    (0.0, 0.1)
+    """
+
+    def __init__(self, optimizer: Any, parameters: Any, batch_size: float = 1):
+        if Number(gt=0).verdict(batch_size) is not None:
+            problem = Problem("batch_size", batch_size, "must be a number > 0")
+            raise ArgumentError(f"bind: {problem}", [problem])
+        self.optimizer = optimizer
+        self.batch_size = batch_size
+        self._layers = layers_of(parameters, self.be)
+        self._epoch = 0
+
+    @property
+    def be(self) -> Any:
+        """The backend that the steps run on."""
+        return self.optimizer.be
+
+    def parameters(self) -> NamedParameters:
+        """Those parameters that have a gradient now, with their names and states."""
+        return NamedParameters([p for p in named_parameters(self._layers) if p.value[0][1] is not None])
+
+    @property
+    def gradients(self) -> list[Any]:
+        """The gradients that there are, in order; those of parameters that came without one were made by `bind`."""
+        return [parameter.value[0][1] for parameter in self.parameters()]
+
+    def step(self, epoch: int = 0) -> None:
+        """Update every parameter that has a gradient once, in place.
+
+        Arguments:
+            epoch: epochs done, for schedules that count epochs.
+        """
+        run_step(self.optimizer, self.be, self.parameters(), epoch, self.batch_size)
+        self._epoch = epoch
+
+    def zero_grad(self) -> None:
+        """Set every gradient that there is to zero, in place."""
+        for parameter in self.parameters():
+            self.be.as_tensor(parameter.value[0][1]).fill(0.0)
+
+    @property
+    def grad_norm(self) -> float:
+        """The L2 norm of all gradients together, as they stand."""
+        rows = [parameter.value for parameter in self.parameters()]
+        return gradient_norm(self.be, rows, 1.0) if rows else 0.0
+
+    def clip_grad_norm(self, max_norm: float) -> float:
+        """Scale the gradients so that their global L2 norm is at most ``max_norm``.
+
+        The factor is ``max_norm / (norm + 1e-6)``, as PyTorch's.
+
+        Returns:
+            The norm before.
+
+        Raises:
+            NonFiniteError: the norm is not finite; the gradients stay as they are.
+        """
+        if Number(gt=0).verdict(max_norm) is not None:
+            problem = Problem("max_norm", max_norm, "must be a number > 0")
+            raise ArgumentError(f"clip_grad_norm: {problem}", [problem])
+        norm = self.grad_norm
+        if not math.isfinite(norm):
+            raise NonFiniteError(f"the norm of the gradients is {norm}; they were not clipped")
+        factor = max_norm / (norm + 1e-6)
+        if factor < 1.0:
+            for parameter in self.parameters():
+                grad = self.be.as_tensor(parameter.value[0][1])
+                grad[:] = grad * factor
+        return norm
+
+    def clip_grad_value(self, min: float, max: float) -> None:
+        """Limit every element of the gradients to the range from ``min`` to ``max``."""
+        if not min <= max:
+            problem = Problem("min", min, f"must be a number <= max ({max})")
+            raise ArgumentError(f"clip_grad_value: {problem}", [problem])
+        for parameter in self.parameters():
+            grad = self.be.as_tensor(parameter.value[0][1])
+            grad[:] = self.be.clip(grad, min, max)
+
+    @property
+    def learning_rate(self) -> float:
+        """The rate that schedules start from; where the rate itself is a schedule, its value now."""
+        rate = self._rate_holder().learning_rate
+        return float(
+            self.optimizer.at(self._epoch).learning_rate if hasattr(rate, "get_learning_rate") else rate
+        )
+
+    @learning_rate.setter
+    def learning_rate(self, rate: float) -> None:
+        if Number(ge=0).verdict(rate) is not None:
+            problem = Problem("learning_rate", rate, "must be a number >= 0")
+            raise ArgumentError(f"{self.optimizer.classnm}: {problem}", [problem])
+        self._rate_holder().learning_rate = float(rate)
+
+    def _rate_holder(self) -> Any:
+        if not hasattr(self.optimizer, "learning_rate"):
+            raise StateError(
+                f"{self.optimizer.classnm} has no learning_rate of its own; set that of its optimizers"
+            )
+        return self.optimizer
+
+    # --- state ---
+
+    def state_dict(self) -> dict[str, Any]:
+        """A copy of the training state: ``description`` and ``counters`` of the optimizer, ``state`` by name.
+
+        ``state`` maps ``layer/name`` to the state arrays by slot name (empty before the first step).
+        """
+        return {
+            "description": self.optimizer.get_description(),
+            "counters": self.optimizer.get_counters(),
+            "state": {
+                parameter.path: {
+                    slot: _copy(value) for slot, value in zip(owner.slots, parameter.value[1], strict=False)
+                }
+                for parameter, owner in self._owners()
+            },
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any], strict: bool = True) -> None:
+        """Restore what :meth:`state_dict` gave; either all of it is set or, with an error, nothing.
+
+        Hyper-parameters stay as they are.
+
+        Arguments:
+            strict: every parameter must be there and no other. False: what has no partner is left out.
+
+        Raises:
+            StateError: names, slots or shapes do not fit.
+        """
+        if not isinstance(state, Mapping) or not {"counters", "state"} <= set(state):
+            raise StateError(f"a state_dict has the keys 'counters' and 'state', received {shown(state)}")
+        owners = {parameter.path: (parameter, owner) for parameter, owner in self._owners()}
+        saved = state["state"]
+        if strict and set(saved) != set(owners):
+            missing, extra = sorted(set(owners) - set(saved)), sorted(set(saved) - set(owners))
+            raise StateError(
+                f"the state does not fit these parameters: missing {missing}, unexpected {extra}; "
+                "strict=False takes what fits"
+            )
+        fitting = {path: self._checked(path, *owners[path], saved[path]) for path in saved if path in owners}
+        self.optimizer.set_counters(state["counters"])
+        for path, values in fitting.items():
+            owners[path][0].value[1][:] = values
+
+    def _checked(
+        self, path: str, parameter: NamedParameter, owner: Any, saved: Mapping[str, Any]
+    ) -> list[Any]:
+        """New state arrays with the saved contents."""
+        if not saved:
+            return []
+        if set(saved) != set(owner.slots):
+            raise StateError(
+                f"{path}: {owner.classnm} keeps {list(owner.slots)}, the state has {sorted(saved)}"
+            )
+        (param, grad), _ = parameter.value
+        made = []
+        for slot in owner.slots:
+            tensor = owner.new_state(slot, param, param if grad is None else grad)
+            value = np.asarray(saved[slot])
+            if value.shape != tensor.shape or value.dtype != tensor.dtype:
+                raise StateError(
+                    f"{path}: {slot} must be {tensor.dtype} of shape {tensor.shape}, "
+                    f"received {value.dtype} of shape {value.shape}"
+                )
+            made.append(tensor.set(value))
+        return made
+
+    def _owners(self) -> list[tuple[NamedParameter, Any]]:
+        found: list[tuple[NamedParameter, Any]] = self.optimizer.named_parameters(
+            named_parameters(self._layers)
+        )
+        return found
+
+
+class Variable:
+    """A layer of one parameter: an object with ``data`` and ``grad``, which may change or be None between steps."""
+
+    def __init__(self, name: str, holder: Any, be: Any):
+        self.name = name
+        self._holder = holder
+        self._be = be
+        self._states: list[Any] = []
+
+    def get_params(self) -> Any:
+        """The parameter as it is now; its gradient may be None."""
+        return (self._shared(self._holder.data), self._shared(self._holder.grad)), self._states
+
+    def _shared(self, value: Any) -> Any:
+        return (
+            value if value is None or isinstance(value, (np.ndarray, Tensor)) else self._be.as_tensor(value)
+        )
+
+
+class Pair:
+    """A parameter and its gradient, as an object with ``data`` and ``grad``."""
+
+    def __init__(self, data: Any, grad: Any):
+        self.data = data
+        self.grad = grad
+
+
+def layers_of(parameters: Any, be: Any) -> list[Any]:
+    """What :meth:`Optimizer.bind` takes, as layers."""
+    if isinstance(parameters, Mapping):
+        return [_layer(value, str(name), be) for name, value in parameters.items()]
+    if isinstance(parameters, tuple) and _is_pair(parameters):
+        raise StateError(
+            "bind((a, b)) may mean two things: write [(param, grad)] for a pair, [a, b] for parameters"
+        )
+    if _is_array(parameters) or hasattr(parameters, "get_params") or _is_variable(parameters):
+        parameters = [parameters]
+    if isinstance(parameters, str) or not isinstance(parameters, Iterable):
+        raise StateError(
+            f"bind takes parameters, (param, grad) pairs or layers, received {shown(parameters)}"
+        )
+    layers = []
+    names: dict[str, int] = {}
+    for index, item in enumerate(parameters):
+        given = getattr(item[0] if _is_pair(item) else item, "name", None)
+        name = given if isinstance(given, str) and given else f"parameter_{index}"
+        names[name] = names.get(name, 0) + 1
+        layers.append(_layer(item, name if names[name] == 1 else f"{name}#{names[name]}", be))
+    return layers
+
+
+def _layer(item: Any, name: str, be: Any) -> Any:
+    if hasattr(item, "get_params"):
+        return item
+    if _is_array(item):
+        return Variable(name, Pair(item, be.zeros_like(item)), be)
+    if _is_pair(item):
+        return Variable(name, Pair(*item), be)
+    if _is_variable(item):
+        return Variable(name, item, be)
+    if isinstance(item, (tuple, list)):
+        return item
+    raise StateError(
+        f"{name}: expected a layer, an array, a pair (param, grad) or an object with data and grad, "
+        f"received {shown(item)}"
+    )
+
+
+def _is_array(value: Any) -> bool:
+    return isinstance(value, (np.ndarray, Tensor))
+
+
+def _is_variable(value: Any) -> bool:
+    return hasattr(value, "data") and hasattr(value, "grad")
+
+
+def _is_pair(value: Any) -> bool:
+    if not isinstance(value, (tuple, list)) or len(value) != 2:
+        return False
+    return hasattr(value[0], "shape") and (value[1] is None or hasattr(value[1], "shape"))
+
+
+def _copy(value: Any) -> np.ndarray:
+    return np.array(value.get() if hasattr(value, "get") else value)
