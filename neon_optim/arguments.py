@@ -111,7 +111,7 @@ def _check_of_class(annotation: object) -> Check | None:
             return plain[annotation]()
     except TypeError:
         return None
-    if not isinstance(annotation, type) or annotation in (object, inspect.Parameter.empty):
+    if not isinstance(annotation, type) or annotation in (object, Any, inspect.Parameter.empty):
         return None
     if getattr(annotation, "_is_protocol", False):
         methods = [name for name, value in vars(annotation).items() if _is_method(name, value)]

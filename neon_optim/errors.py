@@ -130,5 +130,13 @@ class StateError(NeonOptimError, ValueError):
     """State of a layer that does not fit the optimizer: wrong number, shape or dtype of its slots."""
 
 
+class DataError(NeonOptimError, ValueError):
+    """Data that is not there, cannot be read, or does not fit what it is used for."""
+
+
+class RunError(NeonOptimError):
+    """A run folder that cannot be used: not writable, taken by another run, or by another process."""
+
+
 class NonFiniteError(NeonOptimError, FloatingPointError):
     """A NaN or an infinity where the computation needs finite numbers."""

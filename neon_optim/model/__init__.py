@@ -1,0 +1,56 @@
+"""The reference model stack: layers, activations, costs, initializers, data, training."""
+
+from neon_optim.model.activations import Identity, Logistic, Rectlin, Softmax, Tanh
+from neon_optim.model.array_iterator import ArrayIterator
+from neon_optim.model.callbacks import Callback, Checkpoints, MetricsLog, Validation
+from neon_optim.model.container import Affine, Sequential
+from neon_optim.model.costs import (
+    CrossEntropyBinary,
+    CrossEntropyMulti,
+    GeneralizedCost,
+    MeanSquared,
+    SumSquared,
+)
+from neon_optim.model.datasets import Digits
+from neon_optim.model.initializers import Constant, Gaussian, GlorotUniform, Kaiming, Uniform
+from neon_optim.model.layer import Layer, ParameterLayer
+from neon_optim.model.layers import Activation, Bias, Dropout, Linear
+from neon_optim.model.metrics import Accuracy, Misclassification
+from neon_optim.model.mnist import MNIST
+from neon_optim.model.model import Model
+
+__all__ = [
+    "MNIST",
+    "Accuracy",
+    "Activation",
+    "Affine",
+    "ArrayIterator",
+    "Bias",
+    "Callback",
+    "Checkpoints",
+    "Constant",
+    "CrossEntropyBinary",
+    "CrossEntropyMulti",
+    "Digits",
+    "Dropout",
+    "Gaussian",
+    "GeneralizedCost",
+    "GlorotUniform",
+    "Identity",
+    "Kaiming",
+    "Layer",
+    "Linear",
+    "Logistic",
+    "MeanSquared",
+    "MetricsLog",
+    "Misclassification",
+    "Model",
+    "ParameterLayer",
+    "Rectlin",
+    "Sequential",
+    "Softmax",
+    "SumSquared",
+    "Tanh",
+    "Uniform",
+    "Validation",
+]

@@ -1,0 +1,115 @@
+"""Activation functions: pairs of a function and what it does to the error on the way back."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import Any
+
+from neon_optim.arguments import Flag, Name, NonNegative
+from neon_optim.base import NervanaObject
+
+__all__ = ["ActivationFunction", "Identity", "Logistic", "Rectlin", "Softmax", "Tanh"]
+
+
+class ActivationFunction(NervanaObject, kind="activation", abstract=True):
+    """A function of a tensor (features × samples) as an op-tree.
+
+    Attributes:
+        shortcut: True where the cost has already folded the derivative in, so that :meth:`bprop` hands the error on.
+    """
+
+    shortcut = False
+
+    @abstractmethod
+    def __call__(self, x: Any) -> Any:
+        """The function of x."""
+
+    @abstractmethod
+    def bprop(self, y: Any, error: Any) -> Any:
+        """The derivative of the cost by x, given the outputs y and the derivative of the cost by y."""
+
+
+class Identity(ActivationFunction):
+    """x."""
+
+    def __init__(self, name: Name = "Identity") -> None:
+        super().__init__(name)
+
+    def __call__(self, x: Any) -> Any:
+        return x
+
+    def bprop(self, y: Any, error: Any) -> Any:
+        """The error itself."""
+        return error
+
+
+class Rectlin(ActivationFunction):
+    """max(x, 0) + slope · min(x, 0).
+
+    Arguments:
+        slope: slope for negative x, at least 0; 0 is the plain rectifier.
+
+    The derivative at 0 is ``slope``, as in neon.
+    """
+
+    def __init__(self, slope: NonNegative = 0.0, name: Name = "Rectlin") -> None:
+        super().__init__(name)
+        self.slope = slope
+
+    def __call__(self, x: Any) -> Any:
+        positive = self.be.maximum(x, 0.0)
+        return positive + self.slope * self.be.minimum(x, 0.0) if self.slope else positive
+
+    def bprop(self, y: Any, error: Any) -> Any:
+        """error × (1 where y > 0, else slope)."""
+        positive = self.be.greater(y, 0.0)
+        return error * (positive + self.slope * (1.0 - positive) if self.slope else positive)
+
+
+class Logistic(ActivationFunction):
+    """1 / (1 + exp(-x)).
+
+    Arguments:
+        shortcut: the cost that follows has the derivative folded in; it must be CrossEntropyBinary. That pair is
+            folded without being asked too: the setting states what must hold.
+    """
+
+    def __init__(self, name: Name = "Logistic", shortcut: Flag = False) -> None:
+        super().__init__(name)
+        self.shortcut = shortcut
+
+    def __call__(self, x: Any) -> Any:
+        return self.be.sig(x)
+
+    def bprop(self, y: Any, error: Any) -> Any:
+        """error × y (1 - y)."""
+        return error if self.shortcut else error * y * (1.0 - y)
+
+
+class Tanh(ActivationFunction):
+    """The hyperbolic tangent."""
+
+    def __init__(self, name: Name = "Tanh") -> None:
+        super().__init__(name)
+
+    def __call__(self, x: Any) -> Any:
+        return self.be.tanh(x)
+
+    def bprop(self, y: Any, error: Any) -> Any:
+        """error × (1 - y²)."""
+        return error * (1.0 - y * y)
+
+
+class Softmax(ActivationFunction):
+    """exp(x) over its sum, column by column: each sample's outputs add up to 1."""
+
+    def __init__(self, name: Name = "Softmax") -> None:
+        super().__init__(name)
+
+    def __call__(self, x: Any) -> Any:
+        power = self.be.exp(x - self.be.max(x, axis=0))
+        return power / self.be.sum(power, axis=0)
+
+    def bprop(self, y: Any, error: Any) -> Any:
+        """y × (error - the column's sum of y × error). neon's is right for a folded cross-entropy only."""
+        return y * (error - self.be.sum(y * error, axis=0))

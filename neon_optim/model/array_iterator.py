@@ -1,0 +1,181 @@
+"""Minibatches of arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from neon_optim.arguments import Flag, Name, NonNegativeInt, PositiveInt
+from neon_optim.backends.philox import permutation
+from neon_optim.base import NervanaObject
+from neon_optim.errors import DataError
+
+__all__ = ["ArrayIterator"]
+
+
+class ArrayIterator(NervanaObject, abstract=True):
+    """Cuts arrays into minibatches of ``be.bsz`` samples, as tensors of features × samples.
+
+    Arguments:
+        X: inputs, (samples, ...); the axes behind the first become features.
+        y: targets: class numbers from 0, or, with ``make_onehot=False``, an array of (samples, outputs). None: the
+            inputs themselves.
+        nclass: number of classes; default: the largest class number + 1.
+        make_onehot: turn class numbers into columns with a single 1.
+        lshape: shape of a sample, for layers that need one; kept as it is given.
+        shuffle: a new order in each epoch.
+        seed: of that order; None: that of the backend.
+
+    Every sample comes once in an epoch: the last minibatch is smaller where the samples do not divide evenly (neon
+    fills it up with samples from the start, which then count twice). The order of an epoch depends on seed and epoch
+    alone, so an epoch can be entered at any minibatch.
+
+    >>> from neon_optim import gen_backend
+    >>> be = gen_backend("cpu", batch_size=2)
+    >>> data = ArrayIterator(np.arange(6).reshape(3, 2), np.array([0, 1, 1]))
+    >>> for x, t in data.batches(epoch=0):
+    ...     print(x.get().tolist(), t.get().tolist())
+    [[0.0, 2.0], [1.0, 3.0]] [[1.0, 0.0], [0.0, 1.0]]
+    [[4.0], [5.0]] [[0.0], [1.0]]
+
+    Raises:
+        DataError: the arrays are empty, do not go together, or hold NaN or infinity.
+    """
+
+    def __init__(
+        self,
+        X: Any,
+        y: Any = None,
+        nclass: PositiveInt | None = None,
+        make_onehot: Flag = True,
+        lshape: tuple[int, ...] | None = None,
+        name: Name = None,
+        *,
+        shuffle: Flag = False,
+        seed: NonNegativeInt | None = None,
+    ) -> None:
+        super().__init__(name)
+        self.X = _two_axes(X, "X")
+        self.lshape = lshape
+        self.shuffle = shuffle
+        self.seed = seed
+        self.labels: np.ndarray | None = None
+        self.targets: np.ndarray | None = None
+        if y is None:
+            self.targets = self.X
+        elif make_onehot:
+            self.labels = _class_numbers(y, nclass)
+        else:
+            self.targets = _two_axes(y, "y")
+        count = len(self.labels if self.labels is not None else self.targets)  # type: ignore[arg-type]
+        if count != len(self.X):
+            raise DataError(f"X has {len(self.X)} samples, y has {count}")
+        if self.labels is not None:
+            self.nclass: int | None = nclass or int(self.labels.max()) + 1
+        else:
+            self.nclass = nclass
+        self._order: tuple[Any, np.ndarray] | None = None
+        self._tensors: dict[Any, tuple[Any, Any, Any]] = {}
+
+    @property
+    def ndata(self) -> int:
+        """Number of samples."""
+        return len(self.X)
+
+    @property
+    def nin(self) -> int:
+        """Features of a sample."""
+        return int(self.X.shape[1])
+
+    @property
+    def shape(self) -> Any:
+        """Shape of a sample: ``lshape`` where given, else the number of features."""
+        return self.lshape or self.nin
+
+    @property
+    def nout(self) -> int:
+        """Rows of the targets."""
+        return int(self.nclass or 1) if self.targets is None else int(self.targets.shape[1])
+
+    @property
+    def nbatches(self) -> int:
+        """Minibatches in an epoch, the last, smaller one included."""
+        return -(-self.ndata // self._batch_size())
+
+    def _batch_size(self) -> int:
+        if self.be is None or not self.be.bsz:
+            raise DataError("the batch size is not set: call neon_optim.gen_backend(batch_size=...)")
+        return int(self.be.bsz)
+
+    def order(self, epoch: int) -> np.ndarray:
+        """The numbers of the samples in the order of an epoch (from 0)."""
+        seed = self.be.noise_seed if self.seed is None else self.seed
+        if self._order is None or self._order[0] != (seed, epoch):
+            order = permutation(self.ndata, seed, 0, epoch) if self.shuffle else np.arange(self.ndata)
+            self._order = (seed, epoch), order
+        return self._order[1]
+
+    def batches(self, epoch: int = 0, start: int = 0) -> Iterator[tuple[Any, Any]]:
+        """The minibatches of an epoch as (inputs, targets), from minibatch ``start`` on.
+
+        The tensors are used again: they hold their values until the next minibatch of the same size is asked for.
+        """
+        size, order = self._batch_size(), self.order(epoch)
+        for at in range(start * size, self.ndata, size):
+            yield self._load(order[at : at + size])
+
+    def __iter__(self) -> Iterator[tuple[Any, Any]]:
+        return self.batches()
+
+    def _load(self, samples: np.ndarray) -> tuple[Any, Any]:
+        inputs, labels, targets = self._tensors_for(len(samples))
+        inputs.set(self.X[samples].T)
+        if self.labels is not None:
+            labels.set(self.labels[samples].reshape(1, -1))
+            targets[:] = self.be.onehot(labels, axis=0)
+        elif self.targets is not self.X:
+            targets.set(self.targets[samples].T)  # type: ignore[index]
+        return inputs, targets
+
+    def _tensors_for(self, samples: int) -> tuple[Any, Any, Any]:
+        key = id(self.be), samples
+        if key not in self._tensors:
+            inputs = self.be.empty((self.nin, samples))
+            labels = self.be.empty((1, samples), dtype=np.float32) if self.labels is not None else None
+            targets = inputs if self.targets is self.X else self.be.empty((self.nout, samples))
+            self._tensors[key] = inputs, labels, targets
+        return self._tensors[key]
+
+
+def _two_axes(values: Any, what: str) -> np.ndarray:
+    try:
+        array = np.asarray(values)
+        array = array.reshape(len(array), -1) if array.size else array
+        finite = array.dtype.kind in "biu" or bool(np.isfinite(array).all())
+    except (TypeError, ValueError) as error:
+        raise DataError(f"{what} must be an array of numbers, received {type(values).__name__}") from error
+    if array.size == 0:
+        raise DataError(f"{what} must hold at least one sample, received an array of shape {array.shape}")
+    if not finite:
+        row = int(np.flatnonzero(~np.isfinite(array).all(axis=1))[0])
+        raise DataError(f"{what} holds a NaN or an infinity, first in sample {row}")
+    return array
+
+
+def _class_numbers(y: Any, nclass: int | None) -> np.ndarray:
+    array = _two_axes(y, "y")
+    if array.shape[1] != 1:
+        raise DataError(
+            f"y must hold one class number for each sample, received {array.shape[1]}; "
+            "use make_onehot=False for targets"
+        )
+    numbers = array[:, 0]
+    if (numbers != np.floor(numbers)).any() or numbers.min() < 0:
+        raise DataError("y must hold class numbers 0, 1, 2, …; use make_onehot=False for targets")
+    if nclass is not None and numbers.max() >= nclass:
+        raise DataError(
+            f"y holds the class {int(numbers.max())}, but nclass={nclass} allows 0 to {nclass - 1}"
+        )
+    return numbers

@@ -1,0 +1,217 @@
+"""What happens beside training: validation, the metrics log, checkpoints."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import IO, Any
+
+from neon_optim.errors import RunError
+from neon_optim.model.training import Training, learning_rate
+from neon_optim.serialization.durable import replacing
+from neon_optim.serialization.manager import CheckpointManager
+
+__all__ = ["Callback", "Checkpoints", "MetricsLog", "Validation"]
+
+
+class Callback:
+    """Hooks of :class:`~neon_optim.model.training.Training`; each does nothing here. ``training.model`` says where
+    training stands."""
+
+    def on_train_begin(self, training: Training) -> None:
+        """Before the first minibatch of this run, in whatever epoch that is."""
+
+    def on_epoch_begin(self, training: Training) -> None:
+        """Before the first minibatch of an epoch."""
+
+    def on_minibatch_end(self, training: Training) -> None:
+        """After each step."""
+
+    def on_epoch_end(self, training: Training) -> None:
+        """After an epoch; ``training.record`` describes it, and may be added to."""
+
+    def on_checkpoint(self, training: Training) -> None:
+        """Before the model is saved: put on disk what belongs to the steps so far."""
+
+    def on_train_end(self, training: Training) -> None:
+        """After the last minibatch of this run; ``training.stopped`` tells whether it was stopped."""
+
+
+class Validation(Callback):
+    """Evaluates metrics after each epoch and adds them to the record.
+
+    Arguments:
+        dataset: minibatches that are not trained on.
+        metrics: by the name that they get in the record; metrics or costs.
+    """
+
+    def __init__(self, dataset: Any, metrics: Mapping[str, Any]) -> None:
+        self.dataset, self.metrics = dataset, dict(metrics)
+
+    def on_epoch_end(self, training: Training) -> None:
+        """Evaluate."""
+        values = training.model.eval_all(self.dataset, list(self.metrics.values()))
+        training.record.update(zip(self.metrics, values, strict=True))
+
+
+class MetricsLog(Callback):
+    """Writes a line of JSON for each step and for each epoch.
+
+    Arguments:
+        path: the file. Lines that it holds of steps after the model's present one are dropped first, so that a run that
+            was interrupted and goes on leaves each line once.
+
+    A step: ``{"step": 24, "epoch": 2, "cost": 0.61, "learning_rate": 0.003}``, its cost the mean over the minibatch.
+    An epoch: ``{"epoch": 1, "step": 23, "train_cost": …, "learning_rate": …, "seconds": …}`` and what Validation adds.
+    Epochs and steps count from 1.
+
+    Raises:
+        RunError: the file cannot be written.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+        self._file: IO[str] | None = None
+        self._last_step = 0
+        self._begin = 0.0
+
+    def on_train_begin(self, training: Training) -> None:
+        """Open the file where the model stands."""
+        model = training.model
+        try:
+            kept = _lines_until(self.path, model.step, model.epoch_index)
+            with replacing(self.path) as file:
+                file.write(kept)
+            self._file = open(self.path, "a", encoding="utf-8")  # noqa: SIM115
+        except OSError as error:
+            raise RunError(f"cannot write {self.path}: {error.strerror}") from error
+        self._last_step = model.step
+        self._begin = time.monotonic()
+
+    def on_epoch_begin(self, training: Training) -> None:
+        """Start the clock."""
+        self._begin = time.monotonic()
+
+    def on_epoch_end(self, training: Training) -> None:
+        """Write the lines of the epoch."""
+        self._write_steps(training, training.record["epoch"])
+        seconds = round(time.monotonic() - self._begin, 3)
+        self._write({**training.record, "seconds": seconds})
+
+    def on_checkpoint(self, training: Training) -> None:
+        """Write what is pending, to the disk itself: the log is never behind a checkpoint."""
+        training.read_costs()
+        self._write_steps(training, training.model.epoch_index + 1)
+        self._sync()
+
+    def on_train_end(self, training: Training) -> None:
+        """Close the file."""
+        if self._file is not None:
+            self._sync()
+            self._file.close()
+            self._file = None
+
+    def _write_steps(self, training: Training, epoch: int) -> None:
+        pending = [item for item in training.costs if item[0] > self._last_step]
+        if pending:
+            rate = learning_rate(training.optimizer, epoch - 1)
+            for step, cost in pending:
+                self._write({"step": step, "epoch": epoch, "cost": cost, "learning_rate": rate})
+            self._last_step = pending[-1][0]
+
+    def _write(self, line: dict[str, Any]) -> None:
+        if self._file is not None:
+            try:
+                self._file.write(json.dumps(line) + "\n")
+            except OSError as error:
+                raise RunError(f"cannot write {self.path}: {error.strerror}") from error
+
+    def _sync(self) -> None:
+        if self._file is not None:
+            try:
+                self._file.flush()
+                os.fsync(self._file.fileno())
+            except OSError as error:
+                raise RunError(f"cannot write {self.path}: {error.strerror}") from error
+
+
+def _lines_until(path: Path, step: int, epoch: int) -> bytes:
+    """The whole lines of a log that belong to the steps and epochs done by then."""
+    try:
+        lines = path.read_bytes().splitlines(keepends=True)
+    except FileNotFoundError:
+        return b""
+    kept = []
+    for text in lines:
+        try:
+            line = json.loads(text)
+            done = line["epoch"] <= epoch if "train_cost" in line else line["step"] <= step
+        except (ValueError, KeyError, TypeError):
+            break  # a kill in the middle of a write; nothing behind it can be older
+        if done and text.endswith(b"\n"):
+            kept.append(text)
+    return b"".join(kept)
+
+
+class Checkpoints(Callback):
+    """Saves the training state; to be the last in the list of callbacks.
+
+    Arguments:
+        manager: writes the files and keeps as many as it is told.
+        every_epochs: save after each so many epochs.
+        every_steps: save also after each so many minibatches; None: not within an epoch.
+        extra: JSON values that are saved with each.
+
+    The state is also saved where a run ends, for whatever reason but an error.
+    """
+
+    def __init__(
+        self,
+        manager: CheckpointManager,
+        every_epochs: int = 1,
+        every_steps: int | None = None,
+        extra: Any = None,
+    ) -> None:
+        self.manager, self.every_epochs, self.every_steps, self.extra = (
+            manager,
+            every_epochs,
+            every_steps,
+            extra,
+        )
+        self._saved: tuple[int, int] | None = None
+
+    def on_minibatch_end(self, training: Training) -> None:
+        """Save within an epoch; at its end :meth:`on_epoch_end` does."""
+        model = training.model
+        if (
+            self.every_steps
+            and model.step % self.every_steps == 0
+            and model.minibatch_index < training.nbatches
+        ):
+            training.checkpoint()
+
+    def on_epoch_end(self, training: Training) -> None:
+        """Save after an epoch."""
+        if self.every_epochs and training.model.epoch_index % self.every_epochs == 0:
+            training.checkpoint()
+
+    def on_checkpoint(self, training: Training) -> None:
+        """Save, unless just this state has been saved already."""
+        model = training.model
+        position = model.step, model.epoch_index
+        if self._saved == position:
+            return
+        validated = training.record if training.record.get("step") == model.step else {}
+        self.manager.save(
+            model.step,
+            optimizer=training.optimizer,
+            layers=model.layers_to_optimize,
+            epoch=model.epoch_index,
+            model=model,
+            extra=self.extra,
+            metrics={key: value for key, value in validated.items() if key.startswith("valid")},
+        )
+        self._saved = position

@@ -1,0 +1,105 @@
+"""Datasets by name: what `dataset: {name: digits}` in a config stands for."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from functools import cached_property
+from typing import Annotated
+
+import numpy as np
+
+from neon_optim.arguments import Flag, Name, NonNegativeInt
+from neon_optim.backends.philox import permutation
+from neon_optim.base import NervanaObject
+from neon_optim.checks import Number
+from neon_optim.errors import DataError
+from neon_optim.model.array_iterator import ArrayIterator
+from neon_optim.registry import register
+
+__all__ = ["Dataset", "Digits", "stratified_split"]
+
+Share = Annotated[float, Number(gt=0, lt=1)]
+Arrays = tuple[np.ndarray, np.ndarray]
+
+
+class Dataset(NervanaObject, kind="dataset", abstract=True):
+    """Training and validation data; read when it is first needed."""
+
+    @cached_property
+    def train_iter(self) -> ArrayIterator:
+        """Minibatches to train on, shuffled anew in each epoch."""
+        X, y = self.load()[0]
+        return ArrayIterator(X, y, nclass=self.nclass, name="train", shuffle=True)
+
+    @cached_property
+    def valid_iter(self) -> ArrayIterator:
+        """Minibatches to validate with, in a fixed order."""
+        X, y = self.load()[1]
+        return ArrayIterator(X, y, nclass=self.nclass, name="valid")
+
+    @property
+    @abstractmethod
+    def nclass(self) -> int:
+        """Number of classes."""
+
+    @abstractmethod
+    def load(self) -> tuple[Arrays, Arrays]:
+        """(inputs, class numbers) for training and for validation; inputs are (samples, features).
+
+        Raises:
+            DataError: the data is not there, and how to get it.
+        """
+
+
+@register(name="digits")
+class Digits(Dataset):
+    """scikit-learn's handwritten digits: 1,797 images of 8 × 8 pixels, 10 classes; comes with scikit-learn.
+
+    Arguments:
+        validation: share of each class that is kept for validation.
+        split_seed: decides which.
+        normalize: scale pixels from 0..16 to 0..1.
+    """
+
+    nclass = 10
+
+    def __init__(
+        self,
+        validation: Share = 0.2,
+        split_seed: NonNegativeInt = 0,
+        normalize: Flag = True,
+        name: Name = "digits",
+    ) -> None:
+        super().__init__(name)
+        self.validation = validation
+        self.split_seed = split_seed
+        self.normalize = normalize
+
+    def load(self) -> tuple[Arrays, Arrays]:
+        """(inputs, class numbers) for training and for validation."""
+        try:
+            from sklearn.datasets import load_digits
+        except ImportError as error:
+            raise DataError(
+                "the digits come with scikit-learn, which is not installed: pip install 'neon_optim[data]'"
+            ) from error
+        X, y = load_digits(return_X_y=True)
+        X = (X / 16.0 if self.normalize else X).astype(np.float32)
+        train, valid = stratified_split(y, self.validation, self.split_seed)
+        return (X[train], y[train]), (X[valid], y[valid])
+
+
+def stratified_split(labels: np.ndarray, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Numbers of the samples of the two parts, each in rising order; each class gives its share to the second.
+
+    >>> train, valid = stratified_split(np.array([0] * 8 + [1] * 4), 0.25, seed=0)
+    >>> len(train), len(valid)
+    (9, 3)
+    """
+    second = [
+        members[permutation(len(members), seed, int(label), 0)[: round(share * len(members))]]
+        for label in np.unique(labels)
+        for members in [np.flatnonzero(labels == label)]
+    ]
+    valid = np.sort(np.concatenate(second))
+    return np.setdiff1d(np.arange(len(labels)), valid), valid

@@ -1,0 +1,106 @@
+"""First values of parameters. Random ones come from ``be.rng``, as in neon: its seed decides them."""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from typing import Any
+
+from neon_optim.arguments import Name, NonNegative, Real
+from neon_optim.base import NervanaObject
+from neon_optim.errors import ArgumentError, Problem
+
+__all__ = ["Constant", "Gaussian", "GlorotUniform", "Initializer", "Kaiming", "Uniform"]
+
+
+class Initializer(NervanaObject, kind="initializer", abstract=True):
+    """Fills a parameter of (nout, nin)."""
+
+    @abstractmethod
+    def fill(self, param: Any) -> None:
+        """Set every element of a tensor."""
+
+
+class Constant(Initializer):
+    """The same number everywhere.
+
+    Arguments:
+        val: the number.
+    """
+
+    def __init__(self, val: Real = 0.0, name: Name = "constantInit") -> None:
+        super().__init__(name)
+        self.val = val
+
+    def fill(self, param: Any) -> None:
+        """Set every element to ``val``."""
+        param.fill(self.val)
+
+
+class Uniform(Initializer):
+    """Evenly distributed numbers.
+
+    Arguments:
+        low, high: bounds; ``low`` is not above ``high``.
+    """
+
+    def __init__(self, low: Real = 0.0, high: Real = 1.0, name: Name = "uniformInit") -> None:
+        super().__init__(name)
+        if low > high:
+            problem = Problem("high", high, f"must be at least low ({low})")
+            raise ArgumentError(f"Uniform: {problem}", [problem])
+        self.low = low
+        self.high = high
+
+    def fill(self, param: Any) -> None:
+        """Draw from [low, high)."""
+        param.set(self.be.rng.uniform(self.low, self.high, param.shape))
+
+
+class Gaussian(Initializer):
+    """Normally distributed numbers.
+
+    Arguments:
+        loc: mean.
+        scale: standard deviation, at least 0.
+    """
+
+    def __init__(self, loc: Real = 0.0, scale: NonNegative = 1.0, name: Name = "gaussianInit") -> None:
+        super().__init__(name)
+        self.loc = loc
+        self.scale = scale
+
+    def fill(self, param: Any) -> None:
+        """Draw from the normal distribution."""
+        param.set(self.be.rng.normal(self.loc, self.scale, param.shape))
+
+
+class GlorotUniform(Initializer):
+    """Evenly distributed in ± sqrt(6 / (nin + nout)).
+
+    References:
+        Glorot and Bengio, Understanding the difficulty of training deep feedforward neural networks, AISTATS 2010.
+    """
+
+    def __init__(self, name: Name = "autouniformInit") -> None:
+        super().__init__(name)
+
+    def fill(self, param: Any) -> None:
+        """Draw from the uniform distribution."""
+        bound = math.sqrt(6.0 / (param.shape[0] + param.shape[1]))
+        param.set(self.be.rng.uniform(-bound, bound, param.shape))
+
+
+class Kaiming(Initializer):
+    """Normally distributed with standard deviation sqrt(2 / nin), for layers before a rectifier.
+
+    References:
+        He et al., Delving deep into rectifiers, ICCV 2015.
+    """
+
+    def __init__(self, name: Name = "Kaiming") -> None:
+        super().__init__(name)
+
+    def fill(self, param: Any) -> None:
+        """Draw from the normal distribution."""
+        param.set(self.be.rng.normal(0.0, math.sqrt(2.0 / param.shape[1]), param.shape))

@@ -1,0 +1,136 @@
+"""What every layer has: shapes, buffers, the two passes."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import Any, ClassVar
+
+from neon_optim.arguments import Name
+from neon_optim.base import NervanaObject
+from neon_optim.errors import ArgumentError, BackendError
+
+__all__ = ["Layer", "ParameterLayer"]
+
+
+class Layer(NervanaObject, kind="layer", abstract=True):
+    """Turns a tensor of (nin, n) into one of (nout, n): features × samples of a minibatch, as in neon.
+
+    A subclass sets ``nout`` in :meth:`configure` and writes :meth:`fprop` and :meth:`bprop` as algebra on tensors.
+    What :meth:`fprop` returns stays valid until it runs again with the same number of samples.
+
+    Attributes:
+        nin, nout: features that come in and go out; known after :meth:`configure`.
+        number: position in the model; what tells the random numbers of equal layers apart.
+        propagates: whether :meth:`bprop` must return the error of the inputs; False where no layer before it learns.
+        automatic_name: whether nobody gave the layer a name, so that a container numbers it.
+    """
+
+    nin: int
+    nout: int
+
+    learns: ClassVar[bool] = False
+    """Whether the layer has parameters."""
+
+    def __init__(self, name: Name = None) -> None:
+        super().__init__(name)
+        self.automatic_name = name is None
+        self.number = 0
+        self.propagates = True
+        self._buffers: dict[tuple[str, int], Any] = {}
+
+    def rename(self, name: str) -> None:
+        """Set the name; a layer made of others names those too."""
+        self.name = name
+
+    def units(self) -> list[Layer]:
+        """The layers that have a name of their own: the layer itself, or what a list of layers holds."""
+        return [self]
+
+    def leaves(self) -> list[Layer]:
+        """The layers that do work, in order."""
+        return [self]
+
+    def configure(self, nin: int) -> None:
+        """Learn the number of features that come in, and set ``nout``."""
+        self.nin = self.nout = nin
+        self._buffers.clear()
+
+    def init_params(self) -> None:
+        """Make the parameters and give them their first values; a layer without any has nothing to do."""
+
+    @abstractmethod
+    def fprop(self, inputs: Any, inference: bool = False) -> Any:
+        """The outputs for a minibatch; ``inference`` is True outside of training."""
+
+    @abstractmethod
+    def bprop(self, error: Any) -> Any:
+        """The derivative of the cost by the last inputs, given that by the last outputs; None where not needed.
+
+        Gradients of parameters are sums over the minibatch, stored in their ``grad`` tensors.
+        """
+
+    def get_params(self) -> list[Any]:
+        """The ``((param, grad), state)`` tuples; none for a layer that does not learn."""
+        return []
+
+    def get_counters(self) -> dict[str, int]:
+        """Counters of random numbers: what a checkpoint keeps of a layer beside its arrays."""
+        return {}
+
+    def set_counters(self, counters: dict[str, int]) -> None:
+        """Restore what :meth:`get_counters` gave."""
+
+    def buffer(self, what: str, rows: int, samples: int) -> Any:
+        """A tensor of (rows, samples) that is kept for the next minibatch of that many samples."""
+        kept = self._buffers.get((what, samples))
+        if kept is None or kept.backend is not self.be:
+            kept = self._buffers[what, samples] = self.backend.empty((rows, samples))
+        return kept
+
+    @property
+    def backend(self) -> Any:
+        """The current backend.
+
+        Raises:
+            BackendError: there is none.
+        """
+        if self.be is None:
+            raise BackendError("no backend: call neon_optim.gen_backend() before a layer is used")
+        return self.be
+
+
+class ParameterLayer(Layer, abstract=True):
+    """A layer with one parameter tensor ``W``, its gradient ``dW`` and the optimizer's ``states``.
+
+    Arguments:
+        init: initializer that fills W.
+    """
+
+    learns = True
+
+    def __init__(self, init: Any, name: Name = None) -> None:
+        super().__init__(name)
+        self.init = init
+        self.W: Any = None
+        self.dW: Any = None
+        self.states: list[Any] = []
+
+    @property
+    @abstractmethod
+    def weight_shape(self) -> tuple[int, int]:
+        """Shape of W."""
+
+    def init_params(self) -> None:
+        """Make W, filled by ``init``, and dW, zeros; states start empty."""
+        self.W = self.backend.empty(self.weight_shape, name="W")
+        self.dW = self.be.zeros(self.weight_shape)
+        self.init.fill(self.W)
+        self.states = []
+
+    def get_params(self) -> Any:
+        """``((W, dW), states)``."""
+        if self.W is None:
+            raise ArgumentError(
+                f"layer '{self.name}' has no parameters yet: call model.initialize(dataset), or fit() first"
+            )
+        return (self.W, self.dW), self.states

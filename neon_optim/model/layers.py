@@ -1,0 +1,168 @@
+"""Layers of a multi-layer perceptron."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from neon_optim.arguments import Name, PositiveInt
+from neon_optim.checks import Number, OfKind
+from neon_optim.model.layer import Layer, ParameterLayer
+
+__all__ = ["Activation", "Bias", "Dropout", "Linear"]
+
+AnyInitializer = Annotated[Any, OfKind("initializer")]
+AnyActivation = Annotated[Any, OfKind("activation")]
+Probability = Annotated[float, Number(gt=0, le=1)]
+
+
+class Linear(ParameterLayer):
+    """W · x, without a bias.
+
+    Arguments:
+        nout: features that go out.
+        init: initializer of W, which is (nout, nin).
+
+    References:
+        neon/layers/layer.py.
+
+    >>> from neon_optim import gen_backend
+    >>> from neon_optim.model import Constant
+    >>> be = gen_backend("cpu", batch_size=2)
+    >>> layer = Linear(nout=1, init=Constant(0.5))
+    >>> layer.configure(3); layer.init_params()
+    >>> print(layer.fprop(be.array([[1, 2], [3, 4], [5, 6]])).get())
+    [[4.5 6. ]]
+    """
+
+    def __init__(self, nout: PositiveInt, init: AnyInitializer, name: Name = None) -> None:
+        super().__init__(init, name)
+        self.nout = nout
+
+    @property
+    def weight_shape(self) -> tuple[int, int]:
+        """(nout, nin)."""
+        return self.nout, self.nin
+
+    def configure(self, nin: int) -> None:
+        """Learn the number of inputs."""
+        self.nin = nin
+        self._buffers.clear()
+
+    def fprop(self, inputs: Any, inference: bool = False) -> Any:
+        """W · inputs."""
+        self.inputs = inputs
+        outputs = self.buffer("outputs", self.nout, inputs.shape[1])
+        outputs[:] = self.be.dot(self.W, inputs)
+        return outputs
+
+    def bprop(self, error: Any) -> Any:
+        """dW = error · inputsᵀ, and Wᵀ · error."""
+        self.dW[:] = self.be.dot(error, self.inputs.T)
+        if not self.propagates:
+            return None
+        deltas = self.buffer("deltas", self.nin, error.shape[1])
+        deltas[:] = self.be.dot(self.W.T, error)
+        return deltas
+
+
+class Bias(ParameterLayer):
+    """x + b, with one b for each feature.
+
+    Arguments:
+        init: initializer of b, which is called W as in neon and is (nin, 1).
+
+    References:
+        neon/layers/layer.py.
+    """
+
+    def __init__(self, init: AnyInitializer, name: Name = None) -> None:
+        super().__init__(init, name)
+
+    @property
+    def weight_shape(self) -> tuple[int, int]:
+        """(nin, 1)."""
+        return self.nin, 1
+
+    def fprop(self, inputs: Any, inference: bool = False) -> Any:
+        """inputs + W."""
+        outputs = self.buffer("outputs", self.nout, inputs.shape[1])
+        outputs[:] = inputs + self.W
+        return outputs
+
+    def bprop(self, error: Any) -> Any:
+        """dW = the sum of the error over the minibatch; the error itself goes on."""
+        self.dW[:] = self.be.sum(error, axis=1)
+        return error
+
+
+class Activation(Layer):
+    """An activation function, element by element or column by column.
+
+    Arguments:
+        transform: the function: Rectlin, Logistic, Tanh, Softmax, Identity.
+
+    References:
+        neon/layers/layer.py.
+    """
+
+    def __init__(self, transform: AnyActivation, name: Name = None) -> None:
+        super().__init__(name)
+        self.transform = transform
+
+    def fprop(self, inputs: Any, inference: bool = False) -> Any:
+        """transform(inputs)."""
+        self.outputs = self.buffer("outputs", self.nout, inputs.shape[1])
+        self.outputs[:] = self.transform(inputs)
+        return self.outputs
+
+    def bprop(self, error: Any) -> Any:
+        """The error through the derivative of the function."""
+        deltas = self.buffer("deltas", self.nin, error.shape[1])
+        deltas[:] = self.transform.bprop(self.outputs, error)
+        return deltas
+
+
+class Dropout(Layer):
+    """Sets random elements to 0 in training; multiplies by ``keep`` otherwise, so that the mean is the same.
+
+    Arguments:
+        keep: probability that an element is kept, in (0, 1].
+
+    Which elements are dropped depends on the backend's seed, the layer's position in the model, and the number of
+    minibatches that the layer has seen; that number is part of a checkpoint.
+
+    References:
+        Srivastava et al., Dropout: a simple way to prevent neural networks from overfitting, JMLR 2014.
+        neon/layers/layer.py, whose scaling at inference this is.
+    """
+
+    def __init__(self, keep: Probability = 0.5, name: Name = None) -> None:
+        super().__init__(name)
+        self.keep = keep
+        self.draws = 0
+
+    def fprop(self, inputs: Any, inference: bool = False) -> Any:
+        """inputs × mask in training, inputs × keep at inference."""
+        outputs = self.buffer("outputs", self.nout, inputs.shape[1])
+        if inference:
+            outputs[:] = inputs * self.keep
+            return outputs
+        self.mask = self.buffer("mask", self.nout, inputs.shape[1])
+        self.be.bernoulli(self.mask, self.keep, stream=self.number, step=self.draws)
+        self.draws += 1
+        outputs[:] = inputs * self.mask
+        return outputs
+
+    def bprop(self, error: Any) -> Any:
+        """error × mask."""
+        deltas = self.buffer("deltas", self.nin, error.shape[1])
+        deltas[:] = error * self.mask
+        return deltas
+
+    def get_counters(self) -> dict[str, int]:
+        """The number of masks drawn so far."""
+        return {"draws": self.draws}
+
+    def set_counters(self, counters: dict[str, int]) -> None:
+        """Restore what :meth:`get_counters` gave."""
+        self.draws = int(counters["draws"])

@@ -1,0 +1,220 @@
+"""A model: layers in a row, and what is done with them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import numpy as np
+
+from neon_optim.arguments import Name
+from neon_optim.base import NervanaObject
+from neon_optim.checks import Either, Items, OfKind
+from neon_optim.errors import ArgumentError, StateError
+from neon_optim.model.container import Sequential, backward
+from neon_optim.model.layer import Layer
+from neon_optim.model.layers import Activation
+
+__all__ = ["Model"]
+
+
+class Model(NervanaObject, kind="model"):
+    """Layers that are trained together.
+
+    Arguments:
+        layers: a list of layers, or a Sequential.
+
+    Attributes:
+        layers: the Sequential.
+        epoch_index: epochs done.
+        minibatch_index: minibatches done in the present epoch.
+        step: minibatches done in all.
+        cost_sum: cost of the present epoch so far, summed over samples.
+
+    References:
+        neon/models/model.py.
+
+    >>> import numpy as np
+    >>> from neon_optim import gen_backend
+    >>> from neon_optim.model import Affine, ArrayIterator, GlorotUniform, MeanSquared, Tanh
+    >>> from neon_optim.optimizers import Adam
+    >>> be = gen_backend("cpu", rng_seed=1, batch_size=16)
+    >>> x = np.linspace(-1, 1, 64).reshape(-1, 1)
+    >>> data = ArrayIterator(x, np.sin(3 * x), make_onehot=False, shuffle=True)
+    >>> hidden = Affine(16, GlorotUniform(), GlorotUniform(), activation=Tanh())
+    >>> model = Model([hidden, Affine(1, GlorotUniform())])
+    >>> model.fit(data, MeanSquared(), Adam(learning_rate=0.02), num_epochs=100)
+    >>> model.eval(data, MeanSquared()) < 0.01
+    True
+    """
+
+    layers: Sequential
+
+    def __init__(
+        self,
+        layers: Annotated[Any, Either(Items(None), OfKind("layer"))],
+        name: Name = "model",
+    ) -> None:
+        super().__init__(name)
+        self.layers = layers if isinstance(layers, Sequential) else Sequential(_as_list(layers))
+        self.epoch_index = self.minibatch_index = self.step = 0
+        self.cost_sum = 0.0
+        self._initialized: Any = None
+
+    @property
+    def layers_to_optimize(self) -> list[Layer]:
+        """The layers that learn: what ``optimizer.optimize`` is given."""
+        return self.layers.layers_to_optimize
+
+    def get_params(self) -> list[Any]:
+        """The ``((param, grad), state)`` tuples of all layers."""
+        return self.layers.get_params()
+
+    # --- use ---
+
+    def initialize(self, dataset: Any, cost: Any = None) -> None:
+        """Fit the layers to the data and make their parameters; once for a model.
+
+        Raises:
+            ArgumentError: the outputs do not fit the targets, or the cost does not fit the last activation.
+        """
+        if cost is not None:
+            self._folded(cost)
+        if self._initialized is not None and self._initialized == (self.layers.backend, dataset.nin):
+            return
+        if self._initialized is not None and self._initialized[0] is self.be:
+            raise ArgumentError(
+                f"the model takes {self.layers.nin} features, but the samples of '{dataset.name}' have {dataset.nin}"
+            )
+        self.layers.configure(dataset.nin)
+        if cost is not None and dataset.nout != self.layers.nout:
+            raise ArgumentError(
+                f"the last layer has {self.layers.nout} outputs, but the targets of '{dataset.name}' have"
+                f" {dataset.nout}"
+            )
+        self.layers.init_params()
+        self._initialized = self.be, dataset.nin
+
+    def fit(
+        self, dataset: Any, cost: Any, optimizer: Any, num_epochs: int, callbacks: Sequence[Any] = ()
+    ) -> None:
+        """Train until ``num_epochs`` epochs are done in all, those of earlier calls included (as in neon).
+
+        Arguments:
+            dataset: minibatches; see :class:`ArrayIterator`.
+            cost: what to make small.
+            optimizer: what does it.
+            num_epochs: epochs in all.
+            callbacks: called on the way, in order; see :mod:`neon_optim.model.callbacks`.
+        """
+        from neon_optim.model.training import Training
+
+        Training(self, dataset, cost, optimizer, num_epochs, callbacks).run()
+
+    def fprop(self, x: Any, inference: bool = False) -> Any:
+        """The outputs for a minibatch, (nout, samples)."""
+        return self.layers.fprop(x, inference)
+
+    def bprop(self, t: Any, y: Any, cost: Any) -> None:
+        """Fill every gradient, for the outputs y of the last :meth:`fprop` and targets t."""
+        leaves = self.layers.leaves()
+        delta = leaves[-1].buffer("error", self.layers.nout, y.shape[1])
+        if self._folded(cost):
+            delta[:] = cost.folded_bprop(y, t)
+            leaves = leaves[:-1]
+        else:
+            delta[:] = cost.bprop(y, t)
+        backward(leaves, delta)
+
+    def _folded(self, cost: Any) -> bool:
+        last = self.layers.leaves()[-1]
+        return isinstance(last, Activation) and cost.pairs_with(last.transform)
+
+    def eval(self, dataset: Any, metric: Any) -> float:
+        """The mean of a metric, or of a cost, over all samples of a dataset."""
+        return self.eval_all(dataset, [metric])[0]
+
+    def eval_all(self, dataset: Any, metrics: Sequence[Any]) -> list[float]:
+        """The means of several metrics from one pass over a dataset."""
+        self.initialize(dataset)
+        totals = [self.be.zeros((1, 1), dtype=np.float64) for _ in metrics]
+        for x, t in dataset.batches():
+            y = self.fprop(x, inference=True)
+            for total, metric in zip(totals, metrics, strict=True):
+                total[:] = total + self.be.sum(metric(y, t))
+        return [float(total.get()[0, 0]) / dataset.ndata for total in totals]
+
+    def get_outputs(self, dataset: Any) -> np.ndarray:
+        """The outputs for every sample, (samples, nout)."""
+        self.initialize(dataset)
+        return np.concatenate([self.fprop(x, inference=True).get().T for x, _ in dataset.batches()])
+
+    # --- state ---
+
+    def get_counters(self) -> dict[str, Any]:
+        """Where training stands, beside the arrays: JSON values that :meth:`set_counters` takes."""
+        layers = {leaf.name: counters for leaf in self.layers.leaves() if (counters := leaf.get_counters())}
+        return {
+            "epoch": self.epoch_index,
+            "minibatch": self.minibatch_index,
+            "step": self.step,
+            "cost_sum": self.cost_sum,
+            "layers": layers,
+        }
+
+    def set_counters(self, counters: dict[str, Any]) -> None:
+        """Restore what :meth:`get_counters` gave.
+
+        Raises:
+            StateError: they are those of another model; nothing has been changed.
+        """
+        own = {leaf.name: leaf for leaf in self.layers.leaves() if leaf.get_counters()}
+        given = counters["layers"]
+        if set(own) != set(given):
+            raise StateError(f"counters of the layers {sorted(given)} do not fit a model with {sorted(own)}")
+        self.epoch_index, self.minibatch_index = counters["epoch"], counters["minibatch"]
+        self.step, self.cost_sum = counters["step"], counters["cost_sum"]
+        for name, layer in own.items():
+            layer.set_counters(given[name])
+
+    def serialize(self, keep_states: bool = True) -> dict[str, Any]:
+        """The model in neon's form: a dict of its description, parameters, states and epochs done.
+
+        Arguments:
+            keep_states: with the optimizer's states.
+
+        Each layer that learns has ``params: {'W': array}`` and ``states: [arrays]`` beside its description. Arrays are
+        copies. To save training so that it can go on exactly use
+        :func:`neon_optim.serialization.save_checkpoint`, which also keeps the optimizer and every counter.
+        """
+        layers = []
+        for leaf in self.layers.leaves():
+            described = leaf.get_description()
+            if leaf.learns:
+                (W, _), states = leaf.get_params()
+                described["params"] = {"W": W.get()}
+                if keep_states:
+                    described["states"] = [np.array(state.get()) for state in states]
+            layers.append(described)
+        model = self.layers.get_description(skip=["layers"])
+        model["config"]["layers"] = layers
+        return {"model": model, "epoch_index": self.epoch_index}
+
+    def save_params(self, path: str | os.PathLike[str], optimizer: Any = None) -> str:
+        """Save parameters, states and counters as a checkpoint file; returns its path."""
+        from neon_optim.serialization import save_checkpoint
+
+        return save_checkpoint(
+            path, optimizer=optimizer, layers=self.layers_to_optimize, epoch=self.epoch_index, model=self
+        )
+
+    def load_params(self, path: str | os.PathLike[str], optimizer: Any = None) -> None:
+        """Restore what :meth:`save_params` saved; the model must have been initialized."""
+        from neon_optim.serialization import load_checkpoint
+
+        load_checkpoint(path, optimizer=optimizer, layers=self.layers_to_optimize, model=self)
+
+
+def _as_list(layers: Any) -> Any:
+    return layers if isinstance(layers, (list, tuple)) else [layers]

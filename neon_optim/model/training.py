@@ -1,0 +1,147 @@
+"""The training loop: one object that knows where training stands and can go on from anywhere."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from neon_optim.errors import ArgumentError, DataError, NonFiniteError, Problem
+
+__all__ = ["Training", "learning_rate"]
+
+
+class Training:
+    """A model on its way through its epochs.
+
+    Arguments are those of :meth:`Model.fit`.
+
+    The position (epoch, minibatch, step) is kept in the model, so that it is saved and restored with it. Costs are left
+    on the device and read when somebody asks: see :meth:`read_costs`.
+
+    Attributes:
+        nbatches: minibatches in an epoch.
+        stopped: whether :meth:`stop` ended the run before its time.
+        costs: (step, mean cost of its minibatch) of this epoch, as far as they have been read.
+        record: what is known of the epoch that just ended: epoch (from 1), step, train_cost, learning_rate, and what
+            callbacks add.
+
+    Raises:
+        ArgumentError: model, data, cost and optimizer do not go together.
+        DataError: the batch size is not set, or above the number of samples.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        dataset: Any,
+        cost: Any,
+        optimizer: Any,
+        num_epochs: int,
+        callbacks: Sequence[Any] = (),
+    ) -> None:
+        if isinstance(num_epochs, bool) or not isinstance(num_epochs, (int, np.integer)) or num_epochs < 1:
+            problem = Problem("num_epochs", num_epochs, "must be an integer >= 1")
+            raise ArgumentError(f"fit: {problem}", [problem])
+        model.initialize(dataset, cost)
+        if model.be.bsz > dataset.ndata:
+            raise DataError(
+                f"the batch size ({model.be.bsz}) is above the number of training samples ({dataset.ndata}); "
+                f"use at most {dataset.ndata}"
+            )
+        self.model, self.dataset, self.cost, self.optimizer = model, dataset, cost, optimizer
+        self.num_epochs, self.callbacks = int(num_epochs), list(callbacks)
+        self.nbatches = dataset.nbatches
+        self.stopped = False
+        self.costs: list[tuple[int, float]] = []
+        self.record: dict[str, Any] = {}
+        self._costs = model.be.zeros((1, self.nbatches), dtype=np.float64)
+        self._read = model.minibatch_index
+
+    def run(self) -> None:
+        """Train until the last epoch is done or :meth:`stop` is called; either ends with a :meth:`checkpoint`."""
+        try:
+            self._tell("on_train_begin")
+            while self.model.epoch_index < self.num_epochs and not self.stopped:
+                self._run_epoch()
+            self.checkpoint()
+        finally:
+            self._tell("on_train_end")
+
+    def stop(self) -> None:
+        """End the run after the present minibatch. May be called from a signal handler."""
+        self.stopped = True
+
+    def checkpoint(self) -> None:
+        """Let every callback put on disk what it has, in order; whoever saves the model comes last."""
+        self._tell("on_checkpoint")
+
+    def _run_epoch(self) -> None:
+        model = self.model
+        if model.minibatch_index == 0:
+            self.costs.clear()
+            self._tell("on_epoch_begin")
+        for x, t in self.dataset.batches(model.epoch_index, start=model.minibatch_index):
+            self._step(x, t)
+            model.minibatch_index += 1
+            model.step += 1
+            self._tell("on_minibatch_end")
+            if self.stopped and model.minibatch_index < self.nbatches:
+                return
+        self.read_costs()
+        self.record = {
+            "epoch": model.epoch_index + 1,
+            "step": model.step,
+            "train_cost": model.cost_sum / self.dataset.ndata,
+            "learning_rate": learning_rate(self.optimizer, model.epoch_index),
+        }
+        model.epoch_index += 1
+        model.minibatch_index, model.cost_sum, self._read = 0, 0.0, 0
+        self._tell("on_epoch_end")
+
+    def _step(self, x: Any, t: Any) -> None:
+        model, be = self.model, self.model.be
+        y = model.fprop(x)
+        at = model.minibatch_index
+        self._costs[:, at : at + 1] = be.sum(self.cost(y, t))
+        model.bprop(t, y, self.cost)
+        batch_size = be.bsz
+        be.bsz = x.shape[
+            1
+        ]  # the last minibatch of an epoch may be smaller, and its gradient is a sum over itself
+        try:
+            self.optimizer.optimize(model.layers_to_optimize, epoch=model.epoch_index)
+        finally:
+            be.bsz = batch_size
+
+    def read_costs(self) -> None:
+        """Bring ``costs``, and ``model.cost_sum`` with it, up to the present minibatch. Waits for the device.
+
+        Raises:
+            NonFiniteError: a cost is NaN or infinite: training has diverged.
+        """
+        model, begin = self.model, self._read
+        self._read = model.minibatch_index
+        sums = self._costs.get()[0, begin : self._read].tolist()
+        before = model.step - model.minibatch_index
+        size, ndata = model.be.bsz, self.dataset.ndata
+        for batch, total in enumerate(sums, begin):
+            if not math.isfinite(total):
+                raise NonFiniteError(
+                    f"training has diverged: the cost at step {before + batch + 1} (epoch {model.epoch_index + 1}) "
+                    f"is {total}; a lower learning_rate or gradient_clip_norm may help"
+                )
+            model.cost_sum += total
+            self.costs.append((before + batch + 1, total / min(size, ndata - batch * size)))
+
+    def _tell(self, event: str) -> None:
+        for callback in self.callbacks:
+            getattr(callback, event)(self)
+
+
+def learning_rate(optimizer: Any, epoch: int) -> float:
+    """The rate of the next step; of a MultiOptimizer that of its default."""
+    mapping = getattr(optimizer, "optimizer_mapping", {})
+    return float(mapping.get("default", optimizer).at(epoch).lr)
