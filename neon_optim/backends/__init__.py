@@ -63,6 +63,10 @@ def gen_backend(
         from neon_optim.backends.cpu.backend import CPUBackend
 
         made = CPUBackend(engine=engine, **options)
+    elif backend == "gpu":
+        from neon_optim.backends.gpu.backend import GPUBackend
+
+        made = GPUBackend(device_id=device_id, **options)
     else:
         made = _plugged_in(backend)(device_id=device_id, **options)
     NervanaObject.be = made

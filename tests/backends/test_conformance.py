@@ -11,8 +11,11 @@ from neon_optim.backends.backend import Backend, Plan, Tensor
 from neon_optim.backends.cpu.backend import CPUBackend
 from neon_optim.backends.cpu.plan import HostPlan
 from neon_optim.backends.cpu.tensor import CPUTensor
+from neon_optim.backends.gpu.backend import GPUBackend
+from neon_optim.backends.gpu.plan import DevicePlan
+from neon_optim.backends.gpu.tensor import GPUTensor
 
-BACKENDS = {"cpu": (CPUBackend, CPUTensor, HostPlan)}
+BACKENDS = {"cpu": (CPUBackend, CPUTensor, HostPlan), "gpu": (GPUBackend, GPUTensor, DevicePlan)}
 
 NEONS_NAMES = """
     array empty zeros ones zeros_like empty_like add subtract multiply divide power sqrt square exp log log2 exp2

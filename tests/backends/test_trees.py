@@ -1,4 +1,4 @@
-"""Op-trees on host tensors: ``t[:] = tree`` equals NumPy's own arithmetic."""
+"""Op-trees on tensors of every backend: ``t[:] = tree`` equals NumPy's own arithmetic."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from neon_optim import cleanup_backend, gen_backend
 from neon_optim.errors import BackendError
 
 
-@pytest.fixture
-def be():
-    yield gen_backend("cpu", rng_seed=1, batch_size=4)
+@pytest.fixture(params=["cpu", pytest.param("gpu", marks=pytest.mark.gpu)])
+def be(request):
+    yield gen_backend(request.param, rng_seed=1, batch_size=4)
     cleanup_backend()
 
 
@@ -124,6 +124,7 @@ def test_parts_are_views_of_two_axes(be):
     np.testing.assert_array_equal(t.get(), [[0, 0, 7], [5, 5, 7], [0, 0, 7], [0, 0, 7]])
 
 
+@pytest.mark.parametrize("be", ["cpu"], indirect=True)
 def test_memory_is_shared_with_numpy(be):
     t = be.zeros((2, 3))
     np.asarray(t)[0, 0] = 4.0

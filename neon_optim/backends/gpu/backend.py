@@ -1,0 +1,117 @@
+"""The GPU backend: tensors in device memory, trees and Programs run as CUDA kernels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from neon_optim.backends.backend import Backend, Outcome, Parameter, Plan, Rounding, Tensor, at_least_2d
+from neon_optim.backends.gpu.device import Device
+from neon_optim.backends.gpu.engine import CudaEngine
+from neon_optim.backends.gpu.evaluate import Evaluator
+from neon_optim.backends.gpu.layout import address_of, device_array, new_array
+from neon_optim.backends.gpu.plan import DevicePlan
+from neon_optim.backends.gpu.tensor import GPUTensor
+from neon_optim.backends.program import Program
+from neon_optim.errors import BackendError
+
+__all__ = ["GPUBackend"]
+
+
+class GPUBackend(Backend):
+    """An NVIDIA GPU, by PyCUDA; arguments as for :func:`neon_optim.gen_backend`.
+
+    Work runs in the device's default stream; only :meth:`GPUTensor.get` and its like wait for it.
+
+    Attributes:
+        device: the device in use.
+    """
+
+    name = "gpu"
+
+    def __init__(
+        self,
+        rng_seed: int | None = None,
+        default_dtype: Any = np.float32,
+        batch_size: int = 0,
+        stochastic_round: bool | int = False,
+        device_id: int = 0,
+    ):
+        super().__init__(rng_seed, default_dtype, batch_size, stochastic_round)
+        self.device = Device(device_id)
+        self.engine = CudaEngine(self.device)
+        self._evaluator = Evaluator(self.device, self.engine)
+
+    def empty(
+        self,
+        shape: Any,
+        dtype: Any = None,
+        name: str | None = None,
+        persist_values: bool = True,
+        parallel: bool = False,
+        distributed: bool = False,
+    ) -> GPUTensor:
+        """A tensor of undefined contents."""
+        return GPUTensor(
+            self, new_array(self.device, at_least_2d(shape), np.dtype(dtype or self.default_dtype)), name
+        )
+
+    def as_tensor(self, value: Any) -> Tensor:
+        """A tensor on the memory of an object with ``__cuda_array_interface__``; a tensor as it is."""
+        if isinstance(value, GPUTensor):
+            return value
+        array = device_array(value)
+        return GPUTensor(self, array.reshape(at_least_2d(array.shape)) if array.ndim < 2 else array)
+
+    def assign(self, target: np.ndarray, tree: Any) -> None:
+        """Run an op-tree into a described array; what ``tensor[:] = tree`` calls."""
+        self._evaluator.assign(target, tree)
+
+    def upload(self, target: np.ndarray, source: np.ndarray) -> None:
+        """Copy a host array into a described one of the same shape."""
+        converted = np.ascontiguousarray(source, dtype=target.dtype)
+        if target.flags.c_contiguous:
+            self.device.upload(address_of(target), converted)
+        else:
+            self.assign(target, converted)
+
+    def download(self, source: np.ndarray) -> np.ndarray:
+        """A host copy of a described array."""
+        contiguous = self._evaluator.contiguous(source)
+        out = np.empty(source.shape, source.dtype)
+        self.device.download(out, address_of(contiguous))
+        return out
+
+    def plan(
+        self,
+        parameters: Sequence[Parameter],
+        slots: Sequence[str],
+        sets: Sequence[int] | None = None,
+        scopes: Sequence[int] | None = None,
+        describe: Callable[[int], str] | None = None,
+    ) -> Plan:
+        """Check a list of parameters; see :meth:`Backend.plan`."""
+        return DevicePlan(self.device, parameters, slots, sets, scopes, describe)
+
+    def execute(
+        self,
+        program: Program,
+        plan: Plan,
+        scalars: Sequence[Sequence[float]],
+        rounding: Rounding | None = None,
+    ) -> Outcome:
+        """Run a Program over every row of a plan; see :meth:`Backend.execute`."""
+        if not isinstance(plan, DevicePlan):
+            raise BackendError(f"a plan of another backend: {type(plan).__name__}")
+        for array, copy in plan.table.copies:
+            self.assign(copy, array)
+        outcome = self.engine.execute(program, plan.table, scalars, rounding)
+        for array, copy in plan.table.copies:
+            self.assign(array, copy)
+        return outcome
+
+    def close(self) -> None:
+        """Free device memory that no tensor holds, and leave the device's context."""
+        self.device.close()

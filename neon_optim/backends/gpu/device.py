@@ -1,0 +1,180 @@
+"""One CUDA device: its context, memory and compiled kernels. Everything this package asks of PyCUDA is asked here.
+
+PyCUDA is imported when the first device is opened, never with the package.
+"""
+
+from __future__ import annotations
+
+import atexit
+import importlib
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from neon_optim.errors import BackendError
+
+__all__ = ["Device", "open_driver"]
+
+FLAGS = ("-fmad=false", "-prec-sqrt=true", "-prec-div=true", "-ftz=false", "-w")
+"""IEEE arithmetic, so that results equal the CPU engines' bit for bit."""
+
+INSTALL = 'pip install "neon_optim[gpu]" (docs/gpu.md says what it needs)'
+
+
+def open_driver() -> Any:
+    """PyCUDA's driver module, initialized.
+
+    Raises:
+        BackendError: PyCUDA, the CUDA driver or a device is missing; the message says what to install.
+    """
+    try:
+        cuda = importlib.import_module("pycuda.driver")
+    except ModuleNotFoundError as error:
+        if error.name and error.name.split(".")[0] != "pycuda":
+            raise
+        raise BackendError(f"the GPU backend needs PyCUDA, which is not installed: {INSTALL}") from None
+    except ImportError as error:
+        raise BackendError(
+            f"PyCUDA cannot be loaded ({error}): is the NVIDIA driver (libcuda.so.1) installed?"
+        ) from error
+    try:
+        cuda.init()
+        count = cuda.Device.count()
+    except cuda.Error as error:
+        raise BackendError(f"the CUDA driver does not start ({error}): see nvidia-smi") from error
+    if not count:
+        raise BackendError("the CUDA driver finds no device: see nvidia-smi and CUDA_VISIBLE_DEVICES")
+    return cuda
+
+
+class Device:
+    """A device in use, from opening to :meth:`close`.
+
+    A context that is current already (PyTorch's, CuPy's, PyCUDA's own) is shared; else the device's primary context,
+    which those libraries use too, becomes current until :meth:`close`.
+
+    Attributes:
+        name: as the driver gives it.
+        multiprocessors: number of them; launches are sized by it.
+    """
+
+    def __init__(self, device_id: int = 0):
+        self._cuda = open_driver()
+        count = self._cuda.Device.count()
+        if isinstance(device_id, bool) or not isinstance(device_id, int) or not 0 <= device_id < count:
+            raise BackendError(f"device_id must be an integer from 0 to {count - 1}, received {device_id!r}")
+        handle = self._cuda.Device(device_id)
+        self.device_id = device_id
+        self.name = handle.name()
+        self.multiprocessors = handle.get_attribute(self._cuda.device_attribute.MULTIPROCESSOR_COUNT)
+        major, minor = handle.compute_capability()
+        self._architecture = f"sm_{major}{minor}"
+        self._context: Any = None
+        if self._cuda.Context.get_current() is None or self._cuda.Context.get_device() != handle:
+            self._context = handle.retain_primary_context()
+            self._context.push()
+        self._pool = importlib.import_module("pycuda.tools").DeviceMemoryPool()
+        self._kernels: dict[tuple[str, str, int], Callable[..., None]] = {}
+        atexit.register(self.close)  # PyCUDA aborts the process if a context is still current when it ends
+
+    def close(self) -> None:
+        """Give back memory that no tensor holds, and the context if this object made it current."""
+        atexit.unregister(self.close)
+        if self._pool is None:
+            return
+        self._pool.stop_holding()
+        self._pool = None
+        self._kernels.clear()
+        if self._context is not None:
+            self._context.pop()
+            self._context = None
+
+    # --- memory ---
+
+    def allocate(self, size: int) -> Any:
+        """Device memory of ``size`` bytes; ``int()`` of it is the address. Freed when the last reference goes.
+
+        Raises:
+            BackendError: there is not so much free.
+        """
+        if self._pool is None:
+            raise BackendError("the GPU backend has been closed; call gen_backend('gpu') again")
+        try:
+            return self._pool.allocate(max(size, 1))
+        except self._cuda.MemoryError:
+            pass
+        self._pool.free_held()
+        try:
+            return self._pool.allocate(max(size, 1))
+        except self._cuda.MemoryError:
+            free, total = self._cuda.mem_get_info()
+            raise BackendError(
+                f"out of memory on device {self.device_id} ({self.name}): {size:,} bytes are needed, "
+                f"{free:,} of {total:,} are free"
+            ) from None
+
+    def upload(self, address: int, source: np.ndarray) -> None:
+        """Copy a contiguous host array to the device."""
+        if source.nbytes:
+            self._cuda.memcpy_htod(address, source)
+
+    def download(self, target: np.ndarray, address: int) -> None:
+        """Copy from the device into a contiguous host array, after all work before it."""
+        if target.nbytes:
+            self._cuda.memcpy_dtoh(target, address)
+
+    def zero(self, address: int, size: int) -> None:
+        """Set bytes to 0."""
+        self._cuda.memset_d8(address, 0, size)
+
+    def constant(self, values: np.ndarray) -> Any:
+        """Device memory with a copy of a host array."""
+        memory = self.allocate(values.nbytes)
+        self.upload(int(memory), np.ascontiguousarray(values))
+        return memory
+
+    def synchronize(self) -> None:
+        """Wait until all work is done."""
+        self._cuda.Context.synchronize()
+
+    # --- kernels ---
+
+    def kernel(self, source: str, name: str, argument_bytes: int) -> Callable[..., None]:
+        """A compiled kernel, called with (grid, block, arguments as packed bytes).
+
+        Raises:
+            BackendError: nvcc is missing, or refuses the source.
+        """
+        key = (source, name, argument_bytes)
+        known = self._kernels.get(key)
+        if known is None:
+            known = self._kernels[key] = self._compile(source, name, argument_bytes)
+        return known
+
+    def _compile(self, source: str, name: str, argument_bytes: int) -> Callable[..., None]:
+        compiler = importlib.import_module("pycuda.compiler")
+        if shutil.which("nvcc") is None:
+            raise BackendError(
+                "nvcc, the CUDA compiler, is not on PATH: install the CUDA toolkit, or put an installed one's bin "
+                "folder on PATH (often /usr/local/cuda/bin)"
+            )
+        try:
+            image = compiler.compile(source, options=list(FLAGS), no_extern_c=True, arch=self._architecture)
+            function = self._cuda.module_from_buffer(image).get_function(name)
+        except self._cuda.CompileError as error:
+            folder = Path(tempfile.mkdtemp(prefix="neon_optim_cuda_"))
+            (folder / f"{name}.cu").write_text(source)
+            (folder / f"{name}.log").write_text(str(error))
+            raise BackendError(
+                f"the kernel {name} does not compile; source and messages are in {folder}"
+            ) from error
+        function.prepare(f"{argument_bytes}s")
+
+        def launch(grid: int, block: int, arguments: bytes) -> None:
+            function.prepared_call((grid, 1), (block, 1, 1), arguments)
+
+        return launch

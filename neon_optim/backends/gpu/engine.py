@@ -1,0 +1,204 @@
+"""Runs Programs over device tables: a launch for each stage and each group of dtypes, no wait for the device."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from neon_optim.backends.backend import Outcome, Rounding
+from neon_optim.backends.cpu.numpy_kernel import compute_type
+from neon_optim.backends.cpu.scalars import ScalarValues
+from neon_optim.backends.gpu.device import Device
+from neon_optim.backends.gpu.layout import layout
+from neon_optim.backends.gpu.program_source import (
+    REDUCE_THREADS,
+    TABLE_FIELDS,
+    UPDATE_THREADS,
+    ScalarLayout,
+    kernel_name,
+    program_source,
+)
+from neon_optim.backends.gpu.table import DeviceTable, Group
+from neon_optim.backends.optree import Node
+from neon_optim.backends.program import SET, Program, linearize
+
+__all__ = ["CudaEngine", "DeviceOutcome"]
+
+BLOCKS_PER_MULTIPROCESSOR = 8
+_SMALLEST_CAPACITY = 16
+_SCALAR = np.dtype(np.float64)
+
+
+class DeviceOutcome(Outcome):
+    """An outcome that is still on the device: reading an attribute waits for the work before it."""
+
+    def __init__(self, download: Callable[[], tuple[bool, list[np.ndarray], np.ndarray | None]]):
+        self._download = download
+        self._known: tuple[bool, list[np.ndarray], np.ndarray | None] | None = None
+
+    def _values(self) -> tuple[bool, list[np.ndarray], np.ndarray | None]:
+        if self._known is None:
+            self._known = self._download()
+        return self._known
+
+    @property
+    def stored(self) -> bool:  # type: ignore[override]
+        """False where the guard was not finite."""
+        return self._values()[0]
+
+    @property
+    def results(self) -> list[np.ndarray]:  # type: ignore[override]
+        """The values that the Program returns."""
+        return self._values()[1]
+
+    @property
+    def guard(self) -> np.ndarray | None:  # type: ignore[override]
+        """The guard's value for each scalar set."""
+        return self._values()[2]
+
+
+class _Scratch:
+    """Device memory for what a Program computes between its stages over one table."""
+
+    def __init__(self, device: Device, program: Program, table: DeviceTable):
+        places = ScalarLayout.of(program)
+        n_reductions = max((len(stage.reductions) for stage in program.stages), default=0)
+        n_rows, n_sets = len(table.sizes), len(table.scopes)
+        counts = {
+            "partials": n_reductions * int(table.row_chunks[-1]),
+            "row_sums": n_reductions * n_rows,
+            "set_values": n_sets * len(places.on_device),
+            "row_values": n_rows * len(places.by_row),
+            "ticket": 1,
+            "stored": 1,
+        }
+        self.memory = device.allocate(sum(counts.values()) * _SCALAR.itemsize)
+        ends = np.cumsum(list(counts.values())) * _SCALAR.itemsize + int(self.memory)
+        starts = dict(zip(counts, [int(self.memory), *ends[:-1].tolist()], strict=True))
+        device.zero(starts["ticket"], _SCALAR.itemsize)
+        self.set_values, self.stored = starts["set_values"], starts["stored"]
+        self.fields = starts | table.fields
+
+
+class CudaEngine:
+    """The engine of the GPU backend."""
+
+    def __init__(self, device: Device):
+        self._device = device
+        self._kernels: dict[Any, Callable[..., None]] = {}
+
+    def execute(
+        self,
+        program: Program,
+        table: DeviceTable,
+        scalars: Sequence[Sequence[float]],
+        rounding: Rounding | None = None,
+    ) -> Outcome:
+        """See :meth:`neon_optim.backends.backend.Backend.execute`; the arrays are contiguous."""
+        arguments, host = self._arguments(program, table, scalars)
+        if len(program.stages) == 1:  # nothing depends on the device: neither guard nor results
+            outcome = self._host_outcome(program, host)
+            if outcome.stored:
+                self._launch(program, table, 0, arguments, table.groups)
+            return outcome
+        scratch = self._scratch(program, table)
+        for number, stage in enumerate(program.stages):
+            if stage.element_code or stage.outputs:
+                self._launch(program, table, number, arguments, table.groups)
+        if program.guard is None and not program.results:
+            return Outcome()
+        return DeviceOutcome(lambda: self._read(program, table, scratch, host))
+
+    def reduce(self, op: str, array: np.ndarray) -> np.ndarray:
+        """A reduction over one contiguous array, as a float64 array of one element that is still on the device."""
+        slot = Node("slot", name="a", index=0)
+        program, _ = linearize(op, ("a",), [(0, Node(op, slot))])
+        table = DeviceTable(self._device, [[array]])
+        self._launch(program, table, 0, np.empty(0), table.groups)
+        scratch = self._scratch(program, table)
+        return layout(scratch.fields["row_values"], (1, 1), _SCALAR, (table, scratch))
+
+    # --- scalars ---
+
+    @staticmethod
+    def _arguments(
+        program: Program, table: DeviceTable, scalars: Sequence[Sequence[float]]
+    ) -> tuple[np.ndarray, ScalarValues]:
+        """What the host computes: the scalar arguments of every launch, and all values of depth 0."""
+        code = program.code
+        with np.errstate(all="ignore"):
+            host = ScalarValues(program, scalars, table.sets, table.sizes, table.scopes)
+            host.run([v for v in program.stages[0].scalar_code if code[v].rank == SET])
+        passed = ScalarLayout.of(program).arguments
+        matrix = np.empty((len(table.scopes), len(passed)))
+        for column, v in enumerate(passed):
+            matrix[:, column] = host.of_set(v)
+        return matrix.reshape(-1), host
+
+    @staticmethod
+    def _host_outcome(program: Program, host: ScalarValues) -> Outcome:
+        guard = None if program.guard is None else host.of_set(program.guard)
+        stored = guard is None or bool(np.isfinite(guard).all())
+        return Outcome(stored, [host.of_set(v) for v in program.results], guard)
+
+    def _read(
+        self, program: Program, table: DeviceTable, scratch: _Scratch, host: ScalarValues
+    ) -> tuple[bool, list[np.ndarray], np.ndarray | None]:
+        on_device = ScalarLayout.of(program).on_device
+        values = np.empty((len(table.scopes), len(on_device)))
+        self._device.download(values, scratch.set_values)
+
+        def of_set(v: int) -> np.ndarray:
+            return values[:, on_device.index(v)] if v in on_device else host.of_set(v)
+
+        guard = None if program.guard is None else of_set(program.guard)
+        stored = guard is None or bool(np.isfinite(guard).all())
+        return stored, [of_set(v) for v in program.results], guard
+
+    # --- launches ---
+
+    def _scratch(self, program: Program, table: DeviceTable) -> _Scratch:
+        scratch = table.scratch.get(program)
+        if scratch is None:
+            scratch = table.scratch[program] = _Scratch(self._device, program, table)
+        return scratch
+
+    def _launch(
+        self,
+        program: Program,
+        table: DeviceTable,
+        number: int,
+        arguments: np.ndarray,
+        groups: Sequence[Group],
+    ) -> None:
+        reduces = bool(program.stages[number].reductions)
+        threads = REDUCE_THREADS if reduces else UPDATE_THREADS
+        most = self._device.multiprocessors * BLOCKS_PER_MULTIPROCESSOR * (UPDATE_THREADS // threads)
+        work = [(g.chunks, g.n_chunks) if reduces else (g.pieces, g.n_pieces) for g in groups]
+        grids = [
+            max(1, min(n, most)) for _, n in work
+        ]  # also where all tensors are empty: a block joins the sums
+        fields = self._scratch(program, table).fields | {"n_blocks": sum(grids)}
+        capacity = _SMALLEST_CAPACITY
+        while capacity < len(arguments):
+            capacity *= 2
+        scalars = np.zeros(capacity)
+        scalars[: len(arguments)] = arguments
+        for group, grid, (pieces, n_pieces) in zip(groups, grids, work, strict=True):
+            values = fields | {"work": int(pieces), "n_work": n_pieces}
+            packed = np.array([values[name] for name, _ in TABLE_FIELDS], np.int64)
+            self._kernel(program, group, number, capacity)(
+                grid, threads, packed.tobytes() + scalars.tobytes()
+            )
+
+    def _kernel(self, program: Program, group: Group, number: int, capacity: int) -> Callable[..., None]:
+        key = (program, group.dtypes, number, capacity)
+        kernel = self._kernels.get(key)
+        if kernel is None:
+            compute = "double" if compute_type(group.dtypes) == np.float64 else "float"
+            source = program_source(program, group.dtypes, compute, capacity)
+            size = 8 * (len(TABLE_FIELDS) + capacity)
+            kernel = self._kernels[key] = self._device.kernel(source, kernel_name(program, number), size)
+        return kernel

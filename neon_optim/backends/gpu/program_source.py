@@ -1,0 +1,392 @@
+"""A Program → CUDA source: one kernel for each stage, over all tensors of a call.
+
+A kernel takes a ``Table`` (where the rows, the work list and the intermediate values lie on the device) and the
+``Scalars`` of the step. Work is cut into pieces of one row; blocks stride over the list of pieces. Reductions keep the
+fixed order of :mod:`neon_optim.backends.cpu.sums`; the block that finishes last joins the chunks, then computes in
+float64 what the next stage needs, so that nothing goes back to the host between stages.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from neon_optim.backends.gpu.cuda_source import PRELUDE, expression, storage_type
+from neon_optim.backends.program import ELEMENT, ROW, SET, Program, Stage
+
+__all__ = [
+    "CHUNK",
+    "PIECE",
+    "REDUCE_THREADS",
+    "TABLE_FIELDS",
+    "UPDATE_THREADS",
+    "ScalarLayout",
+    "kernel_name",
+    "program_source",
+]
+
+CHUNK = 65_536
+"""Elements of a piece of a stage that reduces: the chunk of a fixed-order sum."""
+PIECE = 4_096
+"""Elements of a piece of a stage that only stores."""
+UPDATE_THREADS = 256
+REDUCE_THREADS = 64
+"""Each thread of a reduction holds four of the 256 lanes of a sum."""
+
+TABLE_FIELDS = (
+    ("rows", "const i64 *"),  # for each row: its addresses by slot, its size, its scalar set
+    ("work", "const int2 *"),  # for each piece: its row, its number in the row
+    ("n_work", "i64"),
+    ("n_rows", "i64"),
+    ("n_sets", "i64"),
+    ("scopes", "const i64 *"),  # for each scalar set: its scope
+    ("row_chunks", "const i64 *"),  # for each row, and the end: its first chunk
+    ("partials", "double *"),  # [reduction][chunk]
+    ("row_sums", "double *"),  # [reduction][row]
+    ("set_values", "double *"),  # [set][value], see ScalarLayout
+    ("row_values", "double *"),  # [row][value]
+    ("ticket", "u32 *"),  # blocks that have finished
+    ("stored", "u32 *"),  # 0 where the guard is not finite
+    ("n_blocks", "i64"),  # of all launches of this stage together
+)
+
+
+@dataclass(frozen=True)
+class ScalarLayout:
+    """Where the values of rank SET and ROW are found.
+
+    Attributes:
+        arguments: values that the host computes and passes with the launch, [set][position].
+        on_device: values of rank SET that depend on reductions, [set][position] in ``set_values``.
+        by_row: the same of rank ROW, [row][position] in ``row_values``.
+    """
+
+    arguments: tuple[int, ...]
+    on_device: tuple[int, ...]
+    by_row: tuple[int, ...]
+
+    @classmethod
+    def of(cls, program: Program) -> ScalarLayout:
+        code = program.code
+        used = {v for stage in program.stages for v in stage.inputs} | set(program.results)
+        used |= {a for i in code if i.rank != ELEMENT and (i.depth or i.rank == ROW) for a in i.args}
+        used |= set() if program.guard is None else {program.guard}
+        return cls(
+            tuple(v for v in sorted(used) if code[v].rank == SET and not code[v].depth),
+            tuple(v for v, i in enumerate(code) if i.rank == SET and i.depth),
+            tuple(v for v, i in enumerate(code) if i.rank == ROW and i.depth),
+        )
+
+
+def program_source(program: Program, dtypes: Sequence[np.dtype], compute: str, capacity: int) -> str:
+    """The CUDA source of a Program for slots of the given dtypes.
+
+    Arguments:
+        compute: 'float' or 'double'.
+        capacity: scalars that the launch arguments have room for.
+    """
+    return _Writer(program, [storage_type(d) for d in dtypes], [d.itemsize for d in dtypes], compute).source(
+        capacity
+    )
+
+
+def kernel_name(program: Program, stage: int) -> str:
+    """What a stage's kernel is called: in profilers too.
+
+    >>> from neon_optim.backends.program import linearize
+    >>> kernel_name(linearize("my-rule", ["p"], [(0, 1.0)])[0], 0)
+    'my_rule_stage0'
+    """
+    return f"{re.sub('[^a-z0-9]', '_', program.name.lower())}_stage{stage}"
+
+
+class _Writer:
+    def __init__(self, program: Program, storage: list[str], itemsizes: list[int], compute: str):
+        self.program = program
+        self.code = program.code
+        self.storage = storage
+        self.vector = 16 // min(itemsizes, default=16)
+        self.compute = compute
+        self.layout = ScalarLayout.of(program)
+
+    def source(self, capacity: int) -> str:
+        fields = "\n".join(
+            f"  {kind}{'' if kind.endswith('*') else ' '}{name};" for name, kind in TABLE_FIELDS
+        )
+        parts = [f"// {line}" for line in str(self.program).splitlines()]
+        parts += [PRELUDE, f"typedef {self.compute} T;", f"struct Table {{\n{fields}\n}};"]
+        parts.append(f"struct Scalars {{ double v[{capacity}]; }};")
+        for number, stage in enumerate(self.program.stages):
+            if stage.element_code or stage.outputs:
+                parts += [self._element_function(number, stage), self._kernel(number, stage)]
+        return "\n".join(parts) + "\n"
+
+    # --- elements ---
+
+    def _element_function(self, number: int, stage: Stage) -> str:
+        """What happens to one element: slots in, reduction operands and new slot contents out."""
+        lines = []
+        for v in stage.element_code:
+            i = self.code[v]
+            value = f"widen(x{i.index})" if i.op == "slot" else expression(i.op, *(f"v{a}" for a in i.args))
+            lines.append(f"  const T v{v} = {value};")
+        lines += [f"  r{k} = v{self.code[v].args[0]};" for k, v in enumerate(stage.reductions)]
+        lines += [f"  narrow(y{slot}, v{v});" for slot, v in stage.outputs]
+        parameters = [f"T v{v}" for v in stage.inputs]
+        parameters += [f"{self.storage[s]} x{s}" for s in self._read(stage)]
+        parameters += [f"T &r{k}" for k in range(len(stage.reductions))]
+        parameters += [f"{self.storage[s]} &y{s}" for s, _ in stage.outputs]
+        head = f"__device__ __forceinline__ void element{number}({', '.join(parameters)}) {{"
+        return "\n".join([head, *lines, "}"])
+
+    def _read(self, stage: Stage) -> list[int]:
+        return sorted({self.code[v].index for v in stage.element_code if self.code[v].op == "slot"})
+
+    def _call(self, number: int, stage: Stage, slot: str, reduced: str, out: str) -> str:
+        arguments = [f"v{v}" for v in stage.inputs]
+        arguments += [slot.format(s) for s in self._read(stage)]
+        arguments += [reduced.format(k) for k in range(len(stage.reductions))]
+        arguments += [out.format(s) for s, _ in stage.outputs]
+        return f"element{number}({', '.join(arguments)})"
+
+    def _row_setup(self, stage: Stage, piece: int) -> list[str]:
+        """Addresses and scalar inputs of the piece's row."""
+        slots = len(self.program.slots)
+        written = {s for s, _ in stage.outputs}
+        used = sorted({*self._read(stage), *written})
+        lines = [
+            "    const int row = table.work[p].x;",
+            f"    const i64 *entry = table.rows + row * {slots + 2}ll;",
+            f"    const i64 base = table.work[p].y * {piece}ll, left = entry[{slots}] - base;",
+            f"    const int count = left < {piece} ? (int)left : {piece};",
+            f"    const i64 set = entry[{slots + 1}];",
+        ]
+        for s in used:
+            const = "" if s in written else "const "
+            lines.append(
+                f"    {const}{self.storage[s]} *s{s} = ({const}{self.storage[s]} *)entry[{s}] + base;"
+            )
+        lines += [f"    const T v{v} = (T){self._scalar(v)};" for v in stage.inputs]
+        addresses = " | ".join(f"(u64)s{s}" for s in used) or "0"
+        return [*lines, f"    const bool aligned = (({addresses}) & 15) == 0;"]
+
+    # --- scalars, in float64 ---
+
+    def _scalar(self, v: int) -> str:
+        """C++ for a value of rank SET or ROW, where ``set`` and ``row`` are defined."""
+        layout, i = self.layout, self.code[v]
+        if v in layout.arguments:
+            return f"scalars.v[set * {len(layout.arguments)} + {layout.arguments.index(v)}]"
+        if v in layout.on_device:
+            return f"table.set_values[set * {len(layout.on_device)} + {layout.on_device.index(v)}]"
+        if v in layout.by_row:
+            return f"table.row_values[row * {len(layout.by_row)}ll + {layout.by_row.index(v)}]"
+        if i.op == "size":
+            return f"(double)table.rows[row * {len(self.program.slots) + 2}ll + {len(self.program.slots)}]"
+        return f"({self._operation(v)})"
+
+    def _operation(self, v: int) -> str:
+        i = self.code[v]
+        return expression(i.op, *(f"(double){self._scalar(a)}" for a in i.args))
+
+    # --- kernels ---
+
+    def _kernel(self, number: int, stage: Stage) -> str:
+        threads = REDUCE_THREADS if stage.reductions else UPDATE_THREADS
+        body = self._reduce_body(number, stage) if stage.reductions else self._update_body(number, stage)
+        return "\n".join(
+            [
+                f'extern "C" __global__ void __launch_bounds__({threads})',
+                f"{kernel_name(self.program, number)}(const __grid_constant__ Table table,"
+                " const __grid_constant__ Scalars scalars) {",
+                *body,
+                "}",
+            ]
+        )
+
+    def _update_body(self, number: int, stage: Stage) -> list[str]:
+        vector, written = self.vector, [s for s, _ in stage.outputs]
+        packs = [f"      Pack<{self.storage[s]}, {vector}> y{s};" for s in written]
+        packs += [
+            f"      const Pack<{self.storage[s]}, {vector}> x{s} ="
+            f" *(const Pack<{self.storage[s]}, {vector}> *)(s{s} + i);"
+            for s in self._read(stage)
+        ]
+        return [
+            *(["  if (!*table.stored) return;"] if self.program.guard is not None else []),
+            "  for (i64 p = blockIdx.x; p < table.n_work; p += gridDim.x) {",
+            *self._row_setup(stage, PIECE),
+            f"    const int whole = aligned ? count / {vector} * {vector} : 0;",
+            f"    for (int i = threadIdx.x * {vector}; i < whole; i += {UPDATE_THREADS * vector}) {{",
+            *packs,
+            "#pragma unroll",
+            f"      for (int k = 0; k < {vector}; k++) {self._call(number, stage, 'x{}.x[k]', '', 'y{}.x[k]')};",
+            *(f"      *(Pack<{self.storage[s]}, {vector}> *)(s{s} + i) = y{s};" for s in written),
+            "    }",
+            f"    for (int i = whole + threadIdx.x; i < count; i += {UPDATE_THREADS})",
+            f"      {self._call(number, stage, 's{}[i]', '', 's{}[i]')};",
+            "  }",
+        ]
+
+    def _reduce_body(self, number: int, stage: Stage) -> list[str]:
+        ops = [self.code[v].op for v in stage.reductions]
+        starts = ["-INFINITY" if op == "amax" else "INFINITY" if op == "amin" else "0" for op in ops]
+        reads = self._read(stage)
+        names = [f"r{k}" for k in range(len(ops))]
+        step = [
+            f"        T {', '.join(names)};",
+            f"        {self._call(number, stage, 'x{}.x[k]', 'r{}', '')};",
+            *(
+                f"        sum{k}[k] = {_joined(op, f'sum{k}[k]', _widened(op, f'r{k}'))};"
+                for k, op in enumerate(ops)
+            ),
+        ]
+        loads = [f"      Pack<{self.storage[s]}, 4> x{s};" for s in reads]
+        loads.append("      if (aligned && whole) {")
+        loads += [f"        x{s} = *(const Pack<{self.storage[s]}, 4> *)(s{s} + i);" for s in reads]
+        loads.append("      } else {")
+        loads += [
+            f"        for (int k = 0; k < 4; k++) if (i + k < count) x{s}.x[k] = s{s}[i + k];" for s in reads
+        ]
+        loads.append("      }")
+        return [
+            f"  __shared__ double lanes[{len(ops)}][256];",
+            "  for (i64 p = blockIdx.x; p < table.n_work; p += gridDim.x) {",
+            *self._row_setup(stage, CHUNK),
+            *(f"    double sum{k}[4] = {{{', '.join([start] * 4)}}};" for k, start in enumerate(starts)),
+            "#pragma unroll 4",
+            "    for (int i = threadIdx.x * 4; i < count; i += 256) {",
+            "      const bool whole = i + 4 <= count;",
+            *loads,
+            "#pragma unroll",
+            "      for (int k = 0; k < 4; k++) if (whole || i + k < count) {",
+            *step,
+            "      }",
+            "    }",
+            *(
+                f"    for (int k = 0; k < 4; k++) lanes[{r}][threadIdx.x * 4 + k] = sum{r}[k];"
+                for r in range(len(ops))
+            ),
+            "    __syncthreads();",
+            "    for (int width = 128; width; width /= 2) {",
+            f"      for (int i = threadIdx.x; i < width; i += {REDUCE_THREADS}) {{",
+            *(
+                f"        lanes[{r}][i] = {_joined(op, f'lanes[{r}][i]', f'lanes[{r}][i + width]')};"
+                for r, op in enumerate(ops)
+            ),
+            "      }",
+            "      __syncthreads();",
+            "    }",
+            "    if (threadIdx.x == 0) {",
+            "      const i64 chunk = table.row_chunks[row] + table.work[p].y, n = table.row_chunks[table.n_rows];",
+            *(f"      table.partials[{r} * n + chunk] = lanes[{r}][0];" for r in range(len(ops))),
+            "    }",
+            "    __syncthreads();",
+            "  }",
+            *self._join_body(number, stage, ops),
+        ]
+
+    def _join_body(self, number: int, stage: Stage, ops: list[str]) -> list[str]:
+        """What the last block does: chunks to rows, rows to totals, then the scalar code of the next stage."""
+        lines = [
+            "  __shared__ bool last;",
+            "  if (threadIdx.x == 0) {",
+            "    __threadfence();",
+            "    last = atomicAdd(table.ticket, 1u) == table.n_blocks - 1;",
+            "  }",
+            "  __syncthreads();",
+            "  if (!last) return;",
+            "  if (threadIdx.x == 0) *table.ticket = 0;",
+            "  const i64 n = table.row_chunks[table.n_rows];",
+            f"  for (i64 row = threadIdx.x; row < table.n_rows; row += {REDUCE_THREADS}) {{",
+            "    const i64 first = table.row_chunks[row], end = table.row_chunks[row + 1];",
+        ]
+        for r, op in enumerate(ops):
+            if op in ("amax", "amin"):
+                lines += [
+                    f"    double m{r} = first < end ? __ldcg(table.partials + {r} * n + first) : NAN;",
+                    f"    for (i64 c = first; c < end; c++) m{r} ="
+                    f" {_joined(op, f'm{r}', f'__ldcg(table.partials + {r} * n + c)')};",
+                ]
+            else:
+                lines += [
+                    f"    double m{r} = 0;",
+                    "#pragma unroll 16",
+                    f"    for (i64 c = first; c < end; c++) m{r} += __ldcg(table.partials + {r} * n + c);",
+                ]
+            lines.append(f"    table.row_sums[{r} * table.n_rows + row] = m{r};")
+        lines += ["  }", "  __syncthreads();"]
+        following = self.program.stages[number + 1]
+        lines += self._set_code(stage, following)
+        lines += self._row_code(stage, following)
+        return [*lines, *self._guard_code(following)]
+
+    def _set_code(self, stage: Stage, following: Stage) -> list[str]:
+        totals = [(r, v) for r, v in enumerate(stage.reductions) if self.code[v].rank == SET]
+        values = [v for v in following.scalar_code if v in self.layout.on_device]
+        if not totals and not values:
+            return []
+        slots = len(self.program.slots)
+        return [
+            "  __shared__ i64 scope[256];",
+            f"  for (i64 first_set = 0; first_set < table.n_sets; first_set += {REDUCE_THREADS}) {{",
+            "    const i64 set = first_set + threadIdx.x;",
+            *(f"    double total{r} = 0;" for r, _ in totals),
+            "    for (i64 first = 0; first < table.n_rows; first += 256) {  // row after row, read by all threads",
+            "      const int rows = table.n_rows - first < 256 ? (int)(table.n_rows - first) : 256;",
+            f"      for (int i = threadIdx.x; i < rows; i += {REDUCE_THREADS}) {{",
+            f"        scope[i] = table.scopes[table.rows[(first + i) * {slots + 2}ll + {slots + 1}]];",
+            *(f"        lanes[{r}][i] = table.row_sums[{r} * table.n_rows + first + i];" for r, _ in totals),
+            "      }",
+            "      __syncthreads();",
+            "      for (int i = 0; i < rows && set < table.n_sets; i++)",
+            "        if (scope[i] == table.scopes[set]) {",
+            *(f"          total{r} += lanes[{r}][i];" for r, _ in totals),
+            "        }",
+            "      __syncthreads();",
+            "    }",
+            "    if (set < table.n_sets) {",
+            *(f"      {self._scalar(v)} = total{r};" for r, v in totals),
+            *(f"      {self._scalar(v)} = {self._operation(v)};" for v in values),
+            "    }",
+            "  }",
+            "  __syncthreads();",
+        ]
+
+    def _row_code(self, stage: Stage, following: Stage) -> list[str]:
+        reduced = [(r, v) for r, v in enumerate(stage.reductions) if self.code[v].rank == ROW]
+        values = [v for v in following.scalar_code if v in self.layout.by_row]
+        if not reduced and not values:
+            return []
+        slots = len(self.program.slots)
+        return [
+            f"  for (i64 row = threadIdx.x; row < table.n_rows; row += {REDUCE_THREADS}) {{",
+            f"    const i64 set = table.rows[row * {slots + 2}ll + {slots + 1}];",
+            *(f"    {self._scalar(v)} = table.row_sums[{r} * table.n_rows + row];" for r, v in reduced),
+            *(f"    {self._scalar(v)} = {self._operation(v)};" for v in values),
+            "  }",
+        ]
+
+    def _guard_code(self, following: Stage) -> list[str]:
+        if self.program.guard is None or following is not self.program.stages[-1]:
+            return []
+        return [
+            "  if (threadIdx.x == 0) {",
+            "    bool finite = true;",
+            f"    for (i64 set = 0; set < table.n_sets; set++) finite &= isfinite({self._scalar(self.program.guard)});",
+            "    *table.stored = finite;",
+            "  }",
+        ]
+
+
+def _widened(op: str, value: str) -> str:
+    return f"(double){value} * (double){value}" if op.endswith("square") else f"(double){value}"
+
+
+def _joined(op: str, a: str, b: str) -> str:
+    if op in ("amax", "amin"):
+        return f"{'maximum' if op == 'amax' else 'minimum'}({a}, {b})"
+    return f"{a} + ({b})"

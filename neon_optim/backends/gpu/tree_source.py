@@ -1,0 +1,168 @@
+"""CUDA source for op-trees on whole tensors: elementwise with broadcasting, products, reductions along an axis."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from neon_optim.backends.gpu.cuda_source import PRELUDE, expression, storage_type
+from neon_optim.backends.program import Program
+
+__all__ = ["THREADS", "TILE", "axis_source", "elementwise_source", "product_source", "take_source"]
+
+THREADS = 256
+TILE = 32
+"""Rows and columns of the part of a product that one block computes."""
+
+
+def elementwise_source(
+    program: Program, dtypes: Sequence[np.dtype], compute: str, ndim: int, scalars: int
+) -> str:
+    """``slot 0 = expression of the others``, all of one broadcast shape.
+
+    The argument is ``Tree``; strides are in bytes. Scalar inputs are passed, in the order of the stage's inputs.
+    """
+    stage = program.stages[0]
+    lines = []
+    for k, v in enumerate(stage.inputs):
+        lines.append(f"    const T v{v} = (T)tree.scalar[{k}];")
+    for v in stage.element_code:
+        i = program.code[v]
+        if i.op == "slot":
+            value = f"(T)widen({_element(i.index, storage_type(dtypes[i.index]), const=True)})"
+        else:
+            value = expression(i.op, *(f"v{a}" for a in i.args))
+        lines.append(f"    const T v{v} = {value};")
+    ((_, result),) = program.outputs
+    return f"""{PRELUDE}
+typedef {compute} T;
+{_tree(len(dtypes), ndim, scalars)}
+extern "C" __global__ void __launch_bounds__({THREADS}) tree(const __grid_constant__ Tree tree) {{
+  for (i64 i = blockIdx.x * {THREADS}ll + threadIdx.x; i < tree.size; i += gridDim.x * {THREADS}ll) {{
+{_offsets(len(dtypes), ndim)}
+{chr(10).join(lines)}
+    narrow({_element(0, storage_type(dtypes[0]))}, v{result});
+  }}
+}}
+"""
+
+
+def axis_source(kind: str, dtypes: Sequence[np.dtype], compute: str, ndim: int) -> str:
+    """``slot 0 = reduction of slot 1 along an axis``: one thread for each element of the result.
+
+    ``Tree`` describes the axes that stay; ``length`` and ``step`` the one that goes. Sums are taken in float64.
+    """
+    first = "(T)widen(at(0))"
+    start, step, result = {
+        "sum": ("double best = 0;", "best += (double)widen(at(k));", "(T)best"),
+        "mean": ("double best = 0;", "best += (double)widen(at(k));", "(T)(best / (double)length)"),
+        "amax": (f"T best = {first};", "best = maximum(best, (T)widen(at(k)));", "best"),
+        "amin": (f"T best = {first};", "best = minimum(best, (T)widen(at(k)));", "best"),
+        "argmax": (f"T best = {first}; i64 where = 0;", _first_where(">"), "(T)where"),
+        "argmin": (f"T best = {first}; i64 where = 0;", _first_where("<"), "(T)where"),
+    }[kind]
+    source = storage_type(dtypes[1])
+    return f"""{PRELUDE}
+typedef {compute} T;
+{_tree(2, ndim, 2)}
+extern "C" __global__ void __launch_bounds__({THREADS}) reduce_axis(const __grid_constant__ Tree tree) {{
+  const i64 length = (i64)tree.scalar[0], stride = (i64)tree.scalar[1];
+  for (i64 i = blockIdx.x * {THREADS}ll + threadIdx.x; i < tree.size; i += gridDim.x * {THREADS}ll) {{
+{_offsets(2, ndim)}
+    const char *base = (const char *)(tree.address[1] + o1);
+    auto at = [=](i64 k) {{ return *(const {source} *)(base + k * stride); }};
+    {start}
+    for (i64 k = 0; k < length; k++) {{ {step} }}
+    narrow({_element(0, storage_type(dtypes[0]))}, {result});
+  }}
+}}
+"""
+
+
+def _first_where(comparison: str) -> str:
+    return f"const T x = widen(at(k)); if (x {comparison} best || (x != x && best == best)) {{ best = x; where = k; }}"
+
+
+def take_source(dtypes: Sequence[np.dtype], ndim: int) -> str:
+    """``slot 0 = slot 1 at the indices in slot 2``; an index out of range gives NaN."""
+    item = storage_type(dtypes[1])
+    return f"""{PRELUDE}
+{_tree(3, ndim, 2)}
+extern "C" __global__ void __launch_bounds__({THREADS}) take(const __grid_constant__ Tree tree) {{
+  const i64 length = (i64)tree.scalar[0], stride = (i64)tree.scalar[1];
+  for (i64 i = blockIdx.x * {THREADS}ll + threadIdx.x; i < tree.size; i += gridDim.x * {THREADS}ll) {{
+{_offsets(3, ndim)}
+    i64 index = (i64)widen({_element(2, storage_type(dtypes[2]), const=True)});
+    if (index < 0) index += length;
+    if (index >= 0 && index < length) {_element(0, item)} = *(const {item} *)(tree.address[1] + o1 + index * stride);
+    else narrow({_element(0, item)}, (float)NAN);
+  }}
+}}
+"""
+
+
+def product_source(dtypes: Sequence[np.dtype], compute: str) -> str:
+    """``slot 0 = slot 1 · slot 2``: a block computes a tile, each of its 16 x 16 threads four elements."""
+    c, a, b = (storage_type(d) for d in dtypes)
+    return f"""{PRELUDE}
+typedef {compute} T;
+struct Product {{ u64 address[3]; i64 rows, columns, depth, stride[3][2], tiles; }};
+extern "C" __global__ void __launch_bounds__({THREADS}) product(const __grid_constant__ Product product) {{
+  __shared__ T left[{TILE}][{TILE} + 1], right[{TILE}][{TILE} + 1];
+  const int x = threadIdx.x % 16, y = threadIdx.x / 16;
+  const i64 row0 = blockIdx.x / product.tiles * {TILE}ll, column0 = blockIdx.x % product.tiles * {TILE}ll;
+  T sum[2][2] = {{}};
+  for (i64 k0 = 0; k0 < product.depth; k0 += {TILE}) {{
+    for (int i = threadIdx.x; i < {TILE * TILE}; i += {THREADS}) {{
+      const int u = i / {TILE}, v = i % {TILE};
+      const bool in_left = row0 + u < product.rows && k0 + v < product.depth;
+      const bool in_right = k0 + u < product.depth && column0 + v < product.columns;
+      left[u][v] = in_left ? (T)widen({_at(1, a, "row0 + u", "k0 + v")}) : T(0);
+      right[u][v] = in_right ? (T)widen({_at(2, b, "k0 + u", "column0 + v")}) : T(0);
+    }}
+    __syncthreads();
+    for (int k = 0; k < {TILE}; k++)
+      for (int u = 0; u < 2; u++)
+        for (int v = 0; v < 2; v++) sum[u][v] += left[y + 16 * u][k] * right[k][x + 16 * v];
+    __syncthreads();
+  }}
+  for (int u = 0; u < 2; u++)
+    for (int v = 0; v < 2; v++) {{
+      const i64 row = row0 + y + 16 * u, column = column0 + x + 16 * v;
+      if (row < product.rows && column < product.columns)
+        narrow(*({c} *)(product.address[0] + row * product.stride[0][0] + column * product.stride[0][1]), sum[u][v]);
+    }}
+}}
+"""
+
+
+def _at(slot: int, item: str, row: str, column: str) -> str:
+    return (
+        f"*(const {item} *)(product.address[{slot}] + ({row}) * product.stride[{slot}][0]"
+        f" + ({column}) * product.stride[{slot}][1])"
+    )
+
+
+def _tree(slots: int, ndim: int, scalars: int) -> str:
+    return (
+        f"struct Tree {{ u64 address[{slots}]; i64 size, extent[{ndim}], stride[{slots}][{ndim}];"
+        f" double scalar[{max(scalars, 1)}]; }};"
+    )
+
+
+def _offsets(slots: int, ndim: int) -> str:
+    """Byte offsets o0, o1, … of element i of the broadcast shape."""
+    lines = [f"    i64 rest = i, {', '.join(f'o{s} = 0' for s in range(slots))};"]
+    for axis in reversed(range(1, ndim)):
+        lines.append(f"    {{ const i64 k = rest % tree.extent[{axis}]; rest /= tree.extent[{axis}];")
+        lines.append(
+            "      " + " ".join(f"o{s} += k * tree.stride[{s}][{axis}];" for s in range(slots)) + " }"
+        )
+    return "\n".join(
+        [*lines, "    " + " ".join(f"o{s} += rest * tree.stride[{s}][0];" for s in range(slots))]
+    )
+
+
+def _element(slot: int, item: str, const: bool = False) -> str:
+    return f"*({'const ' if const else ''}{item} *)(tree.address[{slot}] + o{slot})"
