@@ -1,0 +1,78 @@
+"""The table of commands; each is imported when it is run."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+import sys
+import warnings
+from typing import Any
+
+import click
+
+from neon_optim.errors import NeonOptimError
+from neon_optim.version import __version__
+
+__all__ = ["UserError", "cli"]
+
+#: Command → what it does. Each is the click command of its name in the module of its name beside this one.
+COMMANDS = {
+    "train": "Train a model that a YAML file defines.",
+    "inspect": "Show what is in a checkpoint.",
+    "convert": "Turn a checkpoint of neon's into one of ours.",
+    "doctor": "Check what this machine can do.",
+}
+
+
+class UserError(click.ClickException):
+    """What the user can put right: one message on standard error, exit code 2."""
+
+    exit_code = 2
+
+
+class CommandTable(click.Group):
+    """Knows every command by its line in the table."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The commands that there are."""
+        return [name for name in COMMANDS if importlib.util.find_spec(f"neon_optim.cli.{name}")]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command of a name, imported now."""
+        if cmd_name not in self.list_commands(ctx):
+            return None
+        module = importlib.import_module(f"neon_optim.cli.{cmd_name}")
+        command: click.Command = getattr(module, cmd_name)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The list in the help text, without importing what it lists."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, COMMANDS[name]) for name in self.list_commands(ctx)])
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a command. What it refuses becomes one message and exit code 2, anything unforeseen a traceback."""
+        try:
+            with warnings.catch_warnings():
+                if not sys.warnoptions:  # asked for on Python's command line: leave them as they are
+                    warnings.showwarning = _show_warning
+                return super().invoke(ctx)
+        except NeonOptimError as error:
+            raise UserError(str(error)) from error
+        except BrokenPipeError:  # the reader of our output has gone, as `| head` does
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            ctx.exit(1)
+
+
+def _show_warning(message: Any, *where: Any, **more: Any) -> None:
+    click.echo(f"Warning: {message}", err=True)
+
+
+@click.command(cls=CommandTable, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="neon-optim")
+def cli() -> None:
+    """Train models that YAML files define; stop and restore them exactly.
+
+    Exit code: 0 on success, 2 for a mistake in what was given (one message on standard error), 1 otherwise.
+    """
