@@ -17,11 +17,17 @@ from neon_optim.errors import ArgumentError, NeonOptimError, shown
 
 
 class CheckedArguments(ABCMeta):
-    """Metaclass: checks the annotated constructor arguments before `__init__` runs."""
+    """Metaclass: checks the annotated constructor arguments before `__init__` runs.
+
+    NumPy's numbers become Python's: a float32 rate would make float32 arithmetic of what is float64 once it is
+    restored from a description.
+    """
 
     def __call__(cls, *args: Any, **kwargs: Any) -> Any:
         check_arguments(cls, args, kwargs)
-        return super().__call__(*args, **kwargs)
+        return super().__call__(
+            *map(python_numbers, args), **{key: python_numbers(kwargs[key]) for key in kwargs}
+        )
 
     @property
     def __signature__(cls) -> inspect.Signature:
@@ -203,12 +209,27 @@ def inner_check(check: Check | None) -> Check | None:
     return check.item if isinstance(check, (Items, Table)) else None
 
 
+def python_numbers(value: Any) -> Any:
+    """`value` with NumPy's scalars, also those in a list or tuple, as Python's.
+
+    >>> python_numbers([np.int64(3), "x", np.float64(0.5)])
+    [3, 'x', 0.5]
+    """
+    if isinstance(value, np.floating):
+        return float(value)
+    if isinstance(value, np.generic):
+        return value.item()
+    if type(value) in (list, tuple) and any(isinstance(item, np.generic) for item in value):
+        return type(value)(map(python_numbers, value))
+    return value
+
+
 def plain(value: Any) -> Any:
     """`value` in plain Python: objects as descriptions, NumPy as numbers and lists, tuples as lists."""
     if isinstance(value, NervanaObject):
         return value.get_description()
     if isinstance(value, np.generic):
-        return value.item()
+        return python_numbers(value)
     if isinstance(value, np.ndarray):
         return value.tolist()
     if isinstance(value, Mapping):

@@ -87,6 +87,13 @@ def test_numpy_values_are_described_as_plain_ones() -> None:
     assert type(Leaf(np.int64(3)).get_description()["config"]["size"]) is int
 
 
+def test_numpy_arguments_become_python_numbers_so_that_a_rebuilt_object_computes_the_same() -> None:
+    original = Leaf(np.float32(0.1))
+    rebuilt = from_description(original.get_description())
+    assert type(original.size) is float
+    assert original.size * 3 == rebuilt.size * 3
+
+
 def test_automatic_names_count_by_class_and_are_written() -> None:
     class Counted(NervanaObject):
         pass

@@ -21,12 +21,9 @@ from neon_optim.serialization import dump_config
 from neon_optim.serialization.yaml_tree import parse_yaml
 
 KINDS = ("optimizer", "schedule", "layer", "activation", "cost", "initializer", "dataset")
-CLASSES = [
-    registry.resolve(name, kind)
-    for kind in KINDS
-    for name in registry.available(kind)
-    if registry.full_name(registry.resolve(name, kind)).startswith("neon_optim.")
-]
+NAMED = dict.fromkeys(registry.resolve(name, kind) for kind in KINDS for name in registry.available(kind))
+CLASSES = [cls for cls in NAMED if registry.full_name(cls).startswith("neon_optim.")]
+CHECKED_LATER = {("Sequential", "layers"): checks.Items(checks.OfKind("layer"), length=1)}
 FLOATS = {"allow_nan": False, "allow_infinity": False}
 
 
@@ -60,7 +57,7 @@ def values(check: checks.Check, depth: int) -> st.SearchStrategy[Any]:
         item = values(check.item, depth) if check.item else st.integers()
         return st.dictionaries(st.sampled_from(["default", "Bias", "a b", "/re*/"]), item, max_size=3)
     if kinds := object_kinds(check):
-        fitting = [cls for cls in CLASSES if cls.kind in kinds]
+        fitting = [cls for cls in CLASSES if cls.kind in kinds and cls.__name__ != "Sequential"]
         return (
             st.sampled_from(fitting).flatmap(lambda cls: objects(cls, depth + 1))
             if depth < 2
@@ -81,7 +78,8 @@ def values(check: checks.Check, depth: int) -> st.SearchStrategy[Any]:
 def objects(draw: st.DrawFn, cls: type, depth: int = 0) -> Any:
     kwargs = {}
     for argument in constructor_arguments(cls).values():
-        given_values = values(argument.check, depth) if argument.check else st.nothing()
+        check = CHECKED_LATER.get((cls.__name__, argument.name), argument.check)
+        given_values = values(check, depth) if check else st.nothing()
         if argument.default is REQUIRED or (not given_values.is_empty and draw(st.booleans())):
             kwargs[argument.name] = draw(given_values)
     try:
