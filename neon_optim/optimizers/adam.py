@@ -19,6 +19,8 @@ class Adam(Optimizer):
         \theta &\leftarrow \theta - \alpha \frac{\sqrt{1 - \beta_2^t}}{1 - \beta_1^t}
             \frac{m}{\sqrt{v} + \hat\epsilon}
 
+    The first choice where nothing else is known.
+
     This is the order of computation at the end of section 2 of the paper, and neon's: ε̂ is added to the uncorrected
     root. With ``epsilon_hat=False`` it is the form of the paper's algorithm 1, as in PyTorch and ScalaTion:
     :math:`\theta - \alpha \hat m / (\sqrt{\hat v} + \epsilon)`.
@@ -29,12 +31,14 @@ class Adam(Optimizer):
         beta_2: decay of the second moment, in [0, 1).
         epsilon: ε > 0.
         epsilon_hat: add ε to the uncorrected root (True) or to the corrected one (False).
+        amsgrad: divide by the largest v so far, so that the rate of an element never grows.
 
     The others are those of :class:`~neon_optim.optimizers.Optimizer`. As in neon the first argument is
     ``stochastic_round``: give the rate by name.
 
     References:
         Kingma and Ba, Adam: a method for stochastic optimization, ICLR 2015. neon/optimizers/optimizer.py.
+        Reddi, Kale and Kumar, On the convergence of Adam and beyond, ICLR 2018 (amsgrad).
 
     >>> import numpy as np
     >>> from neon_optim import gen_backend
@@ -45,7 +49,6 @@ class Adam(Optimizer):
     [0.9 2.1]
     """
 
-    slots = ("m", "v")
     scales_update = True
 
     learning_rate: Hyper
@@ -66,6 +69,7 @@ class Adam(Optimizer):
         name: Name = "adam",
         *,
         epsilon_hat: Flag = True,
+        amsgrad: Flag = False,
         **options: Any,
     ):
         super().__init__(
@@ -81,21 +85,28 @@ class Adam(Optimizer):
         self.beta_2 = beta_2
         self.epsilon = epsilon
         self.epsilon_hat = epsilon_hat
+        self.amsgrad = amsgrad
+
+    @property
+    def slots(self) -> tuple[str, ...]:  # type: ignore[override]
+        """The moments; with amsgrad the largest second one too."""
+        return ("m", "v", "v_max") if self.amsgrad else ("m", "v")
 
     def prepare(self) -> None:
         """The rate with its bias correction."""
-        root = math.sqrt(1.0 - self.beta_2**self.t)
-        rate = self.lr / (1.0 - self.beta_1**self.t)
-        self.l, self.root = (
-            (self.lr * root / (1.0 - self.beta_1**self.t), 1.0) if self.epsilon_hat else (rate, root)
-        )
+        self.root = math.sqrt(1.0 - self.beta_2**self.t)
+        rate = self.lr * self.root if self.epsilon_hat else self.lr
+        self.l = rate / (1.0 - self.beta_1**self.t)
 
-    def update(self, param: Any, grad: Any, m: Any, v: Any) -> None:
+    def update(self, param: Any, grad: Any, m: Any, v: Any, *v_max: Any) -> None:
         """See the class."""
         m[:] = m * self.beta_1 + (1.0 - self.beta_1) * grad
         v[:] = v * self.beta_2 + (1.0 - self.beta_2) * grad * grad
+        if v_max:
+            (largest,) = v_max
+            largest[:] = self.be.maximum(largest, v)
+            v = largest
         root = self.be.sqrt(v)
         if not self.epsilon_hat:
             root = root / self.root
-        new = param - (self.scale * self.l * m) / (root + self.epsilon)
-        param[:] = new
+        param[:] = param - (self.scale * self.l * m) / (root + self.epsilon)

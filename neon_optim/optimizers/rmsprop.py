@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from neon_optim.arguments import AnySchedule, Fraction, Name, NonNegative, Positive, RoundBits, Scheduled
+from neon_optim.arguments import (
+    AnySchedule,
+    Flag,
+    Fraction,
+    Name,
+    NonNegative,
+    Positive,
+    RoundBits,
+    Scheduled,
+)
 from neon_optim.optimizers.optimizer import Hyper, Optimizer
 
 __all__ = ["RMSProp"]
@@ -17,10 +26,19 @@ class RMSProp(Optimizer):
         s &\leftarrow \rho s + (1 - \rho) g^2 \\
         \theta &\leftarrow \theta - \frac{\alpha g}{\sqrt{s + \epsilon} + \epsilon}
 
+    With ``epsilon_inside=False`` the divisor is :math:`\sqrt{s} + \epsilon`. ``centered`` subtracts the square of a
+    running average of g from s; with ``momentum_coef`` γ the quotient q goes through a velocity,
+    :math:`b \leftarrow \gamma b + q`, and the step is :math:`\alpha b`.
+
+    Use it for recurrent networks and reinforcement learning, where gradients change their size but not their sense.
+
     Arguments:
         decay_rate: ρ in [0, 1).
         learning_rate: α > 0.
         epsilon: ε > 0; neon adds it inside and outside the root.
+        epsilon_inside: add ε inside the root too (True, neon) or outside only (False, PyTorch).
+        centered: divide by the deviation from the average gradient.
+        momentum_coef: γ in [0, 1); 0: no velocity.
 
     The others are those of :class:`~neon_optim.optimizers.Optimizer`.
 
@@ -36,12 +54,12 @@ class RMSProp(Optimizer):
     [0.9553]
     """
 
-    slots = ("mean_square",)
     scales_update = True
 
     decay_rate: Hyper
     learning_rate: Hyper
     epsilon: Hyper
+    momentum_coef: Hyper
 
     def __init__(
         self,
@@ -54,6 +72,10 @@ class RMSProp(Optimizer):
         param_clip_value: NonNegative | None = None,
         name: Name = None,
         schedule: AnySchedule | None = None,
+        *,
+        epsilon_inside: Flag = True,
+        centered: Flag = False,
+        momentum_coef: Scheduled[Fraction] = 0.0,
         **options: Any,
     ):
         super().__init__(
@@ -68,10 +90,29 @@ class RMSProp(Optimizer):
         self.decay_rate = decay_rate
         self.learning_rate = learning_rate
         self.epsilon = epsilon
+        self.epsilon_inside = epsilon_inside
+        self.centered = centered
+        self.momentum_coef = momentum_coef
 
-    def update(self, param: Any, grad: Any, mean_square: Any) -> None:
+    @property
+    def slots(self) -> tuple[str, ...]:  # type: ignore[override]
+        """The averages, and the velocity where there is momentum."""
+        mean = ("mean_grad",) if self.centered else ()
+        return ("mean_square", *mean, *(("velocity",) if self.origin.momentum_coef else ()))
+
+    def update(self, param: Any, grad: Any, mean_square: Any, *states: Any) -> None:
         """See the class."""
         be = self.be
         mean_square[:] = self.decay_rate * mean_square + be.square(grad) * (1.0 - self.decay_rate)
-        step = (self.scale * grad * self.lr) / (be.sqrt(mean_square + self.epsilon) + self.epsilon)
-        param[:] = param - step
+        spread = mean_square
+        if self.centered:
+            mean_grad = states[0]
+            mean_grad[:] = self.decay_rate * mean_grad + (1.0 - self.decay_rate) * grad
+            spread = be.maximum(mean_square - be.square(mean_grad), 0.0)
+        root = be.sqrt(spread + self.epsilon if self.epsilon_inside else spread) + self.epsilon
+        if not self.origin.momentum_coef:
+            param[:] = param - (self.scale * grad * self.lr) / root
+        else:
+            velocity = states[-1]
+            velocity[:] = self.momentum_coef * velocity + (self.scale * grad) / root
+            param[:] = param - self.lr * velocity

@@ -1,0 +1,95 @@
+"""RAdam."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from neon_optim.arguments import Flag, Fraction, Positive, Scheduled
+from neon_optim.optimizers.optimizer import DecayForm, Hyper, Optimizer
+
+__all__ = ["RAdam"]
+
+
+class RAdam(Optimizer):
+    r"""Adam that waits until its second moment can be trusted: momentum alone in the first steps.
+
+    .. math::
+        m &\leftarrow \beta_1 m + (1 - \beta_1) g, \qquad v \leftarrow \beta_2 v + (1 - \beta_2) g^2, \qquad
+        \hat m = m / (1 - \beta_1^t) \\
+        \rho_\infty &= \frac{2}{1 - \beta_2} - 1, \qquad \rho_t = \rho_\infty - \frac{2 t \beta_2^t}{1 - \beta_2^t} \\
+        \theta &\leftarrow \theta - \alpha \hat m \cdot \begin{cases}
+            \sqrt{\frac{(\rho_t - 4)(\rho_t - 2) \rho_\infty}{(\rho_\infty - 4)(\rho_\infty - 2) \rho_t}}
+            \frac{\sqrt{1 - \beta_2^t}}{\sqrt{v} + \epsilon} & \rho_t > 5 \\ 1 & \text{else} \end{cases}
+
+    Use it in place of Adam with a warm-up: the rectification does what the warm-up is for.
+
+    Arguments:
+        learning_rate: α > 0.
+        beta_1: decay of the first moment, in [0, 1).
+        beta_2: decay of the second moment, in [0, 1).
+        epsilon: ε > 0.
+        decoupled_weight_decay: whether ``wdecay`` is taken off the parameter instead of added to the gradient.
+
+    The others are those of :class:`~neon_optim.optimizers.Optimizer`.
+
+    References:
+        Liu et al., On the variance of the adaptive learning rate and beyond, ICLR 2020.
+
+    >>> import numpy as np
+    >>> from neon_optim import gen_backend
+    >>> be = gen_backend("cpu", batch_size=1)
+    >>> w, dw = np.array([1.0, 2.0]), np.array([0.5, -3.0])
+    >>> RAdam(0.1).optimize([((w, dw), [])], epoch=0)
+    >>> print(w.round(4))
+    [0.95 2.3 ]
+    """
+
+    slots = ("m", "v")
+
+    learning_rate: Hyper
+    beta_1: Hyper
+    beta_2: Hyper
+    epsilon: Hyper
+
+    def __init__(
+        self,
+        learning_rate: Scheduled[Positive] = 0.001,
+        *,
+        beta_1: Scheduled[Fraction] = 0.9,
+        beta_2: Scheduled[Fraction] = 0.999,
+        epsilon: Scheduled[Positive] = 1e-8,
+        decoupled_weight_decay: Flag = False,
+        **options: Any,
+    ):
+        super().__init__(**options)
+        self.learning_rate = learning_rate
+        self.beta_1 = beta_1
+        self.beta_2 = beta_2
+        self.epsilon = epsilon
+        self.decoupled_weight_decay = decoupled_weight_decay
+
+    @property
+    def decay_form(self) -> DecayForm:  # type: ignore[override]
+        """What ``wdecay`` means."""
+        return "decoupled" if self.decoupled_weight_decay else "coupled"
+
+    def prepare(self) -> None:
+        """The rectification."""
+        power = self.beta_2**self.t
+        longest = 2.0 / (1.0 - self.beta_2) - 1.0
+        length = longest - 2.0 * self.t * power / (1.0 - power)
+        self.rectified = 1.0 if length > 5.0 else 0.0
+        self.factor = 1.0
+        if self.rectified:
+            above = (length - 4.0) * (length - 2.0) * longest
+            below = (longest - 4.0) * (longest - 2.0) * length
+            self.factor = math.sqrt(1.0 - power) * math.sqrt(above / below)
+
+    def update(self, param: Any, grad: Any, m: Any, v: Any) -> None:
+        """See the class."""
+        m[:] = m * self.beta_1 + (1.0 - self.beta_1) * grad
+        v[:] = v * self.beta_2 + (1.0 - self.beta_2) * grad * grad
+        adaptive = self.factor / (self.be.sqrt(v) + self.epsilon)
+        step = m * self.be.where(self.rectified, adaptive, 1.0)
+        param[:] = param - self.lr / (1.0 - self.beta_1**self.t) * step
