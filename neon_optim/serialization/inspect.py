@@ -58,11 +58,9 @@ class Inspection:
     arrays: list[ArraySummary]
 
     def as_dict(self) -> dict[str, Any]:
-        """JSON values."""
+        """JSON values; what is not finite as in the file."""
         found = asdict(self)
-        for array in found["arrays"]:
-            array["shape"] = list(array["shape"])
-        return found
+        return {**training_state.encode(found), "arrays": found["arrays"]}
 
 
 @dataclass(frozen=True)

@@ -96,12 +96,12 @@ def capture(
         "model": _described(model),
         "extra": extra,
     }
-    return arrays, _encode(state, "state")
+    return arrays, encode(state)
 
 
 def parse(state: State, file: str) -> TrainingState:
     """Check the JSON part of a file; ``file`` is its name in errors."""
-    state = _decode(state)
+    state = decode(state)
 
     def take(source: Mapping[str, Any], key: str, kinds: Any, where: str = "") -> Any:
         value = source.get(key)
@@ -193,25 +193,27 @@ def restore_backend(be: Any, state: State, file: str) -> None:
         be.noise_seed = int(noise_seed)
 
 
-def _encode(value: Any, path: str) -> Any:
+def encode(value: Any, path: str = "state") -> Any:
+    """``value`` with the floats that JSON does not have as ``{"$float": …}``; tuples become lists."""
     if isinstance(value, float) and not math.isfinite(value):
         return {_FLOAT: str(float(value))}
     if isinstance(value, list | tuple):
-        return [_encode(item, f"{path}[{index}]") for index, item in enumerate(value)]
+        return [encode(item, f"{path}[{index}]") for index, item in enumerate(value)]
     if isinstance(value, dict):
         if _FLOAT in value:
             raise CheckpointError(f"{path} has the key {_FLOAT!r}, which is reserved")
-        return {key: _encode(item, f"{path}.{key}") for key, item in value.items()}
+        return {key: encode(item, f"{path}.{key}") for key, item in value.items()}
     return value
 
 
-def _decode(value: Any) -> Any:
+def decode(value: Any) -> Any:
+    """The opposite of :func:`encode`."""
     if isinstance(value, list):
-        return [_decode(item) for item in value]
+        return [decode(item) for item in value]
     if isinstance(value, dict):
         if value.keys() == {_FLOAT} and value[_FLOAT] in ("nan", "inf", "-inf"):
             return float(value[_FLOAT])
-        return {key: _decode(item) for key, item in value.items()}
+        return {key: decode(item) for key, item in value.items()}
     return value
 
 
