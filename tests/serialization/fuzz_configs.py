@@ -10,34 +10,40 @@ import sys
 import time
 import warnings
 from collections.abc import Iterator
+from pathlib import Path
 
 from toys import MODEL
 
 from neon_optim.errors import ConfigError, ConfigWarning
 from neon_optim.serialization import load_config
 
+CONFIGS = Path(__file__).parents[2] / "configs"
 ALPHABET = " \n\t-:,{}[]&*!|>'\"%@`#?~.=<0123456789eExob_aznrΩ\x85\u2028\ufeff\x00\x7f\ud800"
 CLASSES = (
     "ToyAdam ToyMulti ToyLinear ToyInit ToyCost ToySchedule ToyRule ToyFragile ToyData toydata "
-    "Adam Schedule neon.optimizers.optimizer.Adam os.system x"
+    "Adam Schedule neon.optimizers.optimizer.Adam os.system x "
+    "Linear Bias Activation Rectlin Gaussian CrossEntropyMulti MultiOptimizer Sequential digits"
 ).split()
 KEYS = (
     "type config layers cost optimizer dataset epochs batchsize batch_size backend datatype rng_seed checkpoint "
     "every_steps name nout init scale learning_rate schedule steps change optimizer_mapping default stochastic_round "
-    "wdecay samples << free 0"
+    "wdecay samples << free 0 transform scale loc val shortcut momentum_coef"
 ).split()
 SCALARS = [
     *"1 -1 0 1e-8 1e999 .nan .inf 010 yes true null ~ '1' 1_000 0x1F [] {} *a *b é".split(),
     *("9" * 500, '"\\x00"', "!!int 1", "!!python/object:os.system {}", "|\n  text", "&a 1", ""),
 ]
 
+GOOD = [MODEL, *(path.read_text(encoding="utf-8") for path in sorted(CONFIGS.glob("*.yaml")))]
+
 
 def random_text(rng: random.Random) -> str:
     return "".join(rng.choice(ALPHABET) for _ in range(rng.randrange(80)))
 
 
-def mutated(rng: random.Random, text: str = MODEL) -> str:
-    for _ in range(rng.randrange(1, 6)):
+def mutated(rng: random.Random, text: str | None = None) -> str:
+    text = rng.choice(GOOD) if text is None else text
+    for _ in range(rng.choice((1, 1, 2, 3, 5))):
         start = rng.randrange(len(text) + 1)
         end = min(len(text), start + rng.randrange(12))
         other = rng.randrange(len(text) + 1)
