@@ -36,11 +36,14 @@ __device__ __forceinline__ void narrow(bf16 &to, float x) {
   const u32 bits = __float_as_uint(x);
   to.bits = x != x ? 0x7fff : (bits + 0x7fff + (bits >> 16 & 1)) >> 16;
 }
-__device__ __forceinline__ void narrow(bf16 &to, double x) { narrow(to, (float)x); }
+__device__ __forceinline__ void narrow(bf16 &to, double x) {
+  const float cut = __double2float_rz(x);  // rounded to odd: the rounding that follows is then the only one
+  narrow(to, __uint_as_float(__float_as_uint(cut) | (u32)((double)cut != x && x == x)));
+}
 
-// NaN where either operand is; the second operand of equal ones.
-template <class T> __device__ __forceinline__ T maximum(T a, T b) { return a > b || a != a ? a : b; }
-template <class T> __device__ __forceinline__ T minimum(T a, T b) { return a < b || a != a ? a : b; }
+// NaN where either operand is; -0 below +0.
+template <class T> __device__ __forceinline__ T maximum(T a, T b) { return a != a || b != b ? a + b : fmax(a, b); }
+template <class T> __device__ __forceinline__ T minimum(T a, T b) { return a != a || b != b ? a + b : fmin(a, b); }
 template <class T> __device__ __forceinline__ T sgn(T a) { return a > 0 ? T(1) : a < 0 ? T(-1) : a == 0 ? T(0) : a; }
 
 // a * sgn(b) * 2**rint(log2|b|), exactly.
