@@ -164,11 +164,13 @@ class Rounding:
         bits: mantissa bits that are kept; 0 for what the storage type has.
         seed: key of the random numbers.
         step: counter of the random numbers; a new one for each step.
+        first_row: rows of this step that were run before, so that each tensor of a step has its own random numbers.
     """
 
     bits: int
     seed: int
     step: int
+    first_row: int = 0
 
 
 @dataclass
@@ -184,6 +186,15 @@ class Outcome:
     stored: bool = True
     results: list[np.ndarray] = field(default_factory=list)
     guard: np.ndarray | None = None
+
+    def when_refused(self, handler: Callable[[], object]) -> None:
+        """Call the handler if nothing was stored: at once, where that is known.
+
+        A device may still be at work. Then the handler is called when the host learns of it (at the next step or when
+        a tensor is read), and nothing that was asked for after the refused step has been stored either.
+        """
+        if not self.stored:
+            handler()
 
 
 class Plan(ABC):

@@ -82,6 +82,7 @@ class GPUBackend(Backend):
         contiguous = self._evaluator.contiguous(source)
         out = np.empty(source.shape, source.dtype)
         self.device.download(out, address_of(contiguous))
+        self.engine.check(finished=True)
         return out
 
     def plan(

@@ -137,6 +137,12 @@ class Device:
         self.upload(int(memory), np.ascontiguousarray(values))
         return memory
 
+    def mirror(self) -> tuple[np.ndarray, int]:
+        """One word of host memory that kernels write, and its address on the device. Reading it waits for nothing."""
+        flags = self._cuda.host_alloc_flags.DEVICEMAP
+        word = self._cuda.pagelocked_zeros(1, np.uint64, mem_flags=flags)
+        return word, int(word.base.get_device_pointer())
+
     def synchronize(self) -> None:
         """Wait until all work is done."""
         self._cuda.Context.synchronize()

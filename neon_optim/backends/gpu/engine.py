@@ -28,35 +28,43 @@ __all__ = ["CudaEngine", "DeviceOutcome"]
 
 BLOCKS_PER_MULTIPROCESSOR = 8
 _SMALLEST_CAPACITY = 16
+_MOST_HANDLERS = 1000
 _SCALAR = np.dtype(np.float64)
 
 
 class DeviceOutcome(Outcome):
     """An outcome that is still on the device: reading an attribute waits for the work before it."""
 
-    def __init__(self, download: Callable[[], tuple[bool, list[np.ndarray], np.ndarray | None]]):
+    def __init__(self, engine: CudaEngine, number: int, download: Callable[[], Outcome]):
+        self._engine = engine
+        self._number = number
         self._download = download
-        self._known: tuple[bool, list[np.ndarray], np.ndarray | None] | None = None
+        self._known: Outcome | None = None
 
-    def _values(self) -> tuple[bool, list[np.ndarray], np.ndarray | None]:
+    def _values(self) -> Outcome:
         if self._known is None:
             self._known = self._download()
+            self._engine.settle(self._number)
         return self._known
 
     @property
     def stored(self) -> bool:  # type: ignore[override]
         """False where the guard was not finite."""
-        return self._values()[0]
+        return self._values().stored
 
     @property
     def results(self) -> list[np.ndarray]:  # type: ignore[override]
         """The values that the Program returns."""
-        return self._values()[1]
+        return self._values().results
 
     @property
     def guard(self) -> np.ndarray | None:  # type: ignore[override]
         """The guard's value for each scalar set."""
-        return self._values()[2]
+        return self._values().guard
+
+    def when_refused(self, handler: Callable[[], object]) -> None:
+        """See :meth:`Outcome.when_refused`; waits for nothing."""
+        self._engine.expect(self._number, handler)
 
 
 class _Scratch:
@@ -72,13 +80,11 @@ class _Scratch:
             "set_values": n_sets * len(places.on_device),
             "row_values": n_rows * len(places.by_row),
             "ticket": 1,
-            "stored": 1,
         }
         self.memory = device.allocate(sum(counts.values()) * _SCALAR.itemsize)
         ends = np.cumsum(list(counts.values())) * _SCALAR.itemsize + int(self.memory)
         starts = dict(zip(counts, [int(self.memory), *ends[:-1].tolist()], strict=True))
         device.zero(starts["ticket"], _SCALAR.itemsize)
-        self.set_values, self.stored = starts["set_values"], starts["stored"]
         self.fields = starts | table.fields
 
 
@@ -88,6 +94,11 @@ class CudaEngine:
     def __init__(self, device: Device):
         self._device = device
         self._kernels: dict[Any, Callable[..., None]] = {}
+        self._halted = device.constant(np.zeros(1, np.uint64))
+        self._halted_on_host, mirror = device.mirror()
+        self._fields = {"halted": int(self._halted), "halted_on_host": mirror}
+        self._executions = 0
+        self._handlers: dict[int, Callable[[], object]] = {}
 
     def execute(
         self,
@@ -97,6 +108,8 @@ class CudaEngine:
         rounding: Rounding | None = None,
     ) -> Outcome:
         """See :meth:`neon_optim.backends.backend.Backend.execute`; the arrays are contiguous."""
+        self.check()
+        self._executions += 1
         arguments, host = self._arguments(program, table, scalars)
         if len(program.stages) == 1:  # nothing depends on the device: neither guard nor results
             outcome = self._host_outcome(program, host)
@@ -109,7 +122,43 @@ class CudaEngine:
                 self._launch(program, table, number, arguments, table.groups)
         if program.guard is None and not program.results:
             return Outcome()
-        return DeviceOutcome(lambda: self._read(program, table, scratch, host))
+        return DeviceOutcome(self, self._executions, lambda: self._read(program, table, scratch, host))
+
+    # --- guards: a refused execution halts the device until the host has been told ---
+
+    def expect(self, number: int, handler: Callable[[], object]) -> None:
+        """Call a handler when the host learns that an execution was refused."""
+        self._handlers[number] = handler
+        if len(self._handlers) >= _MOST_HANDLERS:
+            self._device.synchronize()
+            self.check(finished=True)
+
+    def check(self, finished: bool = False) -> None:
+        """Call the handler of a refused execution, if the host knows of one; without waiting for the device.
+
+        Arguments:
+            finished: the device has done all work so far, so that what has not been refused never will be.
+        """
+        number = int(self._halted_on_host[0])
+        handlers = self._handlers
+        if number or finished:
+            self._handlers = {}
+        if number:
+            self._resume()
+            if number in handlers:
+                handlers[number]()
+
+    def settle(self, number: int) -> None:
+        """The host has waited for an execution and knows its outcome."""
+        if int(self._halted_on_host[0]) == number:
+            self._resume()
+        self.check(finished=True)
+
+    def _resume(self) -> None:
+        self._halted_on_host[0] = 0
+        self._device.zero(int(self._halted), 8)
+
+    # ---
 
     def reduce(self, op: str, array: np.ndarray) -> np.ndarray:
         """A reduction over one contiguous array, as a float64 array of one element that is still on the device."""
@@ -143,19 +192,17 @@ class CudaEngine:
         stored = guard is None or bool(np.isfinite(guard).all())
         return Outcome(stored, [host.of_set(v) for v in program.results], guard)
 
-    def _read(
-        self, program: Program, table: DeviceTable, scratch: _Scratch, host: ScalarValues
-    ) -> tuple[bool, list[np.ndarray], np.ndarray | None]:
+    def _read(self, program: Program, table: DeviceTable, scratch: _Scratch, host: ScalarValues) -> Outcome:
         on_device = ScalarLayout.of(program).on_device
         values = np.empty((len(table.scopes), len(on_device)))
-        self._device.download(values, scratch.set_values)
+        self._device.download(values, scratch.fields["set_values"])
 
         def of_set(v: int) -> np.ndarray:
             return values[:, on_device.index(v)] if v in on_device else host.of_set(v)
 
         guard = None if program.guard is None else of_set(program.guard)
         stored = guard is None or bool(np.isfinite(guard).all())
-        return stored, [of_set(v) for v in program.results], guard
+        return Outcome(stored, [of_set(v) for v in program.results], guard)
 
     # --- launches ---
 
@@ -180,7 +227,8 @@ class CudaEngine:
         grids = [
             max(1, min(n, most)) for _, n in work
         ]  # also where all tensors are empty: a block joins the sums
-        fields = self._scratch(program, table).fields | {"n_blocks": sum(grids)}
+        fields = self._scratch(program, table).fields | self._fields
+        fields |= {"n_blocks": sum(grids), "number": self._executions}
         capacity = _SMALLEST_CAPACITY
         while capacity < len(arguments):
             capacity *= 2

@@ -49,7 +49,12 @@ TABLE_FIELDS = (
     ("set_values", "double *"),  # [set][value], see ScalarLayout
     ("row_values", "double *"),  # [row][value]
     ("ticket", "u32 *"),  # blocks that have finished
-    ("stored", "u32 *"),  # 0 where the guard is not finite
+    (
+        "halted",
+        "u64 *",
+    ),  # 0, or the number of the execution whose guard was not finite: nothing is stored after it
+    ("halted_on_host", "volatile u64 *"),  # the same, where the host reads it without waiting
+    ("number", "i64"),  # of this execution
     ("n_blocks", "i64"),  # of all launches of this stage together
 )
 
@@ -216,7 +221,7 @@ class _Writer:
             for s in self._read(stage)
         ]
         return [
-            *(["  if (!*table.stored) return;"] if self.program.guard is not None else []),
+            "  if (*table.halted) return;",
             "  for (i64 p = blockIdx.x; p < table.n_work; p += gridDim.x) {",
             *self._row_setup(stage, PIECE),
             f"    const int whole = aligned ? count / {vector} * {vector} : 0;",
@@ -377,7 +382,7 @@ class _Writer:
             "  if (threadIdx.x == 0) {",
             "    bool finite = true;",
             f"    for (i64 set = 0; set < table.n_sets; set++) finite &= isfinite({self._scalar(self.program.guard)});",
-            "    *table.stored = finite;",
+            "    if (!finite && !*table.halted) *table.halted_on_host = *table.halted = table.number;",
             "  }",
         ]
 
