@@ -9,6 +9,7 @@ import numpy as np
 
 from neon_optim.backends.backend import Backend, Outcome, Parameter, Plan, Rounding, at_least_2d
 from neon_optim.backends.cpu.evaluate import Evaluator
+from neon_optim.backends.cpu.numba_engine import NumbaEngine, numba_is_usable
 from neon_optim.backends.cpu.numpy_engine import NumpyEngine
 from neon_optim.backends.cpu.plan import HostPlan, host_array
 from neon_optim.backends.cpu.tensor import CPUTensor
@@ -17,7 +18,7 @@ from neon_optim.errors import BackendError, StateError
 
 __all__ = ["CPUBackend"]
 
-ENGINES = ("numpy", "auto")
+ENGINES = ("numpy", "numba", "auto")
 
 
 class CPUBackend(Backend):
@@ -45,7 +46,14 @@ class CPUBackend(Backend):
     def _make_engine(self, engine: str) -> Any:
         if engine not in ENGINES:
             raise BackendError(f"engine must be one of {', '.join(map(repr, ENGINES))}, received {engine!r}")
-        return self._numpy_engine
+        if engine == "numpy" or (engine == "auto" and not numba_is_usable()):
+            return self._numpy_engine
+        if not numba_is_usable():
+            raise BackendError(
+                "engine 'numba' needs Numba (pip install 'neon_optim[fast]') and NUMBA_DISABLE_JIT unset; "
+                "engine 'numpy' needs neither"
+            )
+        return NumbaEngine()
 
     def empty(
         self,

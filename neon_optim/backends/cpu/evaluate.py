@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from neon_optim.backends.backend import Tensor
+from neon_optim.backends.cpu.functions import largest, smallest, store
 from neon_optim.backends.cpu.numpy_engine import BLOCK, NumpyEngine
 from neon_optim.backends.cpu.numpy_kernel import compute_type
 from neon_optim.backends.cpu.scalars import ScalarValues
@@ -78,7 +79,7 @@ class Evaluator:
                 blocks = [a[start : start + per_block] for a in arrays]
                 _, stores = kernel.run(blocks, inputs, self._engine.scratch(kernel, blocks[0].shape))
                 for slot, value in stores:
-                    np.copyto(blocks[slot], value, casting="unsafe")
+                    store(blocks[slot], value)
 
     def evaluate(self, tree: Any) -> np.ndarray:
         """The value of a tree as an array of the compute type."""
@@ -216,7 +217,7 @@ def _product(left: Any, right: Any) -> np.ndarray:
 
 def _reduce_all(op: str, values: np.ndarray) -> float:
     if op in ("amax", "amin"):
-        return float((np.max if op == "amax" else np.min)(values))
+        return float((largest if op == "amax" else smallest)(values))
     flat = values.reshape(-1)
     running = LaneSum(CHUNK)
     for start in range(0, flat.size, CHUNK):

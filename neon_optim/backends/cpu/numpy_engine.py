@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from neon_optim.backends.backend import Outcome, Rounding
+from neon_optim.backends.cpu.functions import largest, smallest, store
 from neon_optim.backends.cpu.numpy_kernel import NumpyKernel
 from neon_optim.backends.cpu.scalars import ScalarValues
 from neon_optim.backends.cpu.sums import LaneSum
@@ -40,20 +41,12 @@ class NumpyEngine:
             for stage in program.stages:
                 values.run(stage.scalar_code)
                 if stage is program.stages[-1]:
-                    outcome = self._outcome(program, values)
+                    outcome = values.outcome()
                     if not outcome.stored:
                         return outcome
                 if stage.element_code or stage.outputs:
                     self._run_stage(program, stage, table, values)
         return outcome
-
-    @staticmethod
-    def _outcome(program: Program, values: ScalarValues) -> Outcome:
-        results = [values.of_set(v) for v in program.results]
-        if program.guard is None:
-            return Outcome(True, results)
-        guard = values.of_set(program.guard)
-        return Outcome(bool(np.isfinite(guard).all()), results, guard)
 
     def _run_stage(self, program: Program, stage: Stage, table: Table, values: ScalarValues) -> None:
         inputs = values.by_row(stage.inputs)
@@ -71,13 +64,13 @@ class NumpyEngine:
                 for k, operand in enumerate(reduced):
                     op = program.code[stage.reductions[k]].op
                     if op in ("amax", "amin"):
-                        join = np.maximum if op == "amax" else np.minimum
-                        extreme = join.reduce(operand)
-                        extremes[k] = extreme if start == 0 else join(extremes[k], extreme)
+                        extreme = largest if op == "amax" else smallest
+                        found = extreme(operand)
+                        extremes[k] = found if start == 0 else extreme(np.array([extremes[k], found]))
                     else:
                         running[k].add(operand, square=op.endswith("square"))
                 for slot, value in stores:
-                    np.copyto(blocks[slot], value, casting="unsafe")
+                    store(blocks[slot], value)
             for k, reduction in enumerate(stage.reductions):
                 extreme_wanted = program.code[reduction].op in ("amax", "amin")
                 reductions[k, r] = extremes[k] if extreme_wanted else running[k].close()

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from neon_optim.backends.cpu.functions import FUNCTIONS
 from neon_optim.backends.program import ELEMENT, Program, Stage
 
 __all__ = ["NumpyKernel", "compute_type"]
@@ -25,51 +26,6 @@ def compute_type(dtypes: Sequence[np.dtype]) -> np.dtype:
     dtype('float32')
     """
     return np.dtype(np.float64) if any(d == np.float64 for d in dtypes) else np.dtype(np.float32)
-
-
-def _power_of_two(a: Any, b: Any, out: np.ndarray) -> None:
-    """a * sgn(b) * 2**rint(log2|b|), exactly, from the exponent and mantissa of b."""
-    size = np.abs(b)
-    mantissa, exponent = np.frexp(size)
-    one = out.dtype.type(1.0)
-    nearest = np.ldexp(one, exponent - 1 + (mantissa > out.dtype.type(np.sqrt(0.5))))
-    nearest = np.where(np.isfinite(size) & (size != 0), nearest, size)
-    np.multiply(a, np.sign(b), out=out)
-    np.multiply(out, nearest, out=out)
-
-
-def _where(condition: Any, a: Any, b: Any, out: np.ndarray) -> None:
-    chosen = np.where(np.not_equal(condition, 0), a, b)
-    np.copyto(out, chosen)
-
-
-_FUNCTIONS: dict[str, Callable[..., Any]] = {
-    "add": np.add,
-    "subtract": np.subtract,
-    "multiply": np.multiply,
-    "divide": np.divide,
-    "power": np.power,
-    "maximum": np.maximum,
-    "minimum": np.minimum,
-    "shift": _power_of_two,
-    "equal": np.equal,
-    "not_equal": np.not_equal,
-    "less": np.less,
-    "less_equal": np.less_equal,
-    "greater": np.greater,
-    "greater_equal": np.greater_equal,
-    "negative": np.negative,
-    "absolute": np.absolute,
-    "sgn": np.sign,
-    "sqrt": np.sqrt,
-    "exp": np.exp,
-    "exp2": np.exp2,
-    "log": np.log,
-    "log2": np.log2,
-    "tanh": np.tanh,
-    "rint": np.rint,
-    "where": _where,
-}
 
 
 class _Scratch:
@@ -136,14 +92,11 @@ class NumpyKernel:
                     continue
                 function, arguments = np.positive, (("slot", instruction.index),)
             else:
-                function = _FUNCTIONS[instruction.op]
+                function = FUNCTIONS[instruction.op]
                 arguments = tuple(self._references[a] for a in instruction.args)
             dying = {a for a in instruction.args if last_use[a] == v and code[a].rank == ELEMENT}
-            if function is not _power_of_two:  # which reads its operands again after the first write
-                self._release(dying, scratch)
-                dying = set()
-            where = ("slot", home[v]) if v in home else ("scratch", scratch.take())
             self._release(dying, scratch)
+            where = ("slot", home[v]) if v in home else ("scratch", scratch.take())
             self._references[v] = where
             self._steps.append((function, arguments, where))
         for slot, value in stage.outputs:

@@ -2,50 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 
+from neon_optim.backends.backend import Outcome
+from neon_optim.backends.cpu.functions import FUNCTIONS
 from neon_optim.backends.program import ROW, SET, Program
 
 __all__ = ["ScalarValues"]
-
-
-def _shift(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    mantissa, exponent = np.frexp(np.abs(b))
-    nearest = np.ldexp(1.0, exponent - 1 + (mantissa > np.sqrt(0.5)))
-    factor: np.ndarray = np.where(np.isfinite(b) & (b != 0.0), nearest, np.abs(b))
-    return a * np.sign(b) * factor
-
-
-_FUNCTIONS: dict[str, Callable[..., Any]] = {
-    "add": np.add,
-    "subtract": np.subtract,
-    "multiply": np.multiply,
-    "divide": np.divide,
-    "power": np.power,
-    "maximum": np.maximum,
-    "minimum": np.minimum,
-    "shift": _shift,
-    "equal": lambda a, b: np.equal(a, b).astype(float),
-    "not_equal": lambda a, b: np.not_equal(a, b).astype(float),
-    "less": lambda a, b: np.less(a, b).astype(float),
-    "less_equal": lambda a, b: np.less_equal(a, b).astype(float),
-    "greater": lambda a, b: np.greater(a, b).astype(float),
-    "greater_equal": lambda a, b: np.greater_equal(a, b).astype(float),
-    "negative": np.negative,
-    "absolute": np.absolute,
-    "sgn": np.sign,
-    "sqrt": np.sqrt,
-    "exp": np.exp,
-    "exp2": np.exp2,
-    "log": np.log,
-    "log2": np.log2,
-    "tanh": np.tanh,
-    "rint": np.rint,
-    "where": lambda c, a, b: np.where(c != 0.0, a, b),
-}
 
 
 class ScalarValues:
@@ -66,6 +31,7 @@ class ScalarValues:
         sizes: np.ndarray,
         scopes: np.ndarray,
     ):
+        self._program = program
         self._code = program.code
         self._scalars = np.asarray(scalars, dtype=np.float64).reshape(len(scopes), program.n_scalars)
         self._sets = sets
@@ -83,7 +49,8 @@ class ScalarValues:
                 self._values[v] = self._sizes.astype(np.float64)
             else:
                 args = [self._at_rank(a, instruction.rank) for a in instruction.args]
-                self._values[v] = _FUNCTIONS[instruction.op](*args)
+                value = self._values[v] = np.empty(np.broadcast_shapes(*[a.shape for a in args]))
+                FUNCTIONS[instruction.op](*args, out=value)
 
     def reduced(self, v: int, by_row: np.ndarray) -> None:
         """Set a reduction's value from its value for each row; rows are added up in order for a total."""
@@ -97,6 +64,22 @@ class ScalarValues:
     def of_set(self, v: int) -> np.ndarray:
         """A value of rank SET: one number for each scalar set."""
         return self._values[v]
+
+    def outcome(self) -> Outcome:
+        """Whether the last stage may store, and what the Program returns."""
+        results = [self._values[v] for v in self._program.results]
+        if self._program.guard is None:
+            return Outcome(True, results)
+        guard = self._values[self._program.guard]
+        return Outcome(bool(np.isfinite(guard).all()), results, guard)
+
+    def matrix(self, inputs: Sequence[int], rank: int) -> np.ndarray:
+        """The values of one rank among the inputs: a matrix (sets, inputs) or (rows, inputs)."""
+        columns = [self._values[v] for v in inputs if self._code[v].rank == rank]
+        matrix = np.empty((len(self._scopes if rank == SET else self._sets), len(columns)))
+        for k, column in enumerate(columns):
+            matrix[:, k] = column
+        return matrix
 
     def by_row(self, inputs: Sequence[int]) -> np.ndarray:
         """A matrix (rows, inputs) of values for element code."""

@@ -3,17 +3,43 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
-__all__ = ["Table"]
+from neon_optim.backends.cpu.sums import CHUNK
+
+__all__ = ["Group", "Table"]
+
+TASK = 16_384
+"""Elements that a thread takes at a time, at least, where there are so many."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """Rows whose arrays have the same dtypes, cut into work.
+
+    Attributes:
+        dtypes: of the arrays of each row.
+        rows: numbers of the rows, ascending.
+        chunks: (row, first element, number of elements) of each chunk; a chunk lies within a chunk of the sums.
+        tasks: task k is the chunks from ``tasks[k]`` to ``tasks[k + 1]``.
+        size: number of elements of all rows.
+    """
+
+    dtypes: tuple[np.dtype, ...]
+    rows: np.ndarray
+    chunks: np.ndarray
+    tasks: np.ndarray
+    size: int
 
 
 class Table:
     """Rows of equally long one-dimensional arrays.
 
-    An array that is not contiguous stands in its row as a contiguous copy in logical (C) order; :meth:`gather` fills
-    the copies before a run and :meth:`scatter` writes them back after it.
+    An array that is not contiguous, not aligned or not in native byte order stands in its row as a plain copy in
+    logical (C) order; :meth:`gather` fills the copies before a run and :meth:`scatter` writes them back after it.
 
     Attributes:
         rows: for each row its arrays, one axis each, in the order of the Program's slots.
@@ -38,14 +64,42 @@ class Table:
         self.scopes = np.zeros(n_sets, np.int64) if scopes is None else np.asarray(scopes, np.int64)
 
     def _flat(self, array: np.ndarray) -> np.ndarray:
-        if array.flags.c_contiguous:
-            return array.reshape(-1)
-        copy = np.empty(array.shape, array.dtype)
-        self._copies.append((array, copy))
+        plain = np.asarray(array)
+        if plain.flags.c_contiguous and plain.flags.aligned and plain.dtype.isnative:
+            return plain.reshape(-1)
+        copy = np.empty(plain.shape, plain.dtype.newbyteorder("="))
+        self._copies.append((plain, copy))
         return copy.reshape(-1)
 
+    @cached_property
+    def pointers(self) -> np.ndarray:
+        """The address of every array, one row of numbers for each row."""
+        addresses = [[a.__array_interface__["data"][0] for a in row] for row in self.rows]
+        return np.array(addresses, np.uint64).reshape(len(self.rows), -1)
+
+    @cached_property
+    def groups(self) -> list[Group]:
+        """The rows by the dtypes of their arrays."""
+        members: dict[tuple[np.dtype, ...], list[int]] = {}
+        for row, dtypes in enumerate(self.dtypes):
+            members.setdefault(dtypes, []).append(row)
+        return [self._group(dtypes, np.array(rows)) for dtypes, rows in members.items()]
+
+    def _group(self, dtypes: tuple[np.dtype, ...], rows: np.ndarray) -> Group:
+        sizes = self.sizes[rows]
+        n_chunks = -(-sizes // CHUNK)
+        chunks = np.empty((int(n_chunks.sum()), 3), np.int64)
+        chunks[:, 0] = np.repeat(rows, n_chunks)
+        number = np.arange(len(chunks)) - np.repeat(np.cumsum(n_chunks) - n_chunks, n_chunks)
+        chunks[:, 1] = number * CHUNK
+        chunks[:, 2] = np.minimum(np.repeat(sizes, n_chunks) - chunks[:, 1], CHUNK)
+        before = np.cumsum(chunks[:, 2]) - chunks[:, 2]
+        starts = np.flatnonzero(np.diff(before // TASK, prepend=-1))
+        tasks = np.append(starts, len(chunks)).astype(np.int64)
+        return Group(dtypes, rows, chunks, tasks, int(sizes.sum()))
+
     def gather(self) -> None:
-        """Copy what is not contiguous into its contiguous copy."""
+        """Fill the copies."""
         for array, copy in self._copies:
             np.copyto(copy, array)
 

@@ -1,0 +1,94 @@
+"""Helper threads: they join the caller in work that is claimed task by task.
+
+Kernels release the interpreter lock while they run, so plain threads are enough; unlike Numba's own thread pools they
+may be used from several threads at once, and a forked process starts its own.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from queue import SimpleQueue
+
+__all__ = ["run_together"]
+
+
+class _Job:
+    """One call of :func:`run_together`."""
+
+    def __init__(self, work: Callable[[], None]):
+        self._work = work
+        self._lock = threading.Lock()
+        self._open = True
+        self._running = 0
+        self._left: SimpleQueue[BaseException | None] = SimpleQueue()
+
+    def help(self) -> None:
+        """Run the work, unless the caller has already finished all of it."""
+        with self._lock:
+            if not self._open:
+                return
+            self._running += 1
+        error: BaseException | None = None
+        try:
+            self._work()
+        except BaseException as caught:
+            error = caught
+        self._left.put(error)
+
+    def finish(self) -> None:
+        """Let no more helpers in and wait for those that are at work."""
+        with self._lock:
+            self._open = False
+        errors = [self._left.get() for _ in range(self._running)]
+        for error in errors:
+            if error is not None:
+                raise error
+
+
+_jobs: SimpleQueue[_Job] = SimpleQueue()
+_threads = 0
+_growing = threading.Lock()
+
+
+def _serve(jobs: SimpleQueue[_Job]) -> None:
+    while True:
+        jobs.get().help()
+
+
+def _need(count: int) -> None:
+    global _threads
+    with _growing:
+        while _threads < count:
+            _threads += 1
+            threading.Thread(target=_serve, args=(_jobs,), name="neon_optim", daemon=True).start()
+
+
+def _forget_threads() -> None:
+    """A forked child has none of its parent's threads."""
+    global _jobs, _threads, _growing
+    _jobs, _threads, _growing = SimpleQueue(), 0, threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_threads)
+
+
+def run_together(work: Callable[[], None], threads: int) -> None:
+    """Call ``work`` in this thread and in up to ``threads - 1`` helpers; return when all calls have returned.
+
+    ``work`` claims tasks until none is left: a helper that comes late finds nothing to do, and one that does not come
+    at all is not waited for.
+    """
+    if threads <= 1:
+        work()
+        return
+    _need(threads - 1)
+    job = _Job(work)
+    for _ in range(threads - 1):
+        _jobs.put(job)
+    try:
+        work()
+    finally:
+        job.finish()
