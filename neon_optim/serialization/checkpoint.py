@@ -131,8 +131,31 @@ def load_checkpoint(
     Raises:
         CheckpointError: the file cannot be read or is damaged, or does not fit.
     """
-    contents = container.read(path)
-    file = repr(os.fsdecode(path))
+    return restore(
+        container.read(path),
+        os.fsdecode(path),
+        optimizer=optimizer,
+        layers=layers,
+        model=model,
+        strict=strict,
+        rename=rename,
+        reset_state=reset_state,
+    )
+
+
+def restore(
+    contents: container.Contents,
+    path: str,
+    *,
+    optimizer: Any = None,
+    layers: Any = None,
+    model: Any = None,
+    strict: bool = True,
+    rename: Mapping[str, str] | None = None,
+    reset_state: bool = False,
+) -> Checkpoint:
+    """:func:`load_checkpoint` for contents that are in memory; ``path`` names them in errors."""
+    file = repr(path)
     found = training_state.parse(contents.state, file)
     if layers is None and model is not None:
         layers = getattr(model, "layers_to_optimize", None)
@@ -145,7 +168,7 @@ def load_checkpoint(
             matching.require_all()
     matching.apply(optimizer, model, getattr(optimizer, "be", None) or NervanaObject.be)
     return Checkpoint(
-        path=os.fsdecode(path),
+        path=path,
         description=found.description,
         epoch=found.epoch,
         extra=found.extra,

@@ -150,6 +150,14 @@ def read_state(path: durable.StrPath) -> State:
     return layout.decode_state(header.state, _name(path))
 
 
+def read_head(path: durable.StrPath, count: int) -> bytes:
+    """The first ``count`` bytes of a file, or all where it has fewer."""
+    with _opened(path) as (fd, size):
+        head = bytearray(min(count, size))
+        _fill(fd, memoryview(head), path)
+    return bytes(head)
+
+
 def _read_header(fd: int, size: int, path: durable.StrPath) -> Header:
     name = _name(path)
     prefix = bytearray(min(size, layout.LENGTH_BYTES))

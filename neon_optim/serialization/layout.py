@@ -32,7 +32,8 @@ MAX_STATE_VALUES = 100_000
 MAX_STATE_DEPTH = 64
 NO_DIGEST = "0" * 64
 
-_NUMPY_TYPES = {
+#: Types of tensors, in the file's terms and in NumPy's; BF16 by its bits.
+DTYPES = {
     "BOOL": "?",
     "U8": "<u1",
     "I8": "<i1",
@@ -47,9 +48,7 @@ _NUMPY_TYPES = {
     "I64": "<i8",
     "F64": "<f8",
 }
-_FILE_TYPES = {
-    np.dtype(code).newbyteorder("="): name for name, code in _NUMPY_TYPES.items() if name != "BF16"
-}
+_FILE_TYPES = {np.dtype(code).newbyteorder("="): name for name, code in DTYPES.items() if name != "BF16"}
 
 _NUMBER = r"(?:0|[1-9][0-9]{0,18})"
 _PREFIX = re.compile(
@@ -101,11 +100,11 @@ def arrange(arrays: Mapping[str, Any]) -> tuple[list[Entry], list[np.ndarray]]:
         plain = np.asarray(array, order="C")
         if dtype == "BF16":
             plain = plain.view(np.uint16)
-        plain = plain.astype(_NUMPY_TYPES[dtype], order="C", copy=False)
+        plain = plain.astype(DTYPES[dtype], order="C", copy=False)
         if plain.ndim > MAX_DIMENSIONS:
             raise CheckpointError(f"array {name!r} has {plain.ndim} dimensions, at most {MAX_DIMENSIONS} fit")
         found.append((Entry(name, dtype, plain.shape, plain.nbytes), plain))
-    found.sort(key=lambda pair: (-np.dtype(_NUMPY_TYPES[pair[0].dtype]).itemsize, pair[0].name))
+    found.sort(key=lambda pair: (-np.dtype(DTYPES[pair[0].dtype]).itemsize, pair[0].name))
     return [entry for entry, _ in found], [plain.reshape(-1).view(np.uint8) for _, plain in found]
 
 
@@ -293,10 +292,10 @@ def _decode_entries(text: str, position: int, data_size: int, file: str) -> list
         if len(name) > MAX_NAME or name == "__metadata__" or name in names:
             raise CheckpointError(f"{file}: tensor name {shown(name)} is too long, reserved, or stands twice")
         names.add(name)
-        if dtype not in _NUMPY_TYPES:
+        if dtype not in DTYPES:
             raise CheckpointError(f"{file}: tensor {name!r} has the unknown dtype {dtype!r}")
         shape = tuple(map(int, dimensions.split(","))) if dimensions else ()
-        nbytes = np.dtype(_NUMPY_TYPES[dtype]).itemsize * math.prod(shape)
+        nbytes = np.dtype(DTYPES[dtype]).itemsize * math.prod(shape)
         limit = math.prod(length for length in shape if length) * 8
         if limit > np.iinfo(np.intp).max or (int(begin), int(end)) != (offset, offset + nbytes):
             raise CheckpointError(
@@ -330,9 +329,14 @@ def _malformed(file: str, text: str, position: int) -> NoReturn:
     raise CheckpointError(f"{file}: the header is malformed at byte {LENGTH_BYTES + position}: {received}")
 
 
+def raw_bytes(data: Any) -> np.ndarray:
+    """A writable array of the bytes in ``data``."""
+    return np.frombuffer(data, np.uint8).copy()
+
+
 def as_array(raw: np.ndarray, entry: Entry) -> np.ndarray:
     """The bytes ``raw`` as an array of the machine's byte order; bfloat16 without ml_dtypes stays uint16."""
-    plain = raw.view(_NUMPY_TYPES[entry.dtype]).reshape(entry.shape)
+    plain = raw.view(DTYPES[entry.dtype]).reshape(entry.shape)
     plain = plain.astype(plain.dtype.newbyteorder("="), copy=False)
     if entry.dtype == "BF16":
         try:

@@ -16,6 +16,7 @@ import numpy as np
 from neon_optim.errors import CheckpointError, shown
 from neon_optim.serialization.pickle_data import read_pickle_data
 
+_NOT_DESCRIBED = ("params", "states", "container")
 _NOT_TRAINED = ("gmean", "gvar")  # running statistics of BatchNorm: kept as parameters, without states
 
 
@@ -157,7 +158,7 @@ def _mapping(content: dict, key: str, file: str) -> dict[str, Any] | None:
 def _description(node: Any) -> Any:
     """``node`` without arrays: what describes the model."""
     if isinstance(node, dict):
-        return {key: _description(value) for key, value in node.items() if key not in ("params", "states")}
+        return {key: _description(value) for key, value in node.items() if key not in _NOT_DESCRIBED}
     if isinstance(node, list | tuple):
         return [_description(value) for value in node]
     return node.tolist() if isinstance(node, np.ndarray) else node

@@ -1,0 +1,63 @@
+"""``neon-optim convert``: checkpoints of ours, of neon, and safetensors files of names and arrays."""
+
+from __future__ import annotations
+
+import warnings
+
+import click
+
+from neon_optim.cli.inspect import Failure
+
+
+@click.command()
+@click.argument("source", type=click.Path())
+@click.argument("target", type=click.Path())
+@click.option(
+    "--to",
+    type=click.Choice(["checkpoint", "neon", "torch"]),
+    default="checkpoint",
+    show_default=True,
+    help="What TARGET becomes: a checkpoint, a pickle that neon loads, or the parameters as a PyTorch state_dict.",
+)
+@click.option("--t", type=int, help="Steps that the optimizer has done, where neon's Adam did not save them.")
+@click.option("--batches-per-epoch", type=int, help="Gives those steps: this number times the epochs.")
+@click.option(
+    "--saved-in-callback",
+    is_flag=True,
+    help="SOURCE was written by neon's callback, not by save_params after fit: its epoch is right as it stands.",
+)
+@click.option("--force", is_flag=True, help="Replace TARGET if it exists.")
+def convert(
+    source: str,
+    target: str,
+    to: str,
+    t: int | None,
+    batches_per_epoch: int | None,
+    saved_in_callback: bool,
+    force: bool,
+) -> None:
+    """Write the checkpoint SOURCE to TARGET in another format.
+
+    SOURCE is a checkpoint, a pickle of neon (no code in it is run), or a safetensors file of another program.
+    """
+    from neon_optim.errors import CheckpointError, CheckpointWarning
+    from neon_optim.serialization.convert import convert_checkpoint
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", CheckpointWarning)
+        try:
+            path = convert_checkpoint(
+                source,
+                target,
+                to=to,
+                t=t,
+                batches_per_epoch=batches_per_epoch,
+                saved_after_fit=not saved_in_callback,
+                overwrite=force,
+            )
+        except CheckpointError as error:
+            raise Failure(str(error)) from error
+        finally:
+            for warning in caught:
+                click.echo(f"Warning: {warning.message}", err=True)
+    click.echo(path)
