@@ -16,6 +16,7 @@ from neon_optim.backends.cpu.numpy_kernel import compute_type
 from neon_optim.backends.cpu.stochastic import SLOTS_OF_A_ROW, StoreRounding, store_rounding
 from neon_optim.backends.cpu.sums import LANES
 from neon_optim.backends.program import ROW, SET, Program, Stage
+from neon_optim.errors import BackendError
 
 __all__ = ["ARGUMENTS", "LANES_SCOPE", "WORDS_BLOCK", "WORDS_SCOPE", "kernel_source"]
 
@@ -96,6 +97,10 @@ def kernel_source(
         dtypes: of the arrays of a row.
         rounding_bits: mantissa bits that stochastic rounding keeps, 0 for what each array has; None: round to nearest.
     """
+    if len(program.slots) > SLOTS_OF_A_ROW:
+        raise BackendError(
+            f"{program.name} has {len(program.slots)} slots; at most {SLOTS_OF_A_ROW} are possible"
+        )
     return _Writer(program, stage, dtypes, rounding_bits).write()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -10,6 +11,7 @@ from neon_optim.backends.backend import Outcome, Rounding
 from neon_optim.backends.cpu.functions import largest, smallest, store
 from neon_optim.backends.cpu.numpy_kernel import NumpyKernel
 from neon_optim.backends.cpu.scalars import ScalarValues
+from neon_optim.backends.cpu.stochastic import round_stochastically, rounding_words, store_rounding
 from neon_optim.backends.cpu.sums import LaneSum
 from neon_optim.backends.cpu.table import Table
 from neon_optim.backends.program import Program, Stage
@@ -45,10 +47,12 @@ class NumpyEngine:
                     if not outcome.stored:
                         return outcome
                 if stage.element_code or stage.outputs:
-                    self._run_stage(program, stage, table, values)
+                    self._run_stage(program, stage, table, values, rounding)
         return outcome
 
-    def _run_stage(self, program: Program, stage: Stage, table: Table, values: ScalarValues) -> None:
+    def _run_stage(
+        self, program: Program, stage: Stage, table: Table, values: ScalarValues, rounding: Rounding | None
+    ) -> None:
         inputs = values.by_row(stage.inputs)
         reductions = np.zeros((len(stage.reductions), len(table.rows)))
         running = [LaneSum(BLOCK) for _ in stage.reductions]
@@ -69,6 +73,8 @@ class NumpyEngine:
                         extremes[k] = found if start == 0 else extreme(np.array([extremes[k], found]))
                     else:
                         running[k].add(operand, square=op.endswith("square"))
+                if rounding is not None:
+                    stores = self._rounded(stores, blocks, stage, kernel, rounding, r, start)
                 for slot, value in stores:
                     store(blocks[slot], value)
             for k, reduction in enumerate(stage.reductions):
@@ -76,6 +82,27 @@ class NumpyEngine:
                 reductions[k, r] = extremes[k] if extreme_wanted else running[k].close()
         for k, reduction in enumerate(stage.reductions):
             values.reduced(reduction, reductions[k])
+
+    @staticmethod
+    def _rounded(
+        stores: list[tuple[int, Any]],
+        blocks: list[np.ndarray],
+        stage: Stage,
+        kernel: NumpyKernel,
+        rounding: Rounding,
+        row: int,
+        start: int,
+    ) -> list[tuple[int, Any]]:
+        """All stores of a block, with values that are rounded stochastically."""
+        values = {slot: blocks[slot] for slot, _ in stage.outputs} | dict(stores)
+        rounded = []
+        for slot, value in values.items():
+            how = store_rounding(kernel.dtype, blocks[slot].dtype, rounding.bits)
+            if how is not None:
+                words = rounding_words(rounding, row, slot, start, start + value.size)
+                value = round_stochastically(value, words, how)
+            rounded.append((slot, value))
+        return rounded
 
     @staticmethod
     def kernel(program: Program, stage: Stage, dtypes: tuple[np.dtype, ...]) -> NumpyKernel:

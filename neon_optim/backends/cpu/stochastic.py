@@ -74,6 +74,7 @@ def rounding_words(rounding: Rounding, row: int, slot: int, start: int, stop: in
     return words.T.reshape(-1)[: stop - start]
 
 
+@np.errstate(all="ignore")
 def round_stochastically(values: np.ndarray, words: np.ndarray, how: StoreRounding) -> np.ndarray:
     """Values of the compute type, rounded to what the storage type holds.
 
