@@ -176,21 +176,19 @@ def build(value: Any, check: Check | None = None) -> Any:
     """`value` with every description in it turned into an object; lists and mappings are copied, nothing is
     changed.
 
-    `check`, the check of the argument that `value` is for, says where a bare class name stands for an object.
+    `check`, the check of the argument that `value` is for, says where a bare class name stands for an object, and
+    of which kind a class must be whose name several have (`Linear`: a layer and a schedule).
     """
+    kinds = object_kinds(check)
+    kind = next(iter(kinds)) if len(kinds) == 1 else None
     if is_description(value):
-        return from_description(value)
+        return from_description(value, kind)
     if isinstance(value, Mapping):
         return {key: build(item, inner_check(check)) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return type(value)([build(item, inner_check(check)) for item in value])
-    if (
-        isinstance(value, str)
-        and check is not None
-        and (kinds := object_kinds(check))
-        and any(check.faults(value))
-    ):
-        return from_description(value, next(iter(kinds)) if len(kinds) == 1 else None)
+    if isinstance(value, str) and check is not None and kinds and any(check.faults(value)):
+        return from_description(value, kind)
     return value
 
 

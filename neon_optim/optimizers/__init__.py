@@ -2,6 +2,7 @@
 
 from neon_optim.optimizers.adabelief import AdaBelief
 from neon_optim.optimizers.adadelta import Adadelta
+from neon_optim.optimizers.adafactor import Adafactor
 from neon_optim.optimizers.adagrad import Adagrad
 from neon_optim.optimizers.adam import Adam
 from neon_optim.optimizers.adamax import Adamax
@@ -12,11 +13,13 @@ from neon_optim.optimizers.lamb import LAMB
 from neon_optim.optimizers.lars import LARS
 from neon_optim.optimizers.lion import Lion
 from neon_optim.optimizers.multi_optimizer import MultiOptimizer
+from neon_optim.optimizers.muon import Muon
 from neon_optim.optimizers.nadam import NAdam
 from neon_optim.optimizers.optimizer import Optimizer
 from neon_optim.optimizers.radam import RAdam
 from neon_optim.optimizers.rmsprop import RMSProp
 from neon_optim.optimizers.rprop import Rprop
+from neon_optim.optimizers.schedule_free import ScheduleFreeAdamW
 from neon_optim.optimizers.sgd import SGD
 from neon_optim.optimizers.shift_ada_max import ShiftAdaMax
 from neon_optim.optimizers.yogi import Yogi
@@ -36,6 +39,7 @@ __all__ = [
     "SGD",
     "AdaBelief",
     "Adadelta",
+    "Adafactor",
     "Adagrad",
     "Adam",
     "AdamW",
@@ -45,6 +49,7 @@ __all__ = [
     "GradientDescentMomentum",
     "Lion",
     "MultiOptimizer",
+    "Muon",
     "NAdam",
     "Optimizer",
     "PolySchedule",
@@ -53,6 +58,7 @@ __all__ = [
     "RMSProp",
     "Rprop",
     "Schedule",
+    "ScheduleFreeAdamW",
     "ShiftAdaMax",
     "ShiftSchedule",
     "StepSchedule",

@@ -70,6 +70,10 @@ class BoundOptimizer:
         run_step(self.optimizer, self.be, self.parameters(), epoch, self.batch_size)
         self._epoch = epoch
 
+    def evaluation(self) -> Any:
+        """A block in which the parameters hold what to evaluate with; see :meth:`Optimizer.evaluation`."""
+        return self.optimizer.evaluation(named_parameters(self._layers))
+
     def zero_grad(self) -> None:
         """Set every gradient that there is to zero, in place."""
         for parameter in self.parameters():

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, ClassVar, Literal
 
 from neon_optim.arguments import (
@@ -109,6 +110,7 @@ class Optimizer(NervanaObject, kind="optimizer", abstract=True):
         self.maximize = maximize
         self.on_nonfinite = on_nonfinite
         self.t = 0
+        self._evaluating = False
 
     # --- what a subclass writes ---
 
@@ -125,8 +127,19 @@ class Optimizer(NervanaObject, kind="optimizer", abstract=True):
         """Compute this step's numbers in float64, such as bias corrections; called once a step before the rule."""
 
     def new_state(self, slot: str, param: Any, grad: Any) -> Any:
-        """The first value of a state array: zeros of the gradient's shape and dtype, unless a subclass says more."""
-        return self.be.zeros_like(grad)
+        """The first value of a state array: zeros of the gradient's dtype, unless a subclass says more."""
+        shape = self.state_shape(slot, grad.shape)
+        return self.be.zeros_like(grad) if shape == grad.shape else self.be.zeros(shape, grad.dtype)
+
+    def copy_state(self, slot: str, param: Any, grad: Any) -> Any:
+        """A first value for :meth:`new_state`: a copy of the parameter."""
+        state = Optimizer.new_state(self, slot, param, grad)
+        state[:] = param if not hasattr(self.be, "as_tensor") else self.be.as_tensor(param)
+        return state
+
+    def state_shape(self, slot: str, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """The shape of a state array; only a rule with ``per_tensor`` may have others than the parameter's."""
+        return shape
 
     # --- a step ---
 
@@ -249,6 +262,39 @@ class Optimizer(NervanaObject, kind="optimizer", abstract=True):
         """Called on a step's copy when the step is done: its counters become those of the optimizer."""
         for name in ("t", *self.counters):
             setattr(self.origin, name, getattr(self, name))
+
+    # --- evaluation ---
+
+    def evaluated(self, param: Any, *states: Any) -> Any:
+        """What the parameter should hold where the model is evaluated, as an expression; None: what it holds."""
+        return None
+
+    @contextmanager
+    def evaluation(self, layer_list: Any) -> Iterator[None]:
+        """Within the block the parameters hold what the model is best evaluated with (an average, say).
+
+        Afterwards they are what they were, to the last bit. A step within the block is an error.
+        """
+        saved: list[tuple[Any, Any]] = []
+        be = self.be
+        if self._evaluating:
+            raise StateError(f"{self.name}: the parameters are set for evaluation already")
+        self._evaluating = True
+        try:
+            for parameter, owner in self.named_parameters(layer_list):
+                (param, _), states = parameter.value
+                arrays = [be.as_tensor(x) if hasattr(be, "as_tensor") else x for x in (param, *states)]
+                tree = owner.evaluated(*arrays) if states else None
+                if tree is not None:
+                    copy = be.empty_like(arrays[0])
+                    copy[:] = arrays[0]
+                    saved.append((arrays[0], copy))
+                    arrays[0][:] = tree
+            yield
+        finally:
+            for tensor, copy in saved:
+                tensor[:] = copy
+            self._evaluating = False
 
     # --- clipping ---
 

@@ -78,7 +78,7 @@ class Rprop(Optimizer):
         (shrink, grow), (smallest, largest) = self.etas, self.step_sizes
         agreement = be.sgn(grad) * be.sgn(previous)
         factor = be.where(agreement > 0.0, grow, be.where(agreement < 0.0, shrink, 1.0))
-        grad = be.where(agreement < 0.0, 0.0, grad)
+        kept = be.where(agreement < 0.0, 0.0, grad)
         step_size[:] = be.clip(step_size * factor, smallest, largest)
-        param[:] = param - be.sgn(grad) * step_size
-        previous[:] = grad
+        previous[:] = kept
+        param[:] = param - be.sgn(previous) * step_size

@@ -83,6 +83,8 @@ def run_step(owner: Optimizer, be: Any, layer_list: Any, epoch: int, batch_size:
 
     ``batch_size`` is what gradients are divided by; None: the backend's.
     """
+    if owner._evaluating:
+        raise StateError(f"{owner.name}: no step while the parameters are set for evaluation")
     parts = [part for part in owner.parts(layer_list, epoch) if part.parameters]
     batch_size = float(batch_size or be.bsz or 1)
     for part in parts:
@@ -132,7 +134,7 @@ def _run_fused(owner: Optimizer, be: Backend, parts: list[Part], batch_size: flo
     plans = [_plan(owner, be, [part for part, _ in group]) for group in groups.values()]
     for part in by_tensor:
         part.now.scale = scales.get(part.optimizer, 1.0)
-        _plan(owner, be, [part])  # for its checks
+        _check_by_tensor(owner, be, part)
     for (program, group), plan in zip(groups.items(), plans, strict=True):
         outcome = be.execute(program, plan, [scalars for _, scalars in group], _rounding(group[0][0], be))
         if not outcome.stored:
@@ -184,6 +186,24 @@ def _plan(owner: Optimizer, be: Backend, parts: list[Part]) -> Plan:
 
         plan = kept[key] = be.plan(parameters, parts[0].slots, sets, scopes, describe)
     return plan
+
+
+def _check_by_tensor(owner: Optimizer, be: Backend, part: Part) -> None:
+    """The checks of a plan, for a rule that runs tensor by tensor and may keep states of shapes of their own."""
+    wanted = [
+        [part.now.state_shape(slot, tuple(param.shape)) for slot in part.now.slots]
+        for (param, _), _ in part.parameters
+    ]
+    if all(
+        shape == tuple(row[0][0].shape) for row, s in zip(part.parameters, wanted, strict=True) for shape in s
+    ):
+        _plan(owner, be, [part])
+        return
+    be.plan([(pair, []) for pair, _ in part.parameters], ("param", "grad"), None, None, part.describe)
+    for index, ((_, states), shapes) in enumerate(zip(part.parameters, wanted, strict=True)):
+        for slot, state, shape in zip(part.now.slots, states, shapes, strict=True):
+            if tuple(state.shape) != shape:
+                raise StateError(f"{part.describe(index)}: {slot} has shape {state.shape}, {shape} is needed")
 
 
 def _rounding(part: Part, be: Backend) -> Rounding | None:

@@ -1,0 +1,112 @@
+"""Schedule-free AdamW."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from neon_optim.arguments import Fraction, NonNegative, NonNegativeInt, Positive, Scheduled
+from neon_optim.checks import Number
+from neon_optim.optimizers.optimizer import Hyper, Optimizer
+
+__all__ = ["ScheduleFreeAdamW"]
+
+
+class ScheduleFreeAdamW(Optimizer):
+    r"""AdamW without a schedule: an average of the iterates takes the place of a falling rate.
+
+    .. math::
+        v &\leftarrow \beta_2 v + (1 - \beta_2) g^2, \qquad
+        u = \frac{g}{\sqrt{v / (1 - \beta_2^t)} + \epsilon} + \lambda y \\
+        z &\leftarrow z - \alpha_t u, \qquad
+        x \leftarrow (1 - c_t) x + c_t z, \qquad
+        y = (1 - \beta_1) z + \beta_1 x \\
+        c_t &= \frac{w_t}{\sum_{i \le t} w_i}, \qquad w_t = t^r (\max_{i \le t} \alpha_i)^p, \qquad
+        \alpha_t = \alpha \min(1, t / T)
+
+    The parameters hold y during training, where gradients are taken. For evaluation they must hold x: use
+    ``with optimizer.evaluation(layers): ...``. x is not stored but follows from y and z. Use it where the length of
+    training is not known beforehand; rates are 1 to 10 times those of AdamW with a schedule.
+
+    Arguments:
+        learning_rate: α > 0.
+        beta_1: how much of x is in y, in (0, 1); a number.
+        beta_2: decay of the second moment, in [0, 1).
+        epsilon: ε > 0.
+        warmup_steps: T >= 0, steps of linear warm-up.
+        r: exponent of the step in the weights of the average, >= 0.
+        weight_lr_power: p >= 0, exponent of the rate in those weights.
+        wdecay: λ >= 0, decoupled, taken at y.
+
+    The others are those of :class:`~neon_optim.optimizers.Optimizer`.
+
+    References:
+        Defazio et al., The road less scheduled, NeurIPS 2024.
+
+    >>> import numpy as np
+    >>> from neon_optim import gen_backend
+    >>> be = gen_backend("cpu", batch_size=1)
+    >>> w, dw = np.array([1.0, 2.0]), np.array([0.5, -3.0])
+    >>> ScheduleFreeAdamW(0.1).optimize([((w, dw), [])], epoch=0)
+    >>> print(w.round(4))
+    [0.9 2.1]
+    """
+
+    slots = ("z", "v")
+    counters = ("weight_sum", "largest_rate")
+    decay_form = "rule"
+
+    learning_rate: Hyper
+    beta_2: Hyper
+    epsilon: Hyper
+    weight_sum: float
+    largest_rate: float
+
+    def __init__(
+        self,
+        learning_rate: Scheduled[Positive] = 0.0025,
+        *,
+        beta_1: Annotated[float, Number(gt=0, lt=1)] = 0.9,
+        beta_2: Scheduled[Fraction] = 0.999,
+        epsilon: Scheduled[Positive] = 1e-8,
+        warmup_steps: NonNegativeInt = 0,
+        r: NonNegative = 0.0,
+        weight_lr_power: NonNegative = 2.0,
+        **options: Any,
+    ):
+        super().__init__(**options)
+        self.learning_rate = learning_rate
+        self.beta_1 = beta_1
+        self.beta_2 = beta_2
+        self.epsilon = epsilon
+        self.warmup_steps = warmup_steps
+        self.r = r
+        self.weight_lr_power = weight_lr_power
+        self.weight_sum = 0.0
+        self.largest_rate = 0.0
+
+    def new_state(self, slot: str, param: Any, grad: Any) -> Any:
+        """z starts at the parameter, v at zero."""
+        return self.copy_state(slot, param, grad) if slot == "z" else super().new_state(slot, param, grad)
+
+    def prepare(self) -> None:
+        """The warmed-up rate and the weight of z in the average."""
+        if self.warmup_steps:
+            self.lr *= min(1.0, self.t / self.warmup_steps)
+        self.largest_rate = max(self.largest_rate, self.lr)
+        weight = self.t**self.r * self.largest_rate**self.weight_lr_power
+        self.weight_sum += weight
+        self.share = weight / self.weight_sum if self.weight_sum else 0.0
+
+    def update(self, param: Any, grad: Any, z: Any, v: Any) -> None:
+        """See the class."""
+        v[:] = v * self.beta_2 + (1.0 - self.beta_2) * grad * grad
+        step = grad / (self.be.sqrt(v / (1.0 - self.beta_2**self.t)) + self.epsilon)
+        if self.origin.wdecay:
+            step = step + self.wdecay * param
+        z[:] = z - self.lr * step
+        rest = self.lr * (1.0 - self.beta_1) * (1.0 - self.share)
+        param[:] = param + self.share * (z - param) - rest * step
+
+    def evaluated(self, param: Any, z: Any, v: Any) -> Any:
+        """x, from y and z."""
+        return param + (1.0 - 1.0 / self.beta_1) * (z - param)
