@@ -5,6 +5,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -132,13 +133,17 @@ def _run_fused(owner: Optimizer, be: Backend, parts: list[Part], batch_size: flo
             return False
         groups = _by_program(fused, batch_size, scales)
     plans = [_plan(owner, be, [part for part, _ in group]) for group in groups.values()]
+    counters = [(part.optimizer, part.optimizer.get_counters()) for part in parts if part.guarded]
     for part in by_tensor:
         part.now.scale = scales.get(part.optimizer, 1.0)
         _check_by_tensor(owner, be, part)
     for (program, group), plan in zip(groups.items(), plans, strict=True):
         outcome = be.execute(program, plan, [scalars for _, scalars in group], _rounding(group[0][0], be))
-        if not outcome.stored:
-            return _refuse([part for part, _ in group])
+        mine = [part for part, _ in group]
+        if not all(part.now.on_nonfinite == "skip" for part in mine):
+            outcome.when_refused(partial(_undo, mine, counters))
+        elif not outcome.stored:
+            return False
     for part in by_tensor:
         _run_by_tensor(part, be)
     return True
@@ -254,6 +259,13 @@ def _run_foreign(owner: Optimizer, be: Any, parts: list[Part], batch_size: float
         for (param, grad), states in part.parameters:
             part.now.apply(param, grad, *states)
     return True
+
+
+def _undo(parts: list[Part], counters: list[tuple[Optimizer, dict[str, Any]]]) -> None:
+    """A step was refused, but the host may have learnt of it only after later ones: count none of them."""
+    for optimizer, kept in counters:
+        optimizer.set_counters(kept)
+    _refuse(parts)
 
 
 def _refuse(parts: list[Part]) -> bool:

@@ -10,16 +10,17 @@ import numpy as np
 from neon_optim.backends.backend import Outcome, Rounding
 from neon_optim.backends.cpu.numpy_kernel import compute_type
 from neon_optim.backends.cpu.scalars import ScalarValues
-from neon_optim.backends.gpu.device import Device
-from neon_optim.backends.gpu.layout import layout
-from neon_optim.backends.gpu.program_source import (
+from neon_optim.backends.gpu.arguments import (
+    CHANGING_FIELDS,
     REDUCE_THREADS,
     TABLE_FIELDS,
     UPDATE_THREADS,
     ScalarLayout,
     kernel_name,
-    program_source,
 )
+from neon_optim.backends.gpu.device import Device
+from neon_optim.backends.gpu.layout import layout
+from neon_optim.backends.gpu.program_source import program_source
 from neon_optim.backends.gpu.table import DeviceTable, Group
 from neon_optim.backends.optree import Node
 from neon_optim.backends.program import SET, Program, linearize
@@ -86,6 +87,7 @@ class _Scratch:
         starts = dict(zip(counts, [int(self.memory), *ends[:-1].tolist()], strict=True))
         device.zero(starts["ticket"], _SCALAR.itemsize)
         self.fields = starts | table.fields
+        self.launches: dict[Any, list[tuple[Callable[..., None], int, int, bytes]]] = {}
 
 
 class CudaEngine:
@@ -114,12 +116,12 @@ class CudaEngine:
         if len(program.stages) == 1:  # nothing depends on the device: neither guard nor results
             outcome = self._host_outcome(program, host)
             if outcome.stored:
-                self._launch(program, table, 0, arguments, table.groups)
+                self._launch(program, table, 0, arguments, rounding)
             return outcome
         scratch = self._scratch(program, table)
         for number, stage in enumerate(program.stages):
             if stage.element_code or stage.outputs:
-                self._launch(program, table, number, arguments, table.groups)
+                self._launch(program, table, number, arguments, rounding)
         if program.guard is None and not program.results:
             return Outcome()
         return DeviceOutcome(self, self._executions, lambda: self._read(program, table, scratch, host))
@@ -165,7 +167,7 @@ class CudaEngine:
         slot = Node("slot", name="a", index=0)
         program, _ = linearize(op, ("a",), [(0, Node(op, slot))])
         table = DeviceTable(self._device, [[array]])
-        self._launch(program, table, 0, np.empty(0), table.groups)
+        self._launch(program, table, 0, np.empty(0), None)
         scratch = self._scratch(program, table)
         return layout(scratch.fields["row_values"], (1, 1), _SCALAR, (table, scratch))
 
@@ -218,35 +220,49 @@ class CudaEngine:
         table: DeviceTable,
         number: int,
         arguments: np.ndarray,
-        groups: Sequence[Group],
+        rounding: Rounding | None,
     ) -> None:
-        reduces = bool(program.stages[number].reductions)
-        threads = REDUCE_THREADS if reduces else UPDATE_THREADS
-        most = self._device.multiprocessors * BLOCKS_PER_MULTIPROCESSOR * (UPDATE_THREADS // threads)
-        work = [(g.chunks, g.n_chunks) if reduces else (g.pieces, g.n_pieces) for g in groups]
-        grids = [
-            max(1, min(n, most)) for _, n in work
-        ]  # also where all tensors are empty: a block joins the sums
-        fields = self._scratch(program, table).fields | self._fields
-        fields |= {"n_blocks": sum(grids), "number": self._executions}
         capacity = _SMALLEST_CAPACITY
         while capacity < len(arguments):
             capacity *= 2
         scalars = np.zeros(capacity)
         scalars[: len(arguments)] = arguments
-        for group, grid, (pieces, n_pieces) in zip(groups, grids, work, strict=True):
-            values = fields | {"work": int(pieces), "n_work": n_pieces}
-            packed = np.array([values[name] for name, _ in TABLE_FIELDS], np.int64)
-            self._kernel(program, group, number, capacity)(
-                grid, threads, packed.tobytes() + scalars.tobytes()
+        noise = (rounding.seed, rounding.step, rounding.first_row) if rounding else (0, 0, 0)
+        changing = np.array([self._executions, *noise], np.int64).tobytes() + scalars.tobytes()
+        bits = rounding.bits if rounding else None
+        scratch = self._scratch(program, table)
+        launches = scratch.launches.get((number, capacity, bits))
+        if launches is None:
+            launches = scratch.launches[number, capacity, bits] = self._prepare(
+                program, table, number, capacity, bits
             )
+        for kernel, grid, threads, fixed in launches:
+            kernel(grid, threads, fixed + changing)
 
-    def _kernel(self, program: Program, group: Group, number: int, capacity: int) -> Callable[..., None]:
-        key = (program, group.dtypes, number, capacity)
+    def _prepare(
+        self, program: Program, table: DeviceTable, number: int, capacity: int, bits: int | None
+    ) -> list[tuple[Callable[..., None], int, int, bytes]]:
+        """For each group: kernel, blocks, threads, and the part of the arguments that does not change."""
+        reduces = bool(program.stages[number].reductions)
+        threads = REDUCE_THREADS if reduces else UPDATE_THREADS
+        most = self._device.multiprocessors * BLOCKS_PER_MULTIPROCESSOR * (UPDATE_THREADS // threads)
+        work = [(g.chunks, g.n_chunks) if reduces else (g.pieces, g.n_pieces) for g in table.groups]
+        grids = [max(1, min(n, most)) for _, n in work]  # one also where all is empty: a block joins the sums
+        fields = self._scratch(program, table).fields | self._fields | {"n_blocks": sum(grids)}
+        launches = []
+        for group, grid, (pieces, n_pieces) in zip(table.groups, grids, work, strict=True):
+            values = fields | {"work": int(pieces), "n_work": n_pieces}
+            fixed = np.array([values[name] for name, _ in TABLE_FIELDS], np.int64).tobytes()
+            launches.append((self._kernel(program, group, number, capacity, bits), grid, threads, fixed))
+        return launches
+
+    def _kernel(
+        self, program: Program, group: Group, number: int, capacity: int, bits: int | None
+    ) -> Callable[..., None]:
+        key = (program, group.dtypes, number, capacity, bits)
         kernel = self._kernels.get(key)
         if kernel is None:
-            compute = "double" if compute_type(group.dtypes) == np.float64 else "float"
-            source = program_source(program, group.dtypes, compute, capacity)
-            size = 8 * (len(TABLE_FIELDS) + capacity)
+            source = program_source(program, group.dtypes, compute_type(group.dtypes), capacity, bits)
+            size = 8 * (len(TABLE_FIELDS) + len(CHANGING_FIELDS) + capacity)
             kernel = self._kernels[key] = self._device.kernel(source, kernel_name(program, number), size)
         return kernel

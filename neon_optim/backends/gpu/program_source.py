@@ -8,122 +8,63 @@ float64 what the next stage needs, so that nothing goes back to the host between
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
-from neon_optim.backends.gpu.cuda_source import PRELUDE, expression, storage_type
-from neon_optim.backends.program import ELEMENT, ROW, SET, Program, Stage
-
-__all__ = [
-    "CHUNK",
-    "PIECE",
-    "REDUCE_THREADS",
-    "TABLE_FIELDS",
-    "UPDATE_THREADS",
-    "ScalarLayout",
-    "kernel_name",
-    "program_source",
-]
-
-CHUNK = 65_536
-"""Elements of a piece of a stage that reduces: the chunk of a fixed-order sum."""
-PIECE = 4_096
-"""Elements of a piece of a stage that only stores."""
-UPDATE_THREADS = 256
-REDUCE_THREADS = 64
-"""Each thread of a reduction holds four of the 256 lanes of a sum."""
-
-TABLE_FIELDS = (
-    ("rows", "const i64 *"),  # for each row: its addresses by slot, its size, its scalar set
-    ("work", "const int2 *"),  # for each piece: its row, its number in the row
-    ("n_work", "i64"),
-    ("n_rows", "i64"),
-    ("n_sets", "i64"),
-    ("scopes", "const i64 *"),  # for each scalar set: its scope
-    ("row_chunks", "const i64 *"),  # for each row, and the end: its first chunk
-    ("partials", "double *"),  # [reduction][chunk]
-    ("row_sums", "double *"),  # [reduction][row]
-    ("set_values", "double *"),  # [set][value], see ScalarLayout
-    ("row_values", "double *"),  # [row][value]
-    ("ticket", "u32 *"),  # blocks that have finished
-    (
-        "halted",
-        "u64 *",
-    ),  # 0, or the number of the execution whose guard was not finite: nothing is stored after it
-    ("halted_on_host", "volatile u64 *"),  # the same, where the host reads it without waiting
-    ("number", "i64"),  # of this execution
-    ("n_blocks", "i64"),  # of all launches of this stage together
+from neon_optim.backends.cpu.stochastic import StoreRounding, store_rounding
+from neon_optim.backends.gpu.arguments import (
+    CHANGING_FIELDS,
+    CHUNK,
+    PIECE,
+    REDUCE_THREADS,
+    TABLE_FIELDS,
+    UPDATE_THREADS,
+    ScalarLayout,
+    kernel_name,
 )
+from neon_optim.backends.gpu.cuda_source import PRELUDE, expression, storage_type
+from neon_optim.backends.gpu.rounding_source import ROUNDING_PRELUDE, rounded, stream
+from neon_optim.backends.program import ROW, SET, Program, Stage
+
+__all__ = ["program_source"]
 
 
-@dataclass(frozen=True)
-class ScalarLayout:
-    """Where the values of rank SET and ROW are found.
-
-    Attributes:
-        arguments: values that the host computes and passes with the launch, [set][position].
-        on_device: values of rank SET that depend on reductions, [set][position] in ``set_values``.
-        by_row: the same of rank ROW, [row][position] in ``row_values``.
-    """
-
-    arguments: tuple[int, ...]
-    on_device: tuple[int, ...]
-    by_row: tuple[int, ...]
-
-    @classmethod
-    def of(cls, program: Program) -> ScalarLayout:
-        code = program.code
-        used = {v for stage in program.stages for v in stage.inputs} | set(program.results)
-        used |= {a for i in code if i.rank != ELEMENT and (i.depth or i.rank == ROW) for a in i.args}
-        used |= set() if program.guard is None else {program.guard}
-        return cls(
-            tuple(v for v in sorted(used) if code[v].rank == SET and not code[v].depth),
-            tuple(v for v, i in enumerate(code) if i.rank == SET and i.depth),
-            tuple(v for v, i in enumerate(code) if i.rank == ROW and i.depth),
-        )
-
-
-def program_source(program: Program, dtypes: Sequence[np.dtype], compute: str, capacity: int) -> str:
+def program_source(
+    program: Program, dtypes: Sequence[np.dtype], compute: np.dtype, capacity: int, bits: int | None = None
+) -> str:
     """The CUDA source of a Program for slots of the given dtypes.
 
     Arguments:
-        compute: 'float' or 'double'.
+        compute: the compute type.
         capacity: scalars that the launch arguments have room for.
+        bits: mantissa bits that stochastic rounding keeps (0: all of the storage); None: round to nearest.
     """
-    return _Writer(program, [storage_type(d) for d in dtypes], [d.itemsize for d in dtypes], compute).source(
-        capacity
-    )
-
-
-def kernel_name(program: Program, stage: int) -> str:
-    """What a stage's kernel is called: in profilers too.
-
-    >>> from neon_optim.backends.program import linearize
-    >>> kernel_name(linearize("my-rule", ["p"], [(0, 1.0)])[0], 0)
-    'my_rule_stage0'
-    """
-    return f"{re.sub('[^a-z0-9]', '_', program.name.lower())}_stage{stage}"
+    return _Writer(program, dtypes, compute, bits).source(capacity)
 
 
 class _Writer:
-    def __init__(self, program: Program, storage: list[str], itemsizes: list[int], compute: str):
+    def __init__(self, program: Program, dtypes: Sequence[np.dtype], compute: np.dtype, bits: int | None):
         self.program = program
         self.code = program.code
-        self.storage = storage
-        self.vector = 16 // min(itemsizes, default=16)
-        self.compute = compute
+        self.storage = [storage_type(d) for d in dtypes]
+        self.vector = 16 // min((d.itemsize for d in dtypes), default=16)
+        self.compute = storage_type(compute)
         self.layout = ScalarLayout.of(program)
+        self.roundings: dict[int, StoreRounding] = {}
+        if bits is not None:
+            self.vector = max(self.vector, 4)  # words come in fours
+            hows = {slot: store_rounding(compute, dtypes[slot], bits) for slot, _ in program.outputs}
+            self.roundings = {slot: how for slot, how in hows.items() if how}
 
     def source(self, capacity: int) -> str:
         fields = "\n".join(
-            f"  {kind}{'' if kind.endswith('*') else ' '}{name};" for name, kind in TABLE_FIELDS
+            f"  {kind}{'' if kind.endswith('*') else ' '}{name};"
+            for name, kind in TABLE_FIELDS + CHANGING_FIELDS
         )
         parts = [f"// {line}" for line in str(self.program).splitlines()]
-        parts += [PRELUDE, f"typedef {self.compute} T;", f"struct Table {{\n{fields}\n}};"]
-        parts.append(f"struct Scalars {{ double v[{capacity}]; }};")
+        parts += [PRELUDE, *([ROUNDING_PRELUDE] if self.roundings else []), f"typedef {self.compute} T;"]
+        parts += [f"struct Table {{\n{fields}\n}};", f"struct Scalars {{ double v[{capacity}]; }};"]
         for number, stage in enumerate(self.program.stages):
             if stage.element_code or stage.outputs:
                 parts += [self._element_function(number, stage), self._kernel(number, stage)]
@@ -139,22 +80,29 @@ class _Writer:
             value = f"widen(x{i.index})" if i.op == "slot" else expression(i.op, *(f"v{a}" for a in i.args))
             lines.append(f"  const T v{v} = {value};")
         lines += [f"  r{k} = v{self.code[v].args[0]};" for k, v in enumerate(stage.reductions)]
-        lines += [f"  narrow(y{slot}, v{v});" for slot, v in stage.outputs]
+        for slot, v in stage.outputs:
+            how = self.roundings.get(slot)
+            lines.append(f"  narrow(y{slot}, {rounded(f'v{v}', f'w{slot}', how) if how else f'v{v}'});")
         parameters = [f"T v{v}" for v in stage.inputs]
         parameters += [f"{self.storage[s]} x{s}" for s in self._read(stage)]
         parameters += [f"T &r{k}" for k in range(len(stage.reductions))]
         parameters += [f"{self.storage[s]} &y{s}" for s, _ in stage.outputs]
+        parameters += [f"u32 w{s}" for s in self._noisy(stage)]
         head = f"__device__ __forceinline__ void element{number}({', '.join(parameters)}) {{"
         return "\n".join([head, *lines, "}"])
 
     def _read(self, stage: Stage) -> list[int]:
         return sorted({self.code[v].index for v in stage.element_code if self.code[v].op == "slot"})
 
-    def _call(self, number: int, stage: Stage, slot: str, reduced: str, out: str) -> str:
+    def _noisy(self, stage: Stage) -> list[int]:
+        return [s for s, _ in stage.outputs if s in self.roundings]
+
+    def _call(self, number: int, stage: Stage, slot: str, reduced: str, out: str, word: str = "") -> str:
         arguments = [f"v{v}" for v in stage.inputs]
         arguments += [slot.format(s) for s in self._read(stage)]
         arguments += [reduced.format(k) for k in range(len(stage.reductions))]
         arguments += [out.format(s) for s, _ in stage.outputs]
+        arguments += [word.format(stream(s), s=s) for s in self._noisy(stage)]
         return f"element{number}({', '.join(arguments)})"
 
     def _row_setup(self, stage: Stage, piece: int) -> list[str]:
@@ -220,6 +168,13 @@ class _Writer:
             f" *(const Pack<{self.storage[s]}, {vector}> *)(s{s} + i);"
             for s in self._read(stage)
         ]
+        noise = [f"      u32 w{s}[{vector}];" for s in self._noisy(stage)]
+        noise += [
+            f"      for (int k = 0; k < {vector}; k += 4)"
+            f" philox((u32)((base + i + k) / 4), {stream(s)}, table.noise_step, (u32)table.seed, w{s} + k);"
+            for s in self._noisy(stage)
+        ]
+        word = "random_word(base + i, {}, table.noise_step, (u32)table.seed)"
         return [
             "  if (*table.halted) return;",
             "  for (i64 p = blockIdx.x; p < table.n_work; p += gridDim.x) {",
@@ -227,12 +182,14 @@ class _Writer:
             f"    const int whole = aligned ? count / {vector} * {vector} : 0;",
             f"    for (int i = threadIdx.x * {vector}; i < whole; i += {UPDATE_THREADS * vector}) {{",
             *packs,
+            *noise,
             "#pragma unroll",
-            f"      for (int k = 0; k < {vector}; k++) {self._call(number, stage, 'x{}.x[k]', '', 'y{}.x[k]')};",
+            f"      for (int k = 0; k < {vector}; k++)"
+            f" {self._call(number, stage, 'x{}.x[k]', '', 'y{}.x[k]', 'w{s}[k]')};",
             *(f"      *(Pack<{self.storage[s]}, {vector}> *)(s{s} + i) = y{s};" for s in written),
             "    }",
             f"    for (int i = whole + threadIdx.x; i < count; i += {UPDATE_THREADS})",
-            f"      {self._call(number, stage, 's{}[i]', '', 's{}[i]')};",
+            f"      {self._call(number, stage, 's{}[i]', '', 's{}[i]', word)};",
             "  }",
         ]
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from neon_optim.backends.gpu.arguments import CHUNK, PIECE
 from neon_optim.backends.gpu.device import Device
 from neon_optim.backends.gpu.layout import address_of, new_array
-from neon_optim.backends.gpu.program_source import CHUNK, PIECE
 
 __all__ = ["DeviceTable", "Group"]
 
