@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from neon_optim.backends.dtypes import float_dtype
 from neon_optim.base import NervanaObject
 from neon_optim.errors import BackendError
 
@@ -35,7 +36,7 @@ def gen_backend(
         backend: 'cpu', 'gpu', or a name registered under the entry-point group ``neon_optim.backends``; neon's 'mkl'
             is taken as 'cpu' with a warning.
         rng_seed: seed of ``be.rng`` and of the counter-based random numbers; None: from the operating system.
-        datatype: type of new tensors: float16, float32 or float64.
+        datatype: type of new tensors: float16, bfloat16, float32 or float64.
         batch_size: elements of a minibatch; optimizers divide gradients by it. 0: not set, which counts as 1.
         stochastic_round: round stores stochastically, to so many mantissa bits (True: what the type has).
         device_id: which GPU.
@@ -51,7 +52,7 @@ def gen_backend(
     """
     options: dict[str, Any] = {
         "rng_seed": rng_seed,
-        "default_dtype": _float_type(datatype),
+        "default_dtype": float_dtype(datatype),
         "batch_size": _batch_size(batch_size),
         "stochastic_round": stochastic_round,
     }
@@ -77,16 +78,6 @@ def _plugged_in(name: str) -> Any:
     from neon_optim.registry import resolve
 
     return resolve(name, "backend")
-
-
-def _float_type(datatype: Any) -> np.dtype:
-    try:
-        dtype = np.dtype(datatype)
-    except TypeError:
-        dtype = np.dtype(object)
-    if dtype.name not in ("float16", "float32", "float64", "bfloat16"):
-        raise BackendError(f"datatype must be float16, float32 or float64, received {datatype!r}")
-    return dtype
 
 
 def _batch_size(value: Any) -> int:

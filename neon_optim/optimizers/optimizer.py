@@ -18,6 +18,7 @@ from neon_optim.arguments import (
     constructor_arguments,
 )
 from neon_optim.backends import gen_backend
+from neon_optim.backends.dtypes import float_dtype
 from neon_optim.base import NervanaObject
 from neon_optim.checks import Check, Number
 from neon_optim.errors import ArgumentError, BackendError, NonFiniteError, Problem, StateError
@@ -30,6 +31,7 @@ from neon_optim.schedules.schedule import value_at
 
 __all__ = ["Hyper", "Optimizer"]
 
+StateType = Literal["float16", "bfloat16", "float32", "float64"]
 Hyper = Any
 """The type of a hyper-parameter: a number or a schedule of it; within a step always a number."""
 
@@ -58,6 +60,8 @@ class Optimizer(NervanaObject, kind="optimizer", abstract=True):
         maximize: climb instead of descend: the gradient's sign is changed.
         on_nonfinite: what a NaN or infinite gradient does: 'raise' a NonFiniteError, 'skip' the step (nothing changes,
             t included), or 'ignore' it. None: 'raise' where the norm is computed anyway, else 'ignore'.
+        state_dtype: type of new state arrays: 'float16', 'bfloat16', 'float32' or 'float64'; None: the gradient's.
+            Rules compute in float32 (float64 where an array of a parameter is), whatever their state is stored in.
 
     Attributes:
         t: number of steps done; part of the training state.
@@ -96,6 +100,7 @@ class Optimizer(NervanaObject, kind="optimizer", abstract=True):
         no_decay: Sequence[str] = (),
         maximize: Flag = False,
         on_nonfinite: OnNonFinite | None = None,
+        state_dtype: StateType | None = None,
     ):
         super().__init__(name=name)
         self.stochastic_round = stochastic_round
@@ -109,6 +114,7 @@ class Optimizer(NervanaObject, kind="optimizer", abstract=True):
         check_patterns(self.classnm, "no_decay", self.no_decay)
         self.maximize = maximize
         self.on_nonfinite = on_nonfinite
+        self.state_dtype = state_dtype
         self.t = 0
         self._evaluating = False
 
@@ -127,9 +133,10 @@ class Optimizer(NervanaObject, kind="optimizer", abstract=True):
         """Compute this step's numbers in float64, such as bias corrections; called once a step before the rule."""
 
     def new_state(self, slot: str, param: Any, grad: Any) -> Any:
-        """The first value of a state array: zeros of the gradient's dtype, unless a subclass says more."""
+        """The first value of a state array: zeros of ``state_dtype``, unless a subclass says more."""
+        dtype = float_dtype(self.state_dtype) if self.state_dtype else grad.dtype
         shape = self.state_shape(slot, grad.shape)
-        return self.be.zeros_like(grad) if shape == grad.shape else self.be.zeros(shape, grad.dtype)
+        return self.be.zeros_like(grad, dtype) if shape == grad.shape else self.be.zeros(shape, dtype)
 
     def copy_state(self, slot: str, param: Any, grad: Any) -> Any:
         """A first value for :meth:`new_state`: a copy of the parameter."""
