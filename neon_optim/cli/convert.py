@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import warnings
-
 import click
-
-from neon_optim.cli.inspect import Failure
 
 
 @click.command()
@@ -40,24 +36,15 @@ def convert(
 
     SOURCE is a checkpoint, a pickle of neon (no code in it is run), or a safetensors file of another program.
     """
-    from neon_optim.errors import CheckpointError, CheckpointWarning
     from neon_optim.serialization.convert import convert_checkpoint
 
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", CheckpointWarning)
-        try:
-            path = convert_checkpoint(
-                source,
-                target,
-                to=to,
-                t=t,
-                batches_per_epoch=batches_per_epoch,
-                saved_after_fit=not saved_in_callback,
-                overwrite=force,
-            )
-        except CheckpointError as error:
-            raise Failure(str(error)) from error
-        finally:
-            for warning in caught:
-                click.echo(f"Warning: {warning.message}", err=True)
+    path = convert_checkpoint(
+        source,
+        target,
+        to=to,
+        t=t,
+        batches_per_epoch=batches_per_epoch,
+        saved_after_fit=not saved_in_callback,
+        overwrite=force,
+    )
     click.echo(path)

@@ -12,12 +12,6 @@ if TYPE_CHECKING:
     from neon_optim.serialization.inspect import Difference, Inspection
 
 
-class Failure(click.ClickException):
-    """A user's mistake: one message on stderr, exit code 2."""
-
-    exit_code = 2
-
-
 @click.command()
 @click.argument("files", nargs=-1, required=True, type=click.Path(), metavar="FILE...")
 @click.option("--verify", is_flag=True, help="Only check every byte of each FILE against its digests.")
@@ -28,29 +22,24 @@ def inspect(files: tuple[str, ...], verify: bool, diff: bool, as_json: bool) -> 
 
     The whole file is verified first; a damaged one is an error.
     """
-    from neon_optim.errors import CheckpointError
-
     if verify and diff:
         raise click.UsageError("--verify and --diff exclude each other")
     if diff and len(files) != 2:
         raise click.UsageError(f"--diff takes two files, received {len(files)}")
     if not (diff or verify) and len(files) != 1:
         raise click.UsageError(f"inspect takes one file, received {len(files)}")
-    try:
-        if verify:
-            _verify(files, as_json)
-        elif diff:
-            from neon_optim.serialization.inspect import diff_checkpoints
+    if verify:
+        _verify(files, as_json)
+    elif diff:
+        from neon_optim.serialization.inspect import diff_checkpoints
 
-            difference = diff_checkpoints(*files)
-            _print(difference.as_dict() if as_json else _difference_lines(difference))
-        else:
-            from neon_optim.serialization.inspect import inspect_checkpoint
+        difference = diff_checkpoints(*files)
+        _print(difference.as_dict() if as_json else _difference_lines(difference))
+    else:
+        from neon_optim.serialization.inspect import inspect_checkpoint
 
-            found = inspect_checkpoint(files[0])
-            _print(found.as_dict() if as_json else _inspection_lines(found))
-    except CheckpointError as error:
-        raise Failure(str(error)) from error
+        found = inspect_checkpoint(files[0])
+        _print(found.as_dict() if as_json else _inspection_lines(found))
 
 
 def _verify(files: tuple[str, ...], as_json: bool) -> None:

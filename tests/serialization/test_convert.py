@@ -13,7 +13,7 @@ from click.testing import CliRunner
 
 from neon_optim import cleanup_backend, gen_backend
 from neon_optim.base import from_description
-from neon_optim.cli.convert import convert
+from neon_optim.cli.app import cli
 from neon_optim.errors import CheckpointError, CheckpointWarning
 from neon_optim.model import Affine, Dropout, Gaussian, Logistic, Model, Rectlin
 from neon_optim.optimizers import Adam, AdamW, GradientDescentMomentum, MultiOptimizer, Schedule
@@ -313,7 +313,7 @@ def test_parameters_alone_start_an_optimizer_fresh(tmp_path):
 
 def test_command(tmp_path):
     def invoke(*arguments: str, code: int = 0) -> str:
-        done = CliRunner().invoke(convert, arguments)
+        done = CliRunner().invoke(cli, ["convert", *arguments])
         assert done.exit_code == code, done.output
         return done.output
 

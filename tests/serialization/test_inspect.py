@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from neon_optim import cleanup_backend, gen_backend
-from neon_optim.cli.inspect import inspect
+from neon_optim.cli.app import cli
 from neon_optim.optimizers import Adam
 from neon_optim.serialization import inspect_checkpoint, save_checkpoint
 from neon_optim.serialization.inspect import diff_checkpoints, summarize
@@ -37,7 +37,7 @@ def run(tmp_path):
 
 
 def invoke(*arguments: str, code: int = 0) -> str:
-    done = CliRunner().invoke(inspect, arguments)
+    done = CliRunner().invoke(cli, ["inspect", *arguments])
     assert done.exit_code == code, done.output
     return done.output
 
@@ -123,7 +123,7 @@ def test_verify(run, tmp_path):
     text = invoke("--verify", run[0], str(damaged), code=2)
     assert f"{run[0]}: whole" in text
     assert "damaged: digest" in text
-    found = CliRunner().invoke(inspect, ["--verify", "--json", run[0], str(damaged)])
+    found = CliRunner().invoke(cli, ["inspect", "--verify", "--json", run[0], str(damaged)])
     assert found.exit_code == 2
     assert [each["whole"] for each in json.loads(found.stdout).values()] == [True, False]
 
