@@ -113,6 +113,12 @@ class GPUBackend(Backend):
             self.assign(array, copy)
         return outcome
 
+    def bernoulli(self, out: Tensor, keep: float, *, stream: int, step: int) -> Tensor:
+        """Set each element to 1 with probability ``keep``, else to 0; see :meth:`Backend.bernoulli`."""
+        limit = round(keep * 2.0**32)
+        self._evaluator.bernoulli(device_array(out), limit, self.noise_seed, stream, step)
+        return out
+
     def close(self) -> None:
         """Free device memory that no tensor holds, and leave the device's context."""
         self.device.close()

@@ -23,6 +23,7 @@ from neon_optim.backends.gpu.tree_source import (
     THREADS,
     TILE,
     axis_source,
+    bernoulli_source,
     elementwise_source,
     product_source,
     take_source,
@@ -117,8 +118,10 @@ class Evaluator:
         numbers = np.zeros(max(1, len(scalars)))
         numbers[: len(scalars)] = scalars
         arguments = np.array(header, np.int64).tobytes() + numbers.tobytes()
-        grid = min(-(-size // THREADS), self._device.multiprocessors * BLOCKS_PER_MULTIPROCESSOR)
-        self._device.kernel(source, name, len(arguments))(grid, THREADS, arguments)
+        self._device.kernel(source, name, len(arguments))(self._grid(size), THREADS, arguments)
+
+    def _grid(self, size: int) -> int:
+        return min(-(-size // THREADS), self._device.multiprocessors * BLOCKS_PER_MULTIPROCESSOR)
 
     def _without_overlap(self, leaf: Any, target: np.ndarray) -> Any:
         """The leaf, or a copy where writing the target would change elements of the leaf that are read later."""
@@ -139,6 +142,17 @@ class Evaluator:
         out = new_array(self._device, array.shape, array.dtype)
         self.assign(out, array)
         return out
+
+    def bernoulli(self, target: np.ndarray, limit: int, seed: int, stream: int, step: int) -> None:
+        """Set each element to 1 where its random word is below the limit, else to 0."""
+        out = target if target.flags.c_contiguous else new_array(self._device, target.shape, target.dtype)
+        if out.size:
+            numbers = [address_of(out), out.size, seed & 0xFFFFFFFF, stream, step, limit]
+            arguments = np.array(numbers, np.int64).tobytes()
+            kernel = self._device.kernel(bernoulli_source(out.dtype), "bernoulli", len(arguments))
+            kernel(self._grid(out.size), THREADS, arguments)
+        if out is not target:
+            self.assign(target, out)
 
     # --- the rest of a tree ---
 

@@ -24,7 +24,8 @@ from neon_optim.backends.gpu.arguments import (
     kernel_name,
 )
 from neon_optim.backends.gpu.cuda_source import PRELUDE, expression, storage_type
-from neon_optim.backends.gpu.rounding_source import ROUNDING_PRELUDE, rounded, stream
+from neon_optim.backends.gpu.rounding_source import PHILOX_PRELUDE, STOCHASTIC_PRELUDE, rounded, stream
+from neon_optim.backends.philox import ROUNDING
 from neon_optim.backends.program import ROW, SET, Program, Stage
 
 __all__ = ["program_source"]
@@ -63,7 +64,11 @@ class _Writer:
             for name, kind in TABLE_FIELDS + CHANGING_FIELDS
         )
         parts = [f"// {line}" for line in str(self.program).splitlines()]
-        parts += [PRELUDE, *([ROUNDING_PRELUDE] if self.roundings else []), f"typedef {self.compute} T;"]
+        parts += [
+            PRELUDE,
+            *([PHILOX_PRELUDE, STOCHASTIC_PRELUDE] if self.roundings else []),
+            f"typedef {self.compute} T;",
+        ]
         parts += [f"struct Table {{\n{fields}\n}};", f"struct Scalars {{ double v[{capacity}]; }};"]
         for number, stage in enumerate(self.program.stages):
             if stage.element_code or stage.outputs:
@@ -171,10 +176,10 @@ class _Writer:
         noise = [f"      u32 w{s}[{vector}];" for s in self._noisy(stage)]
         noise += [
             f"      for (int k = 0; k < {vector}; k += 4)"
-            f" philox((u32)((base + i + k) / 4), {stream(s)}, table.noise_step, (u32)table.seed, w{s} + k);"
+            f" philox((u32)((base + i + k) / 4), {stream(s)}, table.noise_step, (u32)table.seed, {ROUNDING}, w{s} + k);"
             for s in self._noisy(stage)
         ]
-        word = "random_word(base + i, {}, table.noise_step, (u32)table.seed)"
+        word = f"random_word(base + i, {{}}, table.noise_step, (u32)table.seed, {ROUNDING})"
         return [
             "  if (*table.halted) return;",
             "  for (i64 p = blockIdx.x; p < table.n_work; p += gridDim.x) {",

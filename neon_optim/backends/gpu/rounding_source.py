@@ -1,18 +1,21 @@
-"""CUDA source of stochastic rounding, as :mod:`neon_optim.backends.cpu.stochastic` defines it."""
+"""CUDA source of the random numbers of :mod:`neon_optim.backends.philox`, and of stochastic rounding by them.
+
+What rounding does is defined in :mod:`neon_optim.backends.cpu.stochastic`.
+"""
 
 from __future__ import annotations
 
 from neon_optim.backends.cpu.stochastic import SLOTS_OF_A_ROW, StoreRounding
 
-__all__ = ["ROUNDING_FIELDS", "ROUNDING_PRELUDE", "rounded", "stream"]
+__all__ = ["PHILOX_PRELUDE", "ROUNDING_FIELDS", "STOCHASTIC_PRELUDE", "rounded", "stream"]
 
 ROUNDING_FIELDS = (("seed", "i64"), ("noise_step", "i64"), ("first_row", "i64"))
 """What a launch that rounds is told besides."""
 
-ROUNDING_PRELUDE = """
+PHILOX_PRELUDE = """
 // Philox 4x32-10: the block of four words of a counter.
-__device__ void philox(u32 c0, u32 c1, u64 step, u32 seed, u32 *word) {
-  u32 c2 = (u32)step, c3 = (u32)(step >> 32), k0 = seed, k1 = 0;
+__device__ void philox(u32 c0, u32 c1, u64 step, u32 k0, u32 k1, u32 *word) {
+  u32 c2 = (u32)step, c3 = (u32)(step >> 32);
 #pragma unroll
   for (int round = 0; round < 10; round++, k0 += 0x9e3779b9u, k1 += 0xbb67ae85u) {
     const u32 high0 = __umulhi(0xd2511f53u, c0), high1 = __umulhi(0xcd9e8d57u, c2);
@@ -27,12 +30,14 @@ __device__ void philox(u32 c0, u32 c1, u64 step, u32 seed, u32 *word) {
   word[2] = c2;
   word[3] = c3;
 }
-__device__ u32 random_word(i64 element, u32 stream, u64 step, u32 seed) {
+__device__ u32 random_word(i64 element, u32 stream, u64 step, u32 seed, u32 purpose) {
   u32 word[4];
-  philox((u32)(element / 4), stream, step, seed, word);
+  philox((u32)(element / 4), stream, step, seed, purpose, word);
   return element & 2 ? element & 1 ? word[3] : word[2] : element & 1 ? word[1] : word[0];
 }
+"""
 
+STOCHASTIC_PRELUDE = """
 // The excess, added to the bits that go, carries into those that stay where the word is smaller than they are.
 template <int DROP> __device__ float stochastic(float x, u32 word) {
   return __uint_as_float((__float_as_uint(x) + (~word >> (32 - DROP))) & (~0u << DROP));

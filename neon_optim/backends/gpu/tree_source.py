@@ -7,9 +7,19 @@ from collections.abc import Sequence
 import numpy as np
 
 from neon_optim.backends.gpu.cuda_source import PRELUDE, expression, storage_type
+from neon_optim.backends.gpu.rounding_source import PHILOX_PRELUDE
+from neon_optim.backends.philox import DROPOUT
 from neon_optim.backends.program import Program
 
-__all__ = ["THREADS", "TILE", "axis_source", "elementwise_source", "product_source", "take_source"]
+__all__ = [
+    "THREADS",
+    "TILE",
+    "axis_source",
+    "bernoulli_source",
+    "elementwise_source",
+    "product_source",
+    "take_source",
+]
 
 THREADS = 256
 TILE = 32
@@ -133,6 +143,20 @@ extern "C" __global__ void __launch_bounds__({THREADS}) product(const __grid_con
       if (row < product.rows && column < product.columns)
         narrow(*({c} *)(product.address[0] + row * product.stride[0][0] + column * product.stride[0][1]), sum[u][v]);
     }}
+}}
+"""
+
+
+def bernoulli_source(dtype: np.dtype) -> str:
+    """1 where the random word of an element is below a limit, else 0."""
+    item = storage_type(dtype)
+    return f"""{PRELUDE}{PHILOX_PRELUDE}
+struct Bernoulli {{ u64 address; i64 size, seed, stream, step, limit; }};
+extern "C" __global__ void __launch_bounds__({THREADS}) bernoulli(const __grid_constant__ Bernoulli b) {{
+  for (i64 i = blockIdx.x * {THREADS}ll + threadIdx.x; i < b.size; i += gridDim.x * {THREADS}ll) {{
+    const u32 word = random_word(i, (u32)b.stream, b.step, (u32)b.seed, {DROPOUT});
+    narrow((({item} *)b.address)[i], (i64)word < b.limit ? 1.f : 0.f);
+  }}
 }}
 """
 
