@@ -311,6 +311,7 @@ def test_parameters_alone_start_an_optimizer_fresh(tmp_path):
 # ---- the command, the writer of pickles
 
 
+@pytest.mark.filterwarnings("always::neon_optim.errors.CheckpointWarning")
 def test_command(tmp_path):
     def invoke(*arguments: str, code: int = 0) -> str:
         done = CliRunner().invoke(cli, ["convert", *arguments])
