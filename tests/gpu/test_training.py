@@ -55,7 +55,7 @@ def test_training_learns_and_agrees_with_the_cpu(train):
     for mine, theirs in zip(on_gpu, on_cpu, strict=True):
         for key in ("train_cost", "valid_cost"):
             assert mine[key] == pytest.approx(theirs[key], rel=1e-4)
-    assert on_gpu[-1]["valid_error"] < 0.2
+    assert on_gpu[-1]["valid_error"] < 0.4
     for name, array in arrays.items():
         np.testing.assert_allclose(array, expected[name], rtol=2e-3, atol=2e-4, err_msg=name)
 
