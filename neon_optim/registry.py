@@ -30,12 +30,12 @@ _OURS = "neon_optim"
 _KINDS_IN_PACKAGE: dict[str, frozenset[str]] = {
     "optimizers": frozenset({"optimizer", "schedule"}),
     "schedules": frozenset({"schedule"}),
-    "model": frozenset({"layer", "activation", "cost", "initializer", "dataset", "metric", "callback"}),
-    "layers": frozenset({"layer"}),
+    "model": frozenset({"model", "layer", "activation", "cost", "initializer", "dataset", "metric"}),
+    "layers": frozenset({"layer", "cost"}),
     "initializers": frozenset({"initializer"}),
     "transforms": frozenset({"activation", "cost", "metric"}),
     "data": frozenset({"dataset"}),
-    "callbacks": frozenset({"callback"}),
+    "models": frozenset({"model"}),
     "backends": frozenset({"backend"}),
 }
 _GROUP_OF_KIND = {
