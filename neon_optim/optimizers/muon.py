@@ -22,9 +22,11 @@ class Muon(Optimizer):
         X \leftarrow a X + (b' X X^\top + c (X X^\top)^2) X \quad (n \text{ times}) \\
         \theta &\leftarrow (1 - \alpha \lambda)\, \theta - \alpha\, r X
 
-    with r = √max(1, rows / columns). Five of these Newton-Schulz steps bring all singular values of X near 1. Tensors of
-    more axes are taken as matrices of their first axis by the rest. Use it for the hidden weight matrices of a network;
-    give embeddings, the last layer, biases and gains to AdamW (see :class:`~neon_optim.optimizers.MultiOptimizer`).
+    with r = √max(1, rows / columns). Five of these Newton-Schulz steps bring all singular values of X near 1. Tensors
+    of more axes are taken as matrices of their first axis by the rest.
+
+    Use it for the hidden weight matrices of a network; give embeddings, the last layer, biases and gains to AdamW (see
+    :class:`~neon_optim.optimizers.MultiOptimizer`).
 
     Arguments:
         learning_rate: α > 0.

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from neon_optim.base import NervanaObject
 
-__all__ = ["BaseSchedule", "Unit", "value_at"]
+__all__ = ["BaseSchedule", "Unit", "polynomial_between", "value_at"]
 
 Unit = Literal["epoch", "step"]
 
@@ -44,7 +44,12 @@ class BaseSchedule(NervanaObject, kind="schedule", abstract=True):
         """Restore what :meth:`get_counters` gave."""
 
 
-def value_at(schedule: Any, base: float, epoch: int, step: int) -> float:
+def polynomial_between(start: float, end: float, share: float, power: float) -> float:
+    """From start to end as a share of the time passes, from 0 to 1 and then no further."""
+    return (start - end) * (1.0 - min(share, 1.0)) ** power + end
+
+
+def value_at(schedule: Any, base: float, epoch: float, step: float) -> float:
     """What a schedule gives at this time.
 
     Arguments:

@@ -151,6 +151,136 @@ def run_torch(name, arguments):
         yield [p.detach().numpy().copy() for p in params]
 
 
+def torch_schedules():
+    """(name, description of ours, values at the times 0, 1, 2, ... of a base rate 0.1)."""
+    import torch
+    from torch.optim import lr_scheduler as theirs
+
+    metrics = [
+        3.0,
+        2.0,
+        2.0,
+        1.9999,
+        2.1,
+        1.5,
+        1.6,
+        1.6,
+        1.6,
+        1.6,
+        1.6,
+        1.6,
+        1.0,
+        1.0,
+        1.1,
+        1.0,
+        1.0,
+        1.2,
+        1.0,
+        1.0,
+    ]
+
+    def values(make, feed=None, count=60):
+        optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1)
+        schedule = make(optimizer)
+        rates = []
+        for step in range(len(feed) if feed else count):
+            rates.append(optimizer.param_groups[0]["lr"])
+            optimizer.step()
+            schedule.step(*([feed[step]] if feed else []))
+        return rates
+
+    for mode, threshold_mode, cooldown in (("min", "rel", 0), ("min", "abs", 2), ("max", "rel", 1)):
+        arguments = {
+            "factor": 0.5,
+            "patience": 2,
+            "mode": mode,
+            "threshold": 0.01,
+            "cooldown": cooldown,
+            "threshold_mode": threshold_mode,
+        }
+        yield (
+            f"plateau_{mode}_{threshold_mode}",
+            ("Plateau", {**arguments, "end": 0.2}),
+            {
+                "metrics": metrics,
+                "values": values(
+                    lambda o, a=arguments: theirs.ReduceLROnPlateau(o, min_lr=0.02, **a), metrics
+                ),
+            },
+        )
+    yield (
+        "cyclic",
+        ("Cyclic", {"rise": 5, "fall": 7, "low": 0.1, "high": 1.0}),
+        {"values": values(lambda o: theirs.CyclicLR(o, 0.01, 0.1, 5, 7, cycle_momentum=False))},
+    )
+    yield (
+        "cyclic_2",
+        ("Cyclic", {"rise": 4, "low": 0.1, "decay": 0.5}),
+        {
+            "values": values(
+                lambda o: theirs.CyclicLR(o, 0.01, 0.1, 4, mode="triangular2", cycle_momentum=False)
+            )
+        },
+    )
+    yield (
+        "restarts",
+        ("CosineRestarts", {"length": 7, "growth": 3, "end": 0.05}),
+        {"values": values(lambda o: theirs.CosineAnnealingWarmRestarts(o, 7, 3, 0.005))},
+    )
+    yield (
+        "polynomial",
+        ("Polynomial", {"length": 40, "power": 1.5}),
+        {"values": values(lambda o: theirs.PolynomialLR(o, 40, 1.5))},
+    )
+    yield (
+        "one_cycle",
+        (
+            "OneCycle",
+            {
+                "length": 59,
+                "shape": "linear",
+                "pct_start": 0.5,
+                "div_factor": 10.0,
+                "final_div_factor": 100.0,
+            },
+        ),
+        {
+            "values": values(
+                lambda o: theirs.OneCycleLR(
+                    o,
+                    0.1,
+                    60,
+                    pct_start=(0.5 * 59 + 1) / 60,
+                    anneal_strategy="linear",
+                    div_factor=10,
+                    final_div_factor=100,
+                    cycle_momentum=False,
+                )
+            )
+        },
+    )
+    yield (
+        "sequential",
+        (
+            "Sequential",
+            {
+                "schedules": [
+                    {"type": "Linear", "config": {"length": 5, "start": 0.2, "end": 1.0}},
+                    {"type": "Exponential", "config": {"rate": 0.9}},
+                ],
+                "boundaries": [5],
+            },
+        ),
+        {
+            "values": values(
+                lambda o: theirs.SequentialLR(
+                    o, [theirs.LinearLR(o, 0.2, 1.0, 5), theirs.ExponentialLR(o, 0.9)], [5]
+                )
+            )
+        },
+    )
+
+
 def optax_cases():
     """(name, description of ours, Optax' transformation)."""
     import optax
@@ -260,7 +390,7 @@ def optax_cases():
                 },
             },
         ),
-        optax.sgd(warm, momentum=0.9),
+        optax.sgd(lambda count: warm(float(count)), momentum=0.9),  # an integer count gives float32
     )
     yield (
         "accumulated",
@@ -288,11 +418,13 @@ def run_optax(transformation):
 def main(library):
     arrays = dict(np.load(HERE / "held_out.npz")) if (HERE / "held_out.npz").exists() else {}
     listing = HERE / "held_out.json"
-    cases = {c["name"]: c for c in json.loads(listing.read_text())["cases"]} if listing.exists() else {}
+    known = json.loads(listing.read_text()) if listing.exists() else {"cases": [], "schedules": []}
+    cases, schedules = {case["name"]: case for case in known["cases"]}, known["schedules"]
     if library == "torch":
         import torch
 
         version, rows = f"torch {torch.__version__}", [(n, o, run_torch(*t)) for n, o, t in torch_cases()]
+        schedules = [{"name": n, "type": t, "config": c, **v} for n, (t, c), v in torch_schedules()]
     else:
         import jax
         import optax
@@ -305,7 +437,9 @@ def main(library):
             if step in STEPS:
                 arrays |= {f"{name}/s{step}/p{k}": p for k, p in enumerate(params)}
     np.savez_compressed(HERE / "held_out.npz", **arrays)
-    listing.write_text(json.dumps({"steps": STEPS, "cases": list(cases.values())}, indent=1) + "\n")
+    listing.write_text(
+        json.dumps({"steps": STEPS, "cases": list(cases.values()), "schedules": schedules}, indent=1) + "\n"
+    )
 
 
 if __name__ == "__main__":
