@@ -5,13 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from neon_optim import cleanup_backend, gen_backend
+from neon_optim import cleanup_backend, gen_backend, optimizers
 from neon_optim.optimizers import (
+    LARS,
     Adadelta,
     Adagrad,
     Adam,
     GradientDescentMomentum,
     MultiOptimizer,
+    Optimizer,
     RMSProp,
     ShiftAdaMax,
 )
@@ -61,7 +63,7 @@ def assert_same_bits(one, other):
 
 @pytest.mark.parametrize("clipped", [False, True])
 @pytest.mark.parametrize("name", OPTIMIZERS)
-def test_every_optimizer(name, clipped):
+def test_neons_optimizers(name, clipped):
     options = dict(CLIPS) if clipped else {}
     if name in ("adadelta", "shift adamax"):
         options.pop("gradient_clip_norm", None)
