@@ -77,6 +77,26 @@ def test_neons_optimizers(name, clipped):
     assert_same_bits(train("cpu", make, SHAPES), train("gpu", make, SHAPES))
 
 
+EXPORTED = [getattr(optimizers, name) for name in optimizers.__all__]
+RULES = [c for c in EXPORTED if isinstance(c, type) and issubclass(c, Optimizer)]
+RULES = [c for c in RULES if c not in (Optimizer, MultiOptimizer)]
+NEEDED = {GradientDescentMomentum: {"learning_rate": 0.1, "momentum_coef": 0.9}, LARS: {"learning_rate": 0.1}}
+MATRIX_RULES = {"Adafactor", "Muon"}  # products and sums along axes: their order is the library's
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
+def test_every_optimizer(rule):
+    def make():
+        return rule(**NEEDED.get(rule, {}))
+
+    shapes = [(30, 21), (7, 1), (64, 65)]
+    expected, received = train("cpu", make, shapes), train("gpu", make, shapes)
+    if rule.__name__ not in MATRIX_RULES:
+        assert_same_bits(expected, received)
+    for one, other in zip(expected, received, strict=True):
+        np.testing.assert_allclose(one, other, rtol=2e-4, atol=2e-5)
+
+
 @pytest.mark.parametrize(
     "dtypes", [("float64",), ("float16",), ("bfloat16",), ("float32", "float64", "bfloat16")]
 )
