@@ -73,7 +73,7 @@ class Sequential(Container):
     """Layers in a row.
 
     Arguments:
-        layers: the layers; lists of layers among them are taken apart.
+        layers: the layers, in order.
 
     Layers that were given no name are numbered within the container, class by class: ``Linear_0``, ``Linear_1``, …
     The names are the same in every process, and checkpoints rely on them.
@@ -86,9 +86,9 @@ class Sequential(Container):
     ['Linear_0', 'top']
     """
 
-    def __init__(self, layers: Annotated[Any, Items(None)], name: Name = "Sequential") -> None:
+    def __init__(self, layers: Annotated[Any, Items(OfKind("layer"))], name: Name = "Sequential") -> None:
         super().__init__(name)
-        self.layers = list(_flat(layers))
+        self.layers = list(layers)
         if not self.layers:
             _reject_layers([], "must hold at least one layer")
         if len({id(leaf) for leaf in self.leaves()}) < len(self.leaves()):
@@ -98,17 +98,6 @@ class Sequential(Container):
     def units(self) -> list[Layer]:
         """The units of the layers."""
         return [unit for layer in self.layers for unit in layer.units()]
-
-
-def _flat(items: Any) -> Any:
-    check = OfKind("layer")
-    for item in items:
-        if isinstance(item, (list, tuple)):
-            yield from _flat(item)
-        elif any(check.faults(item)):
-            _reject_layers(item, "must hold layers")
-        else:
-            yield item
 
 
 def _reject_layers(received: Any, allowed: str) -> None:

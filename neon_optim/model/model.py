@@ -53,7 +53,7 @@ class Model(NervanaObject, kind="model"):
 
     def __init__(
         self,
-        layers: Annotated[Any, Either(Items(None), OfKind("layer"))],
+        layers: Annotated[Any, Either(Items(OfKind("layer")), OfKind("layer"))],
         name: Name = "model",
     ) -> None:
         super().__init__(name)

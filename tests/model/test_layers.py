@@ -45,7 +45,7 @@ def test_affine_names_its_layers_after_itself():
 
 
 def test_containers_are_numbered_as_one():
-    assert names([Sequential([Linear(1, Constant())]), [Linear(1, Constant())]]) == ["Linear_0", "Linear_1"]
+    assert names([Sequential([Linear(1, Constant())]), Linear(1, Constant())]) == ["Linear_0", "Linear_1"]
 
 
 def test_what_a_container_refuses():
@@ -53,7 +53,7 @@ def test_what_a_container_refuses():
     for layers, message in [
         ([], "at least one layer"),
         ([layer, layer], "the same layer twice"),
-        ([layer, Constant()], "must hold layers, received Constant"),
+        ([layer, Constant()], r"layers\[1\] must be a layer, received Constant"),
     ]:
         with pytest.raises(ArgumentError, match=message):
             Sequential(layers)

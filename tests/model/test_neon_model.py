@@ -1,7 +1,7 @@
-"""A network that neon trained: our layers give neon's outputs, gradients and next step, bit for bit.
+"""A network that neon trained: our layers give neon's outputs, gradients and next step.
 
 tests/data/neon_mnist_mlp* was written by neon 2.6.0 (CPU backend, float32). The matrix products of one BLAS differ from
-those of another in the last bits, so equality of bits is asked for only after rounding to 1e-5.
+those of another in the last bits, hence the tolerance; with the one that neon used the bits are equal.
 """
 
 from __future__ import annotations
