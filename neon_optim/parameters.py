@@ -6,12 +6,14 @@ with ``get_params()``, which returns one such tuple or a list of them. Lists of 
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Iterable, Iterator
+from operator import is_
 from typing import Any, NamedTuple
 
 from neon_optim.errors import StateError, shown
 
-__all__ = ["NamedParameter", "NamedParameters", "get_param_list", "named_parameters"]
+__all__ = ["NamedParameter", "NamedParameters", "get_param_list", "named_parameters", "parameters_of"]
 
 Parameter = tuple[tuple[Any, Any], list[Any]]
 
@@ -57,7 +59,31 @@ def get_param_list(layer_list: Any) -> list[Parameter]:
     """
     if isinstance(layer_list, NamedParameters):
         return [parameter.value for parameter in layer_list]
+    if type(layer_list) is list and all(map(_is_parameter, layer_list)):
+        return list(layer_list)
     return [value for _, values in _layers(layer_list, "layer_list") for value in values]
+
+
+_known: weakref.WeakKeyDictionary[Any, tuple[list[Any], tuple[Parameter, ...]]] = weakref.WeakKeyDictionary()
+
+
+def parameters_of(owner: Any, layer_list: Any) -> tuple[Parameter, ...]:
+    """What :func:`get_param_list` gives, as a tuple; the same one while its owner brings a list of the same tuples."""
+    items, parameters = _known.get(owner, ([], ()))
+    plain = type(layer_list) is list
+    if plain and parameters and len(layer_list) == len(items) and all(map(is_, layer_list, items)):
+        return parameters
+    parameters = tuple(get_param_list(layer_list))
+    if plain and len(parameters) == len(layer_list) and all(map(_is_tuple_of, parameters, layer_list)):
+        _known[owner] = (list(layer_list), parameters)
+    else:
+        _known.pop(owner, None)
+    return parameters
+
+
+def _is_tuple_of(parameter: Any, item: Any) -> bool:
+    """Whether a list's item is the parameter itself, and will always hold the same pair and list."""
+    return parameter is item and type(item) is tuple and type(item[0]) is tuple
 
 
 def named_parameters(layer_list: Any) -> NamedParameters:
@@ -93,7 +119,7 @@ def _layers(items: Any, where: str) -> Iterator[tuple[Any, list[Parameter]]]:
     if _is_parameter(items):
         yield None, [items]
     elif hasattr(items, "get_params"):
-        yield items, list(_flat(items.get_params(), f"{where} ({type(items).__name__}).get_params()"))
+        yield items, _listed(items.get_params(), f"{where} ({type(items).__name__}).get_params()")
     elif (
         isinstance(items, Iterable)
         and not isinstance(items, (str, bytes, dict))
@@ -105,6 +131,12 @@ def _layers(items: Any, where: str) -> Iterator[tuple[Any, list[Parameter]]]:
         raise StateError(
             f"{where} must hold layers with get_params() or ((param, grad), state) tuples, received {shown(items)}"
         )
+
+
+def _listed(values: Any, where: str) -> list[Parameter]:
+    if type(values) is list and all(map(_is_parameter, values)):
+        return values
+    return list(_flat(values, where))
 
 
 def _flat(values: Any, where: str) -> Iterator[Parameter]:
@@ -121,8 +153,16 @@ def _flat(values: Any, where: str) -> Iterator[Parameter]:
         )
 
 
+_arrays: set[type] = set()
+"""Types that were seen as the first of a pair."""
+
+
 def _is_parameter(item: Any) -> bool:
-    return (
+    if type(item) is tuple and len(item) == 2:  # the usual case, quickly
+        pair, state = item
+        if type(pair) is tuple and len(pair) == 2 and type(pair[0]) in _arrays and type(state) is list:
+            return True
+    found = (
         isinstance(item, (tuple, list))
         and len(item) == 2
         and isinstance(item[0], (tuple, list))
@@ -131,3 +171,6 @@ def _is_parameter(item: Any) -> bool:
         and not hasattr(item[0][0], "get_params")
         and isinstance(item[1], list)
     )
+    if found and not hasattr(type(item[0][0]), "__getattr__"):
+        _arrays.add(type(item[0][0]))
+    return found

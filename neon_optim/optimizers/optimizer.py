@@ -25,7 +25,7 @@ from neon_optim.errors import ArgumentError, BackendError, NonFiniteError, Probl
 from neon_optim.optimizers.bound import BoundOptimizer
 from neon_optim.optimizers.patterns import check_patterns, matches
 from neon_optim.optimizers.step import Part, gradient_norm, run_step
-from neon_optim.parameters import NamedParameter, get_param_list, named_parameters
+from neon_optim.parameters import NamedParameter, get_param_list, named_parameters, parameters_of
 from neon_optim.schedules import BaseSchedule
 from neon_optim.schedules.schedule import value_at
 
@@ -134,9 +134,10 @@ class Optimizer(NervanaObject, kind="optimizer", abstract=True):
 
     def new_state(self, slot: str, param: Any, grad: Any) -> Any:
         """The first value of a state array: zeros of ``state_dtype``, unless a subclass says more."""
-        dtype = float_dtype(self.state_dtype) if self.state_dtype else grad.dtype
         shape = self.state_shape(slot, grad.shape)
-        return self.be.zeros_like(grad, dtype) if shape == grad.shape else self.be.zeros(shape, dtype)
+        if self.state_dtype is None and shape == grad.shape:
+            return self.be.zeros_like(grad)
+        return self.be.zeros(shape, float_dtype(self.state_dtype or grad.dtype))
 
     def copy_state(self, slot: str, param: Any, grad: Any) -> Any:
         """A first value for :meth:`new_state`: a copy of the parameter."""
@@ -184,7 +185,7 @@ class Optimizer(NervanaObject, kind="optimizer", abstract=True):
         """The work of one step: parameters with the object whose rule updates them."""
         now = self.at(epoch)
         if not self.no_decay or not (self.wdecay or self.decoupled_wdecay):
-            return [Part(self, now, get_param_list(layer_list), layer_list)]
+            return [Part(self, now, parameters_of(self, layer_list), layer_list)]
         groups: tuple[list[Any], list[Any]] = [], []
         for parameter in named_parameters(layer_list):
             groups[any(matches(pattern, parameter) for pattern in self.no_decay)].append(parameter.value)

@@ -6,6 +6,7 @@ import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -109,6 +110,8 @@ def run_step(owner: Optimizer, be: Any, layer_list: Any, epoch: int, batch_size:
 def _fill_states(part: Part, filled: list[list[Any]]) -> None:
     """Fill empty state lists; refuse those of another length."""
     names = part.now.slots
+    if set(map(len, map(itemgetter(1), part.parameters))) == {len(names)}:
+        return
     for index, ((param, grad), states) in enumerate(part.parameters):
         if len(states) == len(names):
             continue
