@@ -83,7 +83,8 @@ class CPUBackend(Backend):
 
     def assign(self, target: np.ndarray, tree: Any) -> None:
         """Run an op-tree into an array; what ``tensor[:] = tree`` calls."""
-        self._evaluator.assign(target, tree)
+        with np.errstate(all="ignore"):  # IEEE arithmetic: an overflow is an infinity, on every backend
+            self._evaluator.assign(target, tree)
 
     def plan(
         self,
