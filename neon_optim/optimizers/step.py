@@ -6,7 +6,6 @@ import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -32,12 +31,14 @@ class Part:
         now: that optimizer with the numbers of this step.
         parameters: the tuples.
         layer_list: where they come from, for messages.
+        plan: a plan for these parameters alone that is kept from an earlier step and fits; None: not known.
     """
 
     optimizer: Optimizer
     now: Optimizer
     parameters: Sequence[Parameter]
     layer_list: Any
+    plan: Plan | None = None
 
     @property
     def slots(self) -> tuple[str, ...]:
@@ -95,7 +96,9 @@ def run_step(owner: Optimizer, be: Any, layer_list: Any, epoch: int, batch_size:
     stored = False
     try:
         for part in parts:
-            _fill_states(part, filled)
+            part.plan = _kept_plan(owner, be, [part])
+            if part.plan is None:
+                _fill_states(part, filled)
         run = _run_fused if isinstance(be, Backend) else _run_foreign
         stored = run(owner, be, parts, batch_size)
     finally:
@@ -110,8 +113,6 @@ def run_step(owner: Optimizer, be: Any, layer_list: Any, epoch: int, batch_size:
 def _fill_states(part: Part, filled: list[list[Any]]) -> None:
     """Fill empty state lists; refuse those of another length."""
     names = part.now.slots
-    if set(map(len, map(itemgetter(1), part.parameters))) == {len(names)}:
-        return
     for index, ((param, grad), states) in enumerate(part.parameters):
         if len(states) == len(names):
             continue
@@ -175,15 +176,24 @@ def _by_program(
     return groups
 
 
+def _kept_plan(owner: Optimizer, be: Any, parts: list[Part]) -> Plan | None:
+    """The plan of an earlier step for parts that run together, where it still fits."""
+    plan = _plans.get(owner, {}).get(_key(be, parts))
+    return plan if plan is not None and plan.fits(_rows(parts)) else None
+
+
+def _key(be: Any, parts: list[Part]) -> Any:
+    return be, tuple([(id(part.optimizer), len(part.parameters)) for part in parts]), parts[0].slots
+
+
+def _rows(parts: list[Part]) -> Sequence[Parameter]:
+    return parts[0].parameters if len(parts) == 1 else [row for part in parts for row in part.parameters]
+
+
 def _plan(owner: Optimizer, be: Backend, parts: list[Part]) -> Plan:
     """The plan for parts that run together; a kept one where it still fits."""
-    kept = _plans.setdefault(owner, {})
-    key = (id(be), tuple([(id(part.optimizer), len(part.parameters)) for part in parts]), parts[0].slots)
-    parameters = (
-        parts[0].parameters if len(parts) == 1 else [row for part in parts for row in part.parameters]
-    )
-    plan = kept.get(key)
-    if plan is None or not plan.fits(parameters):
+    plan = parts[0].plan if len(parts) == 1 else _kept_plan(owner, be, parts)
+    if plan is None:
         sets = [k for k, part in enumerate(parts) for _ in part.parameters]
         optimizers = list(dict.fromkeys(part.optimizer for part in parts))
         scopes = [optimizers.index(part.optimizer) for part in parts]
@@ -192,7 +202,11 @@ def _plan(owner: Optimizer, be: Backend, parts: list[Part]) -> Plan:
             part = parts[sets[index]]
             return part.describe(index - sets.index(sets[index]))
 
-        plan = kept[key] = be.plan(parameters, parts[0].slots, sets, scopes, describe)
+        plan = be.plan(_rows(parts), parts[0].slots, sets, scopes, describe)
+        kept = _plans.setdefault(owner, {})
+        for key in [key for key in kept if key[0] is not be]:
+            del kept[key]
+        kept[_key(be, parts)] = plan
     return plan
 
 

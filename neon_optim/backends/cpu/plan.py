@@ -74,9 +74,9 @@ class HostPlan(Plan):
 
     def _remember(self, parameters: Sequence[Parameter], arrays: list[np.ndarray]) -> None:
         self._given = parameters if type(parameters) is tuple else None  # which cannot change
-        self._parameters = list(parameters)
         self._states = [states for _, states in parameters]
-        self._state_values = list(chain.from_iterable(self._states))
+        self._kept_states = [list(states) for states in self._states]
+        self._kept = [(pair, states) for (pair, _), states in zip(parameters, self._kept_states, strict=True)]
         self._values = list(_flat(parameters))
         self._watch = ArrayWatch(arrays)
         self._foreign = [
@@ -84,9 +84,8 @@ class HostPlan(Plan):
             for value, array in zip(self._values, arrays, strict=True)
             if not isinstance(value, (Tensor, np.ndarray))
         ]
-        self._are_tuples = all(type(p) is type(p[0]) is tuple for p in parameters)
-        self._same: Callable[[list[Any], list[Any]], bool] = (
-            _same_or_error if all(map(_has_no_truth, self._values)) else _same
+        self._nested = all(type(p) is type(p[0]) is tuple for p in parameters) and all(
+            map(_has_no_truth, self._values)
         )
 
     def fits(self, parameters: Sequence[Parameter]) -> bool:
@@ -98,12 +97,20 @@ class HostPlan(Plan):
         )
 
     def _holds(self, parameters: Sequence[Parameter]) -> bool:
-        """Whether the tuples hold the very objects of this plan."""
-        if len(parameters) != len(self._parameters):
+        """Whether the tuples hold the very objects of this plan.
+
+        A list takes an object to be equal to itself without comparing it, so that comparing nested lists is far faster
+        than looking at each object; where one is another, its comparison has no truth value and raises.
+        """
+        if not self._nested:
+            values = list(_flat(parameters))
+            return len(values) == len(self._values) and all(map(is_, values, self._values))
+        try:
+            if parameters is self._given:
+                return self._states == self._kept_states
+            return list(parameters) == self._kept
+        except (TypeError, ValueError):
             return False
-        if self._are_tuples and (parameters is self._given or all(map(is_, parameters, self._parameters))):
-            return self._same(list(chain.from_iterable(self._states)), self._state_values)
-        return self._same(list(_flat(parameters)), self._values)
 
     def _row(self, index: int, parameter: Parameter) -> list[np.ndarray]:
         (param, grad), states = parameter
@@ -157,21 +164,6 @@ class HostPlan(Plan):
 
 def _flat(parameters: Sequence[Parameter]) -> Any:
     return chain.from_iterable(chain.from_iterable(parameters))
-
-
-def _same(one: list[Any], other: list[Any]) -> bool:
-    return len(one) == len(other) and all(map(is_, one, other))
-
-
-def _same_or_error(one: list[Any], other: list[Any]) -> bool:
-    """Whether lists hold the same objects, for objects whose comparison has no truth value.
-
-    Lists take an object to be equal to itself without comparing, which makes this ten times faster than :func:`_same`.
-    """
-    try:
-        return one == other
-    except (TypeError, ValueError):
-        return False
 
 
 def _has_no_truth(value: Any) -> bool:
