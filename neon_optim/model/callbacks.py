@@ -45,16 +45,22 @@ class Validation(Callback):
 
     Arguments:
         dataset: minibatches that are not trained on.
-        metrics: by the name that they get in the record; metrics or costs.
+        metrics: by the name that they get in the record; metrics or costs. The first is what the optimizer observes
+            (for a Plateau schedule).
+
+    An optimizer that keeps other parameters for evaluation (an average) lends them for that time.
     """
 
     def __init__(self, dataset: Any, metrics: Mapping[str, Any]) -> None:
         self.dataset, self.metrics = dataset, dict(metrics)
 
     def on_epoch_end(self, training: Training) -> None:
-        """Evaluate."""
-        values = training.model.eval_all(self.dataset, list(self.metrics.values()))
+        """Evaluate, and let the optimizer know."""
+        model, optimizer = training.model, training.optimizer
+        with optimizer.evaluation(model.layers_to_optimize):
+            values = model.eval_all(self.dataset, list(self.metrics.values()))
         training.record.update(zip(self.metrics, values, strict=True))
+        optimizer.observe(values[0])
 
 
 class MetricsLog(Callback):

@@ -8,7 +8,8 @@ import json
 import numpy as np
 import pytest
 
-from neon_optim import cleanup_backend, gen_backend
+from neon_optim import cleanup_backend, gen_backend, registry
+from neon_optim.arguments import REQUIRED, constructor_arguments
 from neon_optim.errors import ArgumentError, CheckpointError, DataError, NonFiniteError, RunError
 from neon_optim.model import (
     Accuracy,
@@ -47,6 +48,7 @@ from neon_optim.optimizers import (
     ShiftSchedule,
     StepSchedule,
 )
+from neon_optim.schedules.plateau import Plateau
 from neon_optim.serialization.manager import CheckpointManager
 
 OPTIMIZERS = {
@@ -61,7 +63,20 @@ OPTIMIZERS = {
     "ShiftAdaMax, ShiftSchedule": lambda: ShiftAdaMax(schedule=ShiftSchedule(1)),
     "MultiOptimizer": lambda: MultiOptimizer({"default": Adam(), "Bias": RMSProp(), "top": Adagrad()}),
     "Adam, rounded at random": lambda: Adam(stochastic_round=10, learning_rate=0.01),
+    "Adam, Plateau": lambda: Adam(learning_rate=0.01, schedule=Plateau(patience=0, threshold=1.0)),
 }
+
+
+def of_package():
+    """Every other optimizer of the package that needs no more than a rate, with its defaults."""
+    for name in registry.available("optimizer"):
+        cls = registry.resolve(name, "optimizer")
+        required = {a.name for a in constructor_arguments(cls).values() if a.default is REQUIRED}
+        if registry.full_name(cls).startswith("neon_optim.") and required <= {"learning_rate"}:
+            yield name, lambda cls=cls, required=required: cls(**dict.fromkeys(required, 0.01))
+
+
+OPTIMIZERS |= dict(of_package())
 EPOCHS, BATCHES = 3, 3  # 20 samples in minibatches of 8: the last has 4
 
 
@@ -105,7 +120,8 @@ def train(optimizer, callbacks=(), restore=None, epochs=EPOCHS):
     model.initialize(data, CrossEntropyMulti())
     if restore:
         restore(model)
-    model.fit(data, CrossEntropyMulti(), optimizer, epochs, callbacks)
+    validation = Validation(data, {"valid_cost": CrossEntropyMulti()})
+    model.fit(data, CrossEntropyMulti(), optimizer, epochs, [validation, *callbacks])
     return model
 
 
