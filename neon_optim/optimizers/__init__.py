@@ -8,10 +8,13 @@ from neon_optim.optimizers.adam import Adam
 from neon_optim.optimizers.adamax import Adamax
 from neon_optim.optimizers.adamw import AdamW
 from neon_optim.optimizers.bound import BoundOptimizer
+from neon_optim.optimizers.ema import EMA
+from neon_optim.optimizers.gradient_accumulation import GradientAccumulation
 from neon_optim.optimizers.gradient_descent_momentum import GradientDescentMomentum
 from neon_optim.optimizers.lamb import LAMB
 from neon_optim.optimizers.lars import LARS
 from neon_optim.optimizers.lion import Lion
+from neon_optim.optimizers.lookahead import Lookahead
 from neon_optim.optimizers.multi_optimizer import MultiOptimizer
 from neon_optim.optimizers.muon import Muon
 from neon_optim.optimizers.nadam import NAdam
@@ -22,6 +25,7 @@ from neon_optim.optimizers.rprop import Rprop
 from neon_optim.optimizers.schedule_free import ScheduleFreeAdamW
 from neon_optim.optimizers.sgd import SGD
 from neon_optim.optimizers.shift_ada_max import ShiftAdaMax
+from neon_optim.optimizers.wrapper import Wrapper
 from neon_optim.optimizers.yogi import Yogi
 from neon_optim.parameters import get_param_list
 from neon_optim.schedules import (
@@ -34,6 +38,7 @@ from neon_optim.schedules import (
 )
 
 __all__ = [
+    "EMA",
     "LAMB",
     "LARS",
     "SGD",
@@ -46,8 +51,10 @@ __all__ = [
     "Adamax",
     "BoundOptimizer",
     "ExpSchedule",
+    "GradientAccumulation",
     "GradientDescentMomentum",
     "Lion",
+    "Lookahead",
     "MultiOptimizer",
     "Muon",
     "NAdam",
@@ -62,6 +69,7 @@ __all__ = [
     "ShiftAdaMax",
     "ShiftSchedule",
     "StepSchedule",
+    "Wrapper",
     "Yogi",
     "get_param_list",
 ]

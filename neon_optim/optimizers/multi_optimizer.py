@@ -7,28 +7,35 @@ from typing import Any
 from neon_optim.arguments import Name
 from neon_optim.errors import ArgumentError, Problem, StateError
 from neon_optim.optimizers.optimizer import Optimizer
+from neon_optim.optimizers.patterns import check_patterns, is_pattern, matches
 from neon_optim.optimizers.step import Part
-from neon_optim.parameters import NamedParameter, named_parameters
+from neon_optim.parameters import NamedParameter, NamedParameters, named_parameters
+from neon_optim.schedules import BaseSchedule
 
 __all__ = ["MultiOptimizer"]
 
 
 class MultiOptimizer(Optimizer):
-    """Sends each layer to the optimizer that is meant for it.
+    """Sends each parameter to the optimizer that is meant for it.
 
     Arguments:
-        optimizer_mapping: from a layer's name, else its class name, to an optimizer; 'default' (required) takes the
-            layers that nothing else names.
+        optimizer_mapping: from a name to an optimizer, which may be a MultiOptimizer again. What counts for a parameter
+            is, in this order: ``layer/name``, the layer's name, the name of its class, a pattern, 'default' (required).
+            Patterns are globs (``conv*``) or regular expressions between slashes (``/conv[0-9]+/``); each is matched in
+            full against those three names.
 
-    Every optimizer of the mapping clips and counts for itself.
+    Every optimizer of the mapping clips, counts and decays for itself; those with the same rule run in one pass.
+
+    Raises:
+        ArgumentError: (in a step) two patterns match a parameter.
 
     References:
         neon/optimizers/optimizer.py.
 
     >>> from neon_optim.optimizers import Adam, GradientDescentMomentum
-    >>> multi = MultiOptimizer({"default": GradientDescentMomentum(0.1, 0.9), "Bias": Adam()})
+    >>> multi = MultiOptimizer({"default": GradientDescentMomentum(0.1, 0.9), "Bias": Adam(), "conv*": Adam()})
     >>> sorted(multi.optimizer_mapping)
-    ['Bias', 'default']
+    ['Bias', 'conv*', 'default']
     """
 
     def __init__(self, optimizer_mapping: dict[str, Optimizer], name: Name = None):
@@ -36,26 +43,46 @@ class MultiOptimizer(Optimizer):
         if "default" not in optimizer_mapping:
             problem = Problem("optimizer_mapping", sorted(optimizer_mapping), "must have an entry 'default'")
             raise ArgumentError(f"MultiOptimizer: {problem}", [problem])
+        check_patterns(self.classnm, "optimizer_mapping", filter(is_pattern, optimizer_mapping))
         self.optimizer_mapping = dict(optimizer_mapping)
 
     def optimizer_for(self, parameter: NamedParameter) -> Optimizer:
-        """The optimizer of a parameter's layer."""
+        """The optimizer of a parameter."""
         mapping = self.optimizer_mapping
-        by_class = mapping.get(parameter.layer_class or "", mapping["default"])
-        return mapping.get(parameter.layer, by_class)
+        for name in (parameter.path, parameter.layer, parameter.layer_class):
+            if name in mapping:
+                return mapping[name]
+        found = [key for key in mapping if is_pattern(key) and matches(key, parameter)]
+        if len(found) > 1:
+            both = " and ".join(map(repr, found))
+            raise ArgumentError(
+                f"{self.name}: the patterns {both} of optimizer_mapping both match {parameter.path!r}; "
+                "make one narrower, or name the layer itself"
+            )
+        return mapping[found[0] if found else "default"]
 
     def parts(self, layer_list: Any, epoch: int) -> list[Part]:
-        """One part for each optimizer that has layers."""
-        members: dict[Optimizer, list[Any]] = {}
-        for parameter, optimizer in self.named_parameters(layer_list):
-            members.setdefault(optimizer, []).append(parameter.value)
-        return [
-            Part(optimizer, optimizer.at(epoch), values, layer_list) for optimizer, values in members.items()
-        ]
+        """Those of each optimizer that has parameters."""
+        members: dict[Optimizer, NamedParameters] = {}
+        for parameter in named_parameters(layer_list):
+            members.setdefault(self.optimizer_for(parameter), NamedParameters()).append(parameter)
+        return [part for optimizer, group in members.items() for part in optimizer.parts(group, epoch)]
 
     def named_parameters(self, layer_list: Any) -> list[tuple[NamedParameter, Optimizer]]:
         """Every parameter with its name and the optimizer that updates it."""
-        return [(parameter, self.optimizer_for(parameter)) for parameter in named_parameters(layer_list)]
+        return [
+            pair
+            for parameter in named_parameters(layer_list)
+            for pair in self.optimizer_for(parameter).named_parameters(NamedParameters([parameter]))
+        ]
+
+    def all_schedules(self) -> list[BaseSchedule]:
+        """The schedules of every optimizer of the mapping."""
+        return [
+            schedule
+            for optimizer in self.optimizer_mapping.values()
+            for schedule in optimizer.all_schedules()
+        ]
 
     def get_counters(self) -> dict[str, Any]:
         """The counters of every optimizer of the mapping."""

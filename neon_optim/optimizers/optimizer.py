@@ -196,20 +196,25 @@ class Optimizer(NervanaObject, kind="optimizer", abstract=True):
 
     def at(self, epoch: int) -> Any:
         """A copy of this optimizer with the numbers of the step that follows; the original stays as it is."""
-        now = object.__new__(type(self))
-        now.__dict__.update(self.__dict__)
-        now._origin = self
-        now.t = self.t + 1
-        now.epoch = epoch
+        now = self._copy_at(epoch)
         now.batch_size = getattr(self.be, "bsz", 0) or 1
-        for name, value in vars(self).items():
-            if name != "schedule" and callable(getattr(value, "get_learning_rate", None)):
-                setattr(now, name, self._scheduled(name, value, 1.0, epoch))
         now.lr = getattr(now, "learning_rate", 1.0)
         if self.schedule is not None:
             now.lr = self._scheduled("schedule", self.schedule, now.lr, epoch)
         now.scale = 1.0
         now.prepare()
+        return now
+
+    def _copy_at(self, epoch: int) -> Any:
+        """A copy whose counter is one ahead and whose schedules are numbers."""
+        now = object.__new__(type(self))
+        now.__dict__.update(self.__dict__)
+        now._origin = self
+        now.t = self.t + 1
+        now.epoch = epoch
+        for name, value in vars(self).items():
+            if name != "schedule" and callable(getattr(value, "get_learning_rate", None)):
+                setattr(now, name, self._scheduled(name, value, 1.0, epoch))
         return now
 
     def _scheduled(self, name: str, schedule: Any, base: float, epoch: int) -> float:
@@ -245,6 +250,11 @@ class Optimizer(NervanaObject, kind="optimizer", abstract=True):
     @scale.setter
     def scale(self, factor: Any) -> None:
         self._scale = factor
+
+    @property
+    def moves(self) -> bool:
+        """Whether a step's copy changes the parameters (and does not gather gradients only)."""
+        return True
 
     def incoming(self, grad: Any, *states: Any) -> Any:
         """The gradient that norms are taken of."""
@@ -352,7 +362,7 @@ class Optimizer(NervanaObject, kind="optimizer", abstract=True):
         Raises:
             StateError: a counter is missing or is no number, or they are those of another optimizer.
         """
-        expected = self.get_counters()
+        expected = Optimizer.get_counters(self)
         if set(counters) != set(expected):
             raise StateError(
                 f"{self.classnm} has the counters {sorted(expected)}, received {sorted(counters)}"
@@ -372,8 +382,12 @@ class Optimizer(NervanaObject, kind="optimizer", abstract=True):
 
     def observe(self, metric: float) -> None:
         """Tell the schedules that wait for it (Plateau) the validation metric; once an epoch, as a rule."""
-        for _, schedule in self._schedules():
+        for schedule in {id(schedule): schedule for schedule in self.all_schedules()}.values():
             schedule.observe(metric)
+
+    def all_schedules(self) -> list[BaseSchedule]:
+        """The schedules of this optimizer and of those inside it."""
+        return [schedule for _, schedule in self._schedules()]
 
     def _schedules(self) -> list[tuple[str, BaseSchedule]]:
         return [(name, value) for name, value in vars(self).items() if isinstance(value, BaseSchedule)]

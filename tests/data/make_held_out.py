@@ -392,14 +392,6 @@ def optax_cases():
         ),
         optax.sgd(lambda count: warm(float(count)), momentum=0.9),  # an integer count gives float32
     )
-    yield (
-        "accumulated",
-        (
-            "GradientAccumulation",
-            {"every": 3, "optimizer": {"type": "AdamW", "config": {"learning_rate": 0.02}}},
-        ),
-        optax.MultiSteps(optax.adamw(0.02, weight_decay=0.01), 3),
-    )
 
 
 def run_optax(transformation):

@@ -1,0 +1,62 @@
+"""Exponential moving average of the parameters."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from neon_optim.arguments import Fraction, Name, Scheduled
+from neon_optim.optimizers.optimizer import Hyper, Optimizer
+from neon_optim.optimizers.wrapper import Wrapper
+
+__all__ = ["EMA"]
+
+
+class EMA(Wrapper):
+    r"""Keeps an exponential moving average of the parameters, to evaluate with.
+
+    .. math::
+        \bar\theta \leftarrow d\, \bar\theta + (1 - d)\, \theta
+        \quad \text{after each step}, \qquad \bar\theta_0 = \theta_0
+
+    Training goes on as without it. ``with optimizer.evaluation(layers): ...`` puts the average in the place of the
+    parameters and takes it out again. Use it for nearly everything with noisy gradients, generative models above all.
+
+    Arguments:
+        optimizer: what updates the parameters.
+        decay: d in [0, 1).
+
+    References:
+        Polyak and Juditsky, Acceleration of stochastic approximation by averaging, 1992.
+
+    >>> import numpy as np
+    >>> from neon_optim import gen_backend
+    >>> from neon_optim.optimizers import SGD
+    >>> be = gen_backend("cpu", batch_size=1)
+    >>> ema = EMA(SGD(0.1), decay=0.5)
+    >>> w, dw, state = np.array([1.0]), np.array([2.0]), []
+    >>> ema.optimize([((w, dw), state)], epoch=0)
+    >>> with ema.evaluation([((w, dw), state)]):
+    ...     print(w.round(4))
+    [0.9]
+    >>> print(w.round(4))
+    [0.8]
+    """
+
+    own_slots = ("average",)
+
+    decay: Hyper
+
+    def __init__(self, optimizer: Optimizer, decay: Scheduled[Fraction] = 0.999, *, name: Name = None):
+        super().__init__(optimizer, name=name)
+        self.decay = decay
+
+    def wrap(self, param: Any, grad: Any, inner: tuple[Any, ...], *own: Any) -> None:
+        """See the class."""
+        (average,) = own
+        self.optimizer.apply(param, grad, *inner)
+        if self.moves:
+            average[:] = self.decay * average + (1.0 - self.decay) * param
+
+    def evaluated(self, param: Any, *states: Any) -> Any:
+        """The average."""
+        return states[-1] * 1.0

@@ -1,0 +1,72 @@
+"""Lookahead."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from neon_optim.arguments import Name, PositiveInt, Scheduled
+from neon_optim.checks import Number
+from neon_optim.optimizers.optimizer import Hyper, Optimizer
+from neon_optim.optimizers.wrapper import Wrapper
+
+__all__ = ["Lookahead"]
+
+
+class Lookahead(Wrapper):
+    r"""Every k steps goes back part of the way: slow weights follow the fast ones of another optimizer.
+
+    .. math::
+        \phi \leftarrow \phi + \alpha (\theta - \phi), \qquad \theta \leftarrow \phi
+        \quad \text{after every } k \text{ steps}, \qquad \phi_0 = \theta_0
+
+    Use it to make an optimizer less sensitive to its rate. Evaluation
+    (``with optimizer.evaluation(layers): ...``) is with the slow weights.
+
+    Arguments:
+        optimizer: what updates the fast weights.
+        every: k >= 1.
+        alpha: α in (0, 1].
+
+    References:
+        Zhang et al., Lookahead optimizer: k steps forward, 1 step back, NeurIPS 2019.
+
+    >>> import numpy as np
+    >>> from neon_optim import gen_backend
+    >>> from neon_optim.optimizers import SGD
+    >>> be = gen_backend("cpu", batch_size=1)
+    >>> ahead = Lookahead(SGD(0.1), every=2, alpha=0.5)
+    >>> w, dw, state = np.array([1.0]), np.array([2.0]), []
+    >>> for step in range(2):
+    ...     ahead.optimize([((w, dw), state)], epoch=0)
+    ...     print(w.round(4))
+    [0.8]
+    [0.8]
+    """
+
+    own_slots = ("slow",)
+
+    alpha: Hyper
+
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        every: PositiveInt = 5,
+        alpha: Scheduled[Annotated[float, Number(gt=0, le=1)]] = 0.5,
+        *,
+        name: Name = None,
+    ):
+        super().__init__(optimizer, name=name)
+        self.every = every
+        self.alpha = alpha
+
+    def wrap(self, param: Any, grad: Any, inner: tuple[Any, ...], *own: Any) -> None:
+        """See the class."""
+        (slow,) = own
+        self.optimizer.apply(param, grad, *inner)
+        if self.moves and self.t % self.every == 0:
+            slow[:] = slow + self.alpha * (param - slow)
+            param[:] = slow * 1.0
+
+    def evaluated(self, param: Any, *states: Any) -> Any:
+        """The slow weights."""
+        return states[-1] * 1.0
