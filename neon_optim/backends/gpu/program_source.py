@@ -127,6 +127,9 @@ class _Writer:
             lines.append(
                 f"    {const}{self.storage[s]} *s{s} = ({const}{self.storage[s]} *)entry[{s}] + base;"
             )
+            lines.append(
+                f"    __builtin_assume(__isGlobal(s{s}));  // else nvcc accesses it through generic addresses"
+            )
         lines += [f"    const T v{v} = (T){self._scalar(v)};" for v in stage.inputs]
         addresses = " | ".join(f"(u64)s{s}" for s in used) or "0"
         return [*lines, f"    const bool aligned = (({addresses}) & 15) == 0;"]
@@ -153,11 +156,12 @@ class _Writer:
     # --- kernels ---
 
     def _kernel(self, number: int, stage: Stage) -> str:
-        threads = REDUCE_THREADS if stage.reductions else UPDATE_THREADS
+        # With 16 blocks a multiprocessor asked for, ptxas has 64 registers and spills none of them.
+        bounds = f"{REDUCE_THREADS}, 16" if stage.reductions else f"{UPDATE_THREADS}"
         body = self._reduce_body(number, stage) if stage.reductions else self._update_body(number, stage)
         return "\n".join(
             [
-                f'extern "C" __global__ void __launch_bounds__({threads})',
+                f'extern "C" __global__ void __launch_bounds__({bounds})',
                 f"{kernel_name(self.program, number)}(const __grid_constant__ Table table,"
                 " const __grid_constant__ Scalars scalars) {",
                 *body,
@@ -193,6 +197,7 @@ class _Writer:
             f" {self._call(number, stage, 'x{}.x[k]', '', 'y{}.x[k]', 'w{s}[k]')};",
             *(f"      *(Pack<{self.storage[s]}, {vector}> *)(s{s} + i) = y{s};" for s in written),
             "    }",
+            "#pragma unroll 1",
             f"    for (int i = whole + threadIdx.x; i < count; i += {UPDATE_THREADS})",
             f"      {self._call(number, stage, 's{}[i]', '', 's{}[i]', word)};",
             "  }",
@@ -203,36 +208,40 @@ class _Writer:
         starts = ["-INFINITY" if op == "amax" else "INFINITY" if op == "amin" else "0" for op in ops]
         reads = self._read(stage)
         names = [f"r{k}" for k in range(len(ops))]
-        step = [
-            f"        T {', '.join(names)};",
-            f"        {self._call(number, stage, 'x{}.x[k]', 'r{}', '')};",
-            *(
-                f"        sum{k}[k] = {_joined(op, f'sum{k}[k]', _widened(op, f'r{k}'))};"
-                for k, op in enumerate(ops)
-            ),
+
+        def step(slot: str) -> list[str]:
+            """One element, added to its lane."""
+            joined = [_joined(op, f"sum{k}[k]", _widened(op, f"r{k}")) for k, op in enumerate(ops)]
+            return [
+                f"        T {', '.join(names)};",
+                f"        {self._call(number, stage, slot, 'r{}', '')};",
+                *(f"        sum{k}[k] = {value};" for k, value in enumerate(joined)),
+            ]
+
+        packs = [
+            f"      const Pack<{self.storage[s]}, 4> x{s} = *(const Pack<{self.storage[s]}, 4> *)(s{s} + i);"
+            for s in reads
         ]
-        loads = [f"      Pack<{self.storage[s]}, 4> x{s};" for s in reads]
-        loads.append("      if (aligned && whole) {")
-        loads += [f"        x{s} = *(const Pack<{self.storage[s]}, 4> *)(s{s} + i);" for s in reads]
-        loads.append("      } else {")
-        loads += [
-            f"        for (int k = 0; k < 4; k++) if (i + k < count) x{s}.x[k] = s{s}[i + k];" for s in reads
-        ]
-        loads.append("      }")
         return [
             f"  __shared__ double lanes[{len(ops)}][256];",
             "  for (i64 p = blockIdx.x; p < table.n_work; p += gridDim.x) {",
             *self._row_setup(stage, CHUNK),
             *(f"    double sum{k}[4] = {{{', '.join([start] * 4)}}};" for k, start in enumerate(starts)),
+            "    const int whole = aligned ? count / 4 * 4 : 0;",
+            "    int i = threadIdx.x * 4;",
             "#pragma unroll 4",
-            "    for (int i = threadIdx.x * 4; i < count; i += 256) {",
-            "      const bool whole = i + 4 <= count;",
-            *loads,
+            "    for (; i < whole; i += 256) {",
+            *packs,
             "#pragma unroll",
-            "      for (int k = 0; k < 4; k++) if (whole || i + k < count) {",
-            *step,
+            "      for (int k = 0; k < 4; k++) {",
+            *step("x{}.x[k]"),
             "      }",
             "    }",
+            "#pragma unroll 1",
+            "    for (; i < count; i += 256)",
+            "      for (int k = 0; k < 4 && i + k < count; k++) {",
+            *step("s{}[i + k]"),
+            "      }",
             *(
                 f"    for (int k = 0; k < 4; k++) lanes[{r}][threadIdx.x * 4 + k] = sum{r}[k];"
                 for r in range(len(ops))
