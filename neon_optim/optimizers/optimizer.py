@@ -262,7 +262,9 @@ class Optimizer(NervanaObject, kind="optimizer", abstract=True):
 
     def apply(self, param: Any, grad: Any, *states: Any) -> None:
         """The whole rule on one parameter: what all optimizers share, around :meth:`update`."""
-        grad = self.clip_value(grad / self.batch_size, self.gradient_clip_value)
+        if self.batch_size != 1:
+            grad = grad / self.batch_size
+        grad = self.clip_value(grad, self.gradient_clip_value)
         if self.gradient_clip_norm and not self.scales_update:
             grad = self._scale * grad
         if self.maximize:

@@ -53,7 +53,7 @@ EXCEPTIONS = {
     ("backends/cpu/kernel_compiler.py", "source_to_code"): OWN_KERNELS,
     ("backends/cpu/numba_engine.py", "import importlib.util"): "is Numba installed?",
     ("backends/cpu/numba_engine.py", "importlib.util"): "is Numba installed?",
-    ("backends/cpu/numba_engine.py", "sys.modules"): "is Numba loaded?",
+    ("backends/cpu/workers.py", "sys.modules"): "is Numba loaded?",
     ("cli/app.py", "import importlib.util"): "which commands are there?",
     ("cli/app.py", "importlib.util"): "which commands are there?",
     ("cli/app.py", "import_module of a name that is not written here"): "a command out of the table there",

@@ -2,99 +2,111 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+import math
+import threading
 from typing import Any
 
 import numpy as np
 
-from neon_optim.backends.backend import Outcome, Rounding
+from neon_optim.backends.backend import Rounding
+from neon_optim.backends.cpu.engine import Engine
 from neon_optim.backends.cpu.functions import largest, smallest, store
 from neon_optim.backends.cpu.numpy_kernel import NumpyKernel
 from neon_optim.backends.cpu.scalars import ScalarValues
 from neon_optim.backends.cpu.stochastic import round_stochastically, rounding_words, store_rounding
-from neon_optim.backends.cpu.sums import LaneSum
-from neon_optim.backends.cpu.table import Table
+from neon_optim.backends.cpu.sums import CHUNK, LaneSum
+from neon_optim.backends.cpu.table import Group, Table
+from neon_optim.backends.cpu.workers import run_together, thread_count
 from neon_optim.backends.program import Program, Stage
 
-__all__ = ["NumpyEngine"]
+__all__ = ["BLOCK", "NumpyEngine"]
 
-BLOCK = 16_384
-"""Elements of a block: its arrays and scratch stay in a core's cache; a divisor of a sum's chunk."""
+BLOCK = CHUNK
+"""Elements that are worked on at a time: few enough to stay in the cache from one operation to the next."""
+
+_WORTH_A_THREAD = 16_384
+"""Elements of an average chunk below which threads only wait for each other's Python."""
 
 
-class NumpyEngine:
+class NumpyEngine(Engine):
     """The engine that needs nothing but NumPy."""
 
     name = "numpy"
 
     def __init__(self) -> None:
-        self._scratch: dict[np.dtype, list[np.ndarray]] = {}
+        self._local = threading.local()
 
-    def execute(
+    def run_group(
         self,
         program: Program,
+        stage: Stage,
         table: Table,
-        scalars: Sequence[Sequence[float]],
-        rounding: Rounding | None = None,
-    ) -> Outcome:
-        """See :meth:`neon_optim.backends.backend.Backend.execute`."""
-        with np.errstate(all="ignore"):
-            values = ScalarValues(program, scalars, table.sets, table.sizes, table.scopes)
-            for stage in program.stages:
-                values.run(stage.scalar_code)
-                if stage is program.stages[-1]:
-                    outcome = values.outcome()
-                    if not outcome.stored:
-                        return outcome
-                if stage.element_code or stage.outputs:
-                    self._run_stage(program, stage, table, values, rounding)
-        return outcome
-
-    def _run_stage(
-        self, program: Program, stage: Stage, table: Table, values: ScalarValues, rounding: Rounding | None
+        group: Group,
+        values: ScalarValues,
+        partial: np.ndarray,
+        rounding: Rounding | None,
     ) -> None:
-        inputs = values.by_row(stage.inputs)
-        reductions = np.zeros((len(stage.reductions), len(table.rows)))
-        running = [LaneSum(BLOCK) for _ in stage.reductions]
-        for r, arrays in enumerate(table.rows):
-            kernel = self.kernel(program, stage, table.dtypes[r])
-            typed = [kernel.dtype.type(x) for x in inputs[r]]
-            size = int(table.sizes[r])
-            extremes = [np.nan] * len(stage.reductions)
-            for start in range(0, size, BLOCK):
-                stop = min(start + BLOCK, size)
-                blocks = [a[start:stop] for a in arrays]
-                reduced, stores = kernel.run(blocks, typed, self.scratch(kernel, (stop - start,)))
-                for k, operand in enumerate(reduced):
-                    op = program.code[stage.reductions[k]].op
-                    if op in ("amax", "amin"):
-                        extreme = largest if op == "amax" else smallest
-                        found = extreme(operand)
-                        extremes[k] = found if start == 0 else extreme(np.array([extremes[k], found]))
-                    else:
-                        running[k].add(operand, square=op.endswith("square"))
-                if rounding is not None:
-                    stores = self._rounded(stores, blocks, stage, kernel, rounding, r, start)
-                for slot, value in stores:
-                    store(blocks[slot], value)
-            for k, reduction in enumerate(stage.reductions):
-                extreme_wanted = program.code[reduction].op in ("amax", "amin")
-                reductions[k, r] = extremes[k] if extreme_wanted else running[k].close()
-        for k, reduction in enumerate(stage.reductions):
-            values.reduced(reduction, reductions[k])
+        """See :meth:`Engine.run_group`."""
+        kernel = self.kernel(program, stage, group.dtypes)
+        inputs = values.by_row(stage.inputs).astype(kernel.dtype)
+        operations = [program.code[r].op for r in stage.reductions]
+        chunks = group.chunks.tolist()
+        numbers = itertools.count()  # the lock of the interpreter makes each number go to one thread
+
+        def work() -> None:
+            with np.errstate(all="ignore"):
+                for k in numbers:
+                    if k >= len(chunks):
+                        return
+                    row, first, n = chunks[k]
+                    arrays = [a[first : first + n] for a in table.rows[row]]
+                    results = self._run_chunk(
+                        kernel, arrays, list(inputs[row]), operations, rounding, row, first
+                    )
+                    partial[k] = results
+
+        wanted = len(chunks) if group.size >= _WORTH_A_THREAD * max(2, len(chunks)) else 1
+        run_together(work, min(thread_count(), wanted))
+
+    def _run_chunk(
+        self,
+        kernel: NumpyKernel,
+        arrays: list[np.ndarray],
+        inputs: list[Any],
+        operations: list[str],
+        rounding: Rounding | None,
+        row: int,
+        first: int,
+    ) -> list[float]:
+        """One chunk of a row; returns the partial results of the reductions."""
+        reduced, stores = kernel.run(arrays, inputs, self.scratch(kernel, arrays[0].shape))
+        results = [self._reduce(op, operand) for op, operand in zip(operations, reduced, strict=True)]
+        if rounding is not None:
+            stores = self._rounded(stores, arrays, kernel, rounding, row, first)
+        for slot, value in stores:
+            store(arrays[slot], value)
+        return results
+
+    def _reduce(self, op: str, operand: np.ndarray) -> float:
+        if op in ("amax", "amin"):
+            return float((largest if op == "amax" else smallest)(operand))
+        lanes: LaneSum = self._local.__dict__.get("lanes") or LaneSum(CHUNK)
+        self._local.lanes = lanes
+        lanes.add(operand, square=op.endswith("square"))
+        return lanes.close()
 
     @staticmethod
     def _rounded(
         stores: list[tuple[int, Any]],
         blocks: list[np.ndarray],
-        stage: Stage,
         kernel: NumpyKernel,
         rounding: Rounding,
         row: int,
         start: int,
     ) -> list[tuple[int, Any]]:
         """All stores of a block, with values that are rounded stochastically."""
-        values = {slot: blocks[slot] for slot, _ in stage.outputs} | dict(stores)
+        values = {slot: blocks[slot] for slot, _ in kernel.stage.outputs} | dict(stores)
         rounded = []
         for slot, value in values.items():
             how = store_rounding(kernel.dtype, blocks[slot].dtype, rounding.bits)
@@ -114,9 +126,9 @@ class NumpyEngine:
         return kernel
 
     def scratch(self, kernel: NumpyKernel, shape: tuple[int, ...]) -> list[np.ndarray]:
-        """Scratch buffers for one block, views of memory that is kept."""
-        size = int(np.prod(shape))
-        kept = self._scratch.setdefault(kernel.dtype, [])
+        """Scratch buffers for one block, views of memory that is kept for each thread."""
+        size = math.prod(shape)
+        kept: list[np.ndarray] = self._local.__dict__.setdefault(kernel.dtype.name, [])
         while len(kept) < kernel.n_scratch:
             kept.append(np.empty(BLOCK, kernel.dtype))
         if size <= BLOCK:
@@ -125,4 +137,4 @@ class NumpyEngine:
 
     def close(self) -> None:
         """Free the scratch."""
-        self._scratch.clear()
+        self._local = threading.local()

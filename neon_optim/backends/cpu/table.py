@@ -34,6 +34,11 @@ class Group:
     tasks: np.ndarray
     size: int
 
+    @property
+    def one_chunk_a_row(self) -> bool:
+        """Whether no row has more than one chunk."""
+        return not self.chunks[:, 1].any()
+
 
 class Table:
     """Rows of equally long one-dimensional arrays.

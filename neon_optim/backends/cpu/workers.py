@@ -7,11 +7,13 @@ may be used from several threads at once, and a forked process starts its own.
 from __future__ import annotations
 
 import os
+import sys
 import threading
 from collections.abc import Callable
 from queue import SimpleQueue
+from typing import Any
 
-__all__ = ["run_together"]
+__all__ = ["run_together", "thread_count"]
 
 
 class _Job:
@@ -92,3 +94,16 @@ def run_together(work: Callable[[], None], threads: int) -> None:
         work()
     finally:
         job.finish()
+
+
+def thread_count() -> int:
+    """What numba.set_num_threads() set, else $NUMBA_NUM_THREADS, else the processors that this process may use."""
+    parallel: Any = sys.modules.get("numba.np.ufunc.parallel")
+    if getattr(
+        parallel, "_is_initialized", False
+    ):  # else nobody has set it, and asking would start Numba's threads
+        return int(parallel.get_num_threads())
+    given = os.environ.get("NUMBA_NUM_THREADS", "")
+    if given.isdecimal() and int(given):
+        return int(given)
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
