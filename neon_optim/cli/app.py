@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from neon_optim.errors import NeonOptimError
+from neon_optim.errors import CheckpointWarning, ConfigWarning, NeonOptimError
 from neon_optim.version import __version__
 
 __all__ = ["UserError", "cli"]
@@ -55,8 +55,9 @@ class CommandTable(click.Group):
         """Run a command. What it refuses becomes one message and exit code 2, anything unforeseen a traceback."""
         try:
             with warnings.catch_warnings():
-                if not sys.warnoptions:  # asked for on Python's command line: leave them as they are
-                    warnings.showwarning = _show_warning
+                for category in (CheckpointWarning, ConfigWarning):
+                    warnings.simplefilter("always", category)
+                warnings.showwarning = _show_warning
                 return super().invoke(ctx)
         except NeonOptimError as error:
             raise UserError(str(error)) from error

@@ -1,0 +1,208 @@
+"""Every mistake of a user's: exit code 2, one clear message on standard error, and nothing lost."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+
+import pytest
+from runs import CONFIG, final_arrays, log_of
+
+from neon_optim.serialization import durable
+from neon_optim.serialization.manager import CheckpointManager
+
+
+def changed(old, new):
+    assert old in CONFIG
+    return CONFIG.replace(old, new)
+
+
+FILES = {
+    "empty": (b"", "the config is empty"),
+    "binary": (bytes(range(256)), "no text file in UTF-8"),
+    "tabs": (b"layers:\n\t- type: Linear\n", "tab"),
+    "a list": (b"- epochs: 3\n", "a config is a mapping of settings (key: value), received a list"),
+    "no optimizer": (changed("optimizer:", "optimiser:"), "did you mean 'optimizer'?"),
+    "unknown optimizer": (
+        changed("type: Adam", "type: Adamm"),
+        "unknown optimizer 'Adamm'; did you mean 'Adam'?",
+    ),
+    "misspelt argument": (changed("learning_rate", "learning_rat"), "did you mean 'learning_rate'?"),
+    "negative rate": (changed("0.01", "-0.01"), "learning_rate must be a number > 0"),
+    "NaN": (changed("0.01", ".nan"), "learning_rate must be"),
+    "text for a number": (changed("0.01", "0.01x"), "received '0.01x'"),
+    "epochs 0": (changed("epochs: 4", "epochs: 0"), "epochs must be an integer >= 1, received 0"),
+    "large batch": (
+        changed("batchsize: 64", "batchsize: 5000"),
+        "the batch size (5000) is above the number of training samples (1438)",
+    ),
+    "other outputs": (
+        changed("nout: 10", "nout: 11"),
+        "the last layer has 11 outputs, but the targets of 'train' have 10",
+    ),
+    "cost of another activation": (
+        changed("{type: Softmax}", "{type: Logistic, config: {shortcut: true}}"),
+        "Logistic(shortcut=True)",
+    ),
+    "unknown backend": (changed("engine: numpy", "backend: tpu"), "backend must be one of"),
+}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_config_that_cannot_be_used(run, here, name):
+    content, message = FILES[name]
+    (here / "model.yaml").write_bytes(content if isinstance(content, bytes) else content.encode())
+    code, out, err = run("train", "model.yaml", "-s", "out")
+    assert (code, out) == (2, "")
+    assert err.startswith("Error: ")
+    assert message in err
+    assert "Traceback" not in err
+    assert not (here / "out").exists()
+
+
+def test_positions_are_named(run, here):
+    (here / "model.yaml").write_text(changed("0.01", "-0.01"))
+    line = CONFIG.splitlines().index("optimizer:") + 3
+    assert f"model.yaml:{line}:" in run("train", "model.yaml")[2]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["missing.yaml"], "missing.yaml: there is no such file"),
+        ([], "Missing argument 'CONFIG'"),
+        (["model.yaml", "--epoch", "3", "--bogus"], "No such option"),
+        (["model.yaml", "-e", "0"], "epochs must be an integer >= 1, received 0"),
+        (["model.yaml", "-e", "many"], "epochs must be an integer >= 1, received 'many'"),
+        (["model.yaml", "-z", "-1"], "batchsize must be an integer >= 1, received -1"),
+        (["model.yaml", "-b", "tpu"], "backend must be one of"),
+        (["model.yaml", "-r", "-5"], "rng_seed must be an integer >= 0"),
+        (["model.yaml", "--set", "epochs"], "an override is path=value"),
+        (["model.yaml", "--set", "dataset.name=imagenet"], "unknown dataset 'imagenet'"),
+    ],
+)
+def test_a_command_line_that_cannot_be_used(run, here, arguments, message):
+    code, out, err = run("train", *arguments)
+    assert (code, out) == (2, "")
+    assert message in err
+    assert not (here / "runs").exists()
+
+
+def test_without_mnist_the_message_names_the_digits(run, here, monkeypatch):
+    monkeypatch.setenv("HOME", str(here))
+    monkeypatch.delenv("NEON_OPTIM_DATA", raising=False)
+    code, _, err = run("train", "model.yaml", "--set", "dataset.name=mnist")
+    assert code == 2
+    assert "--set dataset.name=digits" in err
+
+
+def test_a_folder_that_holds_a_run_is_left_alone(run, here):
+    run("train", "model.yaml", "-s", "out", "-e", 1)
+    before = final_arrays("out"), log_of("out")
+    code, _, err = run("train", "model.yaml", "-s", "out", "-e", 1)
+    assert code == 2
+    assert "the folder 'out' already holds a run: add --resume to continue it" in err
+    assert (final_arrays("out"), log_of("out")) == before
+
+
+def test_a_run_is_not_continued_with_other_settings(run):
+    run("train", "model.yaml", "-s", "out", "-e", 1)
+    before = final_arrays("out")
+    code, _, err = run("train", "model.yaml", "-s", "out", "--resume", "-z", 32, "-e", 2)
+    assert code == 2
+    assert "batchsize: 64 in the run, 32 now" in err
+    assert final_arrays("out") == before
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_that_is_not_writable(run, here):
+    (here / "locked").mkdir(mode=0o500)
+    code, _, err = run("train", "model.yaml", "-s", "locked/out")
+    assert code == 2
+    assert "the folder 'locked/out' cannot be created: Permission denied" in err
+
+
+def test_a_folder_that_is_a_file(run, here):
+    (here / "out").write_text("mine")
+    code, _, err = run("train", "model.yaml", "-s", "out")
+    assert code == 2
+    assert "the folder 'out' cannot be created: File exists" in err
+    assert (here / "out").read_text() == "mine"
+
+
+def test_a_folder_below_a_device(run):
+    code, _, err = run("train", "model.yaml", "-s", "/dev/null/out")
+    assert code == 2
+    assert "'/dev/null/out' cannot be created" in err
+
+
+def test_a_checkpoint_of_another_model(run, here):
+    run("train", "model.yaml", "-s", "out", "-e", 1)
+    run("train", "model.yaml", "-s", "wide", "-e", 1, "--set", "layers[1].config.nout=20")
+    shutil.rmtree(here / "out/checkpoints")
+    shutil.copytree(here / "wide/checkpoints", here / "out/checkpoints")
+    code, _, err = run("train", "model.yaml", "-s", "out", "--resume", "-e", 2)
+    assert code == 2
+    assert "does not fit; nothing was changed" in err
+    assert "Affine_0/W: shape (20, 64) in the file, (16, 64) here" in err
+
+
+def test_a_truncated_checkpoint_is_passed_over_and_named(run):
+    run("train", "model.yaml", "-s", "out")
+    whole = final_arrays("out")
+    newest = CheckpointManager("out/checkpoints").latest()
+    os.truncate(newest, os.path.getsize(newest) // 2)
+    code, out, err = run("train", "model.yaml", "-s", "out", "--resume")
+    assert code == 0
+    assert err.startswith("Warning: a damaged checkpoint is passed over")
+    assert newest.rpartition("/")[2] in err
+    assert "Resumed" in out
+    assert final_arrays("out") == whole
+
+
+def test_where_every_checkpoint_is_truncated_nothing_is_started_anew(run):
+    run("train", "model.yaml", "-s", "out", "-e", 1)
+    manager = CheckpointManager("out/checkpoints")
+    for step in manager.steps():
+        os.truncate(manager.path(step), 100)
+    code, _, err = run("train", "model.yaml", "-s", "out", "-e", 1, "--resume")
+    assert code == 2
+    assert "no checkpoint in" in err
+    assert len(log_of("out")) == 24
+
+
+def test_a_full_disk_loses_nothing(run, monkeypatch):
+    run("train", "model.yaml", "-s", "whole")
+    whole, write = final_arrays("whole"), durable._uninterrupted
+    written = []
+
+    def full_after_a_while(call, *arguments):
+        if call is os.write:
+            written.append(len(arguments[1]))
+            if sum(written) > 100_000:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return write(call, *arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(durable, "_uninterrupted", full_after_a_while)
+        code, _, err = run("train", "model.yaml", "-s", "out")
+    assert code == 2
+    assert "No space left on device (the disk is full: free some space)" in err
+    saved = CheckpointManager("out/checkpoints").latest()
+    assert saved is not None
+    code, out, _ = run("train", "model.yaml", "-s", "out", "--resume")
+    assert (code, f"from {saved}" in out) == (0, True)
+    assert final_arrays("out") == whole
+    assert log_of("out") == log_of("whole")
+
+
+def test_an_unforeseen_error_is_no_mistake_of_the_users(run, monkeypatch):
+    from neon_optim.model import Model
+
+    def broken(*arguments):
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(Model, "initialize", broken)
+    with pytest.raises(ZeroDivisionError):
+        run("train", "model.yaml")
