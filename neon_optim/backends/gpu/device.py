@@ -168,8 +168,12 @@ class Device:
                 "nvcc, the CUDA compiler, is not on PATH: install the CUDA toolkit, or put an installed one's bin "
                 "folder on PATH (often /usr/local/cuda/bin)"
             )
+        options: dict[str, Any] = {"options": list(FLAGS), "no_extern_c": True, "arch": self._architecture}
         try:
-            image = compiler.compile(source, options=list(FLAGS), no_extern_c=True, arch=self._architecture)
+            try:
+                image = compiler.compile(source, **options)
+            except OSError:  # a cache that cannot be written costs time, never a result
+                image = compiler.compile(source, cache_dir=False, **options)
             function = self._cuda.module_from_buffer(image).get_function(name)
         except self._cuda.CompileError as error:
             folder = Path(tempfile.mkdtemp(prefix="neon_optim_cuda_"))
