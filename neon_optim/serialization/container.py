@@ -34,8 +34,7 @@ MIGRATIONS: dict[int, Callable[[Arrays, State], tuple[Arrays, State]]] = {}
 
 @dataclass(frozen=True)
 class Contents:
-    """What a file holds: ``arrays`` by name, the JSON value ``state``, and the format version it was written
-    in.
+    """What a file holds: ``arrays`` by name, the JSON value ``state``, the format version it was written in.
 
     ``dtypes`` gives each array's type in the file's terms (``'F32'``); it tells bfloat16 (``'BF16'``), which
     without the package ml_dtypes is handed out as its bits in uint16, from real uint16 (``'U16'``).
@@ -48,8 +47,7 @@ class Contents:
 
 
 def write(path: durable.StrPath, arrays: Mapping[str, Any], state: Mapping[str, Any]) -> str:
-    """Write ``arrays`` and ``state`` to ``path`` (see :func:`durable.replacing`); the same input gives the
-    same bytes.
+    """Write ``arrays`` and ``state`` to ``path``, durably; the same input gives the same bytes.
 
     Args:
         path: the file; its folder must exist.
@@ -189,8 +187,7 @@ def _pieces(buffer: np.ndarray) -> Iterator[memoryview]:
 
 @contextlib.contextmanager
 def _opened(path: durable.StrPath) -> Iterator[tuple[int, int]]:
-    """Descriptor and size of a regular file. One descriptor: a file replaced meanwhile is still read as it
-    was."""
+    """Descriptor and size of a regular file; if another takes its name, this one is still read whole."""
     with _errors_name(path):
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a pipe must not hang us
         try:

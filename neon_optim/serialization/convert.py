@@ -1,5 +1,4 @@
-"""Converts between our checkpoints, neon's, and safetensors files of names and arrays (PyTorch's state_dict).
-"""
+"""Converts between our checkpoints, neon's, and safetensors files of names and arrays (PyTorch's state_dict)."""
 
 from __future__ import annotations
 
@@ -35,8 +34,7 @@ def convert_checkpoint(
     saved_after_fit: bool = True,
     overwrite: bool = False,
 ) -> str:
-    """Write what ``source`` holds to ``target`` in another format. What ``source`` is, is seen from its
-    contents.
+    """Write what ``source`` holds to ``target`` in another format; what ``source`` is shows in its contents.
 
     Args:
         source: a checkpoint of ours, a pickle of neon (gzip or not), or a safetensors file of another
@@ -87,8 +85,7 @@ def rebuild_neon(
     batches_per_epoch: int | None = None,
     saved_after_fit: bool = True,
 ) -> tuple[Any, Any]:
-    """The model and the optimizer (or None) of a neon checkpoint, ready to go on: weights, states, random
-    numbers, epoch.
+    """The model and the optimizer (or None) of a neon checkpoint: weights, states, random numbers, epoch.
 
     Arguments as for :func:`convert_checkpoint`. Needs a backend (:func:`neon_optim.gen_backend`).
 

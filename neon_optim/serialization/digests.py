@@ -16,6 +16,8 @@ from types import TracebackType
 PIECE = 1 << 20
 _MOST_THREADS = 4
 
+_Task = tuple[list[bytes], int, memoryview | bytes]
+
 
 class TensorDigests:
     """The digests of ``count`` tensors that are given piece by piece.
@@ -32,9 +34,7 @@ class TensorDigests:
 
     def __init__(self, count: int, nbytes: int) -> None:
         self._pieces: list[list[bytes]] = [[] for _ in range(count)]
-        self._queue: queue.SimpleQueue[tuple[list[bytes], int, memoryview | bytes] | None] = (
-            queue.SimpleQueue()
-        )
+        self._queue: queue.SimpleQueue[_Task | None] = queue.SimpleQueue()
         self._threads: list[threading.Thread] = []
         for _ in range(min(_MOST_THREADS, len(os.sched_getaffinity(0)), nbytes // PIECE)):
             thread = threading.Thread(target=self._work, name="neon_optim-sha256", daemon=True)
@@ -56,6 +56,8 @@ class TensorDigests:
     def result(self) -> list[str]:
         """The digests in lower-case hexadecimal; nothing can be added after it."""
         self._finish()
+        if not all(map(all, self._pieces)):
+            raise RuntimeError("a thread that computes digests has died")
         return [hashlib.sha256(b"".join(pieces)).hexdigest() for pieces in self._pieces]
 
     def _work(self) -> None:

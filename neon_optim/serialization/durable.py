@@ -93,8 +93,7 @@ def replacing(path: StrPath) -> Iterator[NewFile]:
             folder_fd = _uninterrupted(os.open, folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             stack.callback(_close, folder_fd)
             temporary, fd = _create(folder, name)
-            # Closed last: its lock tells every other process that the temporary file has an owner.
-            stack.callback(_close, fd)
+            stack.callback(_close, fd)  # open until the end: its lock says that the file has an owner
             try:
                 yield NewFile(fd)
                 if old_mode is not None:
@@ -132,8 +131,7 @@ def make_folder(path: StrPath) -> None:
 
 
 def remove_leftovers(folder: StrPath, name: str | None = None) -> list[str]:
-    """Delete what writers that were killed left in ``folder`` (for the file ``name``, or any); files being
-    written stay.
+    """Delete what killed writers left in ``folder``, for the file ``name`` or any; files being written stay.
 
     Returns:
         The names that were deleted.
@@ -181,9 +179,7 @@ def _create(folder: str, name: str) -> tuple[str, int]:
             fd = _uninterrupted(os.open, path, flags, 0o666)
         except FileExistsError:
             continue
-        with contextlib.suppress(
-            OSError
-        ):  # a file system without locks: nobody can mistake the file for abandoned
+        with contextlib.suppress(OSError):  # a file system without locks, where no cleaner gets one either
             fcntl.flock(fd, fcntl.LOCK_EX)
         if os.fstat(fd).st_nlink:
             return path, fd
@@ -197,9 +193,7 @@ def _publish(temporary: str, target: str, folder_fd: int, *, replaces: bool) -> 
         backup = temporary[: -len("tmp")] + "old"
         try:
             os.link(target, backup)
-        except (
-            OSError
-        ):  # no hard links here: a failing fsync of the folder then leaves the new file, which is whole
+        except OSError:  # no hard links here: if the folder's fsync fails the new file stays, which is whole
             backup = None
     try:
         _uninterrupted(os.replace, temporary, target)

@@ -30,6 +30,7 @@ MAX_DIMENSIONS = 32
 MAX_STATE = 4 << 20
 MAX_STATE_VALUES = 100_000
 MAX_STATE_DEPTH = 64
+MAX_INT_BITS = 8192
 NO_DIGEST = "0" * 64
 
 #: Types of tensors, in the file's terms and in NumPy's; BF16 by its bits.
@@ -87,8 +88,7 @@ class Header(NamedTuple):
 
 
 def arrange(arrays: Mapping[str, Any]) -> tuple[list[Entry], list[np.ndarray]]:
-    """Put tensors into the order of the file (wide types first, then by name), each with its bytes (1-d
-    uint8)."""
+    """Tensors in the order of the file (wide types first, then by name), and the bytes of each (1-d uint8)."""
     if len(arrays) > MAX_TENSORS:
         raise CheckpointError(
             f"{len(arrays):,} arrays are too many for one file, at most {MAX_TENSORS:,} fit"
@@ -151,8 +151,7 @@ def encode_header(entries: Sequence[Entry], digests: Sequence[str], state: str) 
 
 
 def encode_state(state: Mapping[str, Any]) -> str:
-    """JSON text of ``state``: one spelling for equal values, nothing that JSON would change in silence but
-    tuples."""
+    """JSON text of ``state``, the same for equal values; but for tuples, nothing that JSON would change."""
     count = _check_json(state, "state", 0)
     text = json.dumps(state, allow_nan=False, sort_keys=True, separators=(",", ":"))
     if count > MAX_STATE_VALUES or len(text) > MAX_STATE:
@@ -167,7 +166,9 @@ def _check_json(value: Any, path: str, depth: int) -> int:
     """Number of values in ``value``; an error names the path to the first one that JSON cannot hold."""
     if depth > MAX_STATE_DEPTH:
         raise CheckpointError(f"{path[:80]}… is nested more than {MAX_STATE_DEPTH} levels deep")
-    if value is None or isinstance(value, bool | int):
+    if isinstance(value, int) and value.bit_length() > MAX_INT_BITS:
+        raise CheckpointError(f"{path} is an integer of {value.bit_length():,} bits")
+    if value is None or isinstance(value, int):
         return 1
     if isinstance(value, float):
         if not math.isfinite(value):
@@ -179,7 +180,7 @@ def _check_json(value: Any, path: str, depth: int) -> int:
         return 1
     if isinstance(value, list | tuple):
         return 1 + sum(_check_json(item, f"{path}[{index}]", depth + 1) for index, item in enumerate(value))
-    if isinstance(value, Mapping):
+    if isinstance(value, dict):
         for key in value:
             if not isinstance(key, str):
                 raise CheckpointError(f"{path} has the key {shown(key)}: keys must be strings")
@@ -201,8 +202,7 @@ def _check_name(name: Any) -> None:
 
 
 def header_length(prefix: bytes, size: int, file: str) -> int:
-    """The length of the header, from the first bytes of a file of ``size`` bytes; checked before anything is
-    allocated."""
+    """Length of the header of a file of ``size`` bytes, checked before anything is allocated for it."""
     if len(prefix) < LENGTH_BYTES:
         raise CheckpointError(
             f"{file}: not a checkpoint: the file has {size} bytes" + (" (empty)" if not size else "")
@@ -348,8 +348,7 @@ def as_array(raw: np.ndarray, entry: Entry) -> np.ndarray:
 
 
 def decode_state(text: str, file: str) -> dict[str, Any]:
-    """The JSON value of ``text``: an object, without duplicate keys and non-finite numbers, of bounded size
-    and depth."""
+    """The JSON object in ``text``: no key twice, no number that is not finite, bounded size and depth."""
     if len(text) > MAX_STATE:
         raise CheckpointError(f"{file}: its JSON state is too large: {len(text):,} characters")
     _check_json_size(text, file)

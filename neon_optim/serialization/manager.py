@@ -28,8 +28,7 @@ _LOCK = ".lock"
 
 
 class CheckpointManager:
-    """Saves checkpoints as ``step-000000123.safetensors`` in a folder and deletes those that are not to be
-    kept.
+    """Saves checkpoints as ``step-000000123.safetensors`` in a folder and deletes those that need not be kept.
 
     The newest checkpoint is always kept; any other that one of the rules wants; all of them where no rule is
     given. Old ones are deleted only after the new one is durable. One manager at a time writes to a folder (a
@@ -163,8 +162,7 @@ class CheckpointManager:
             self._error = error
 
     def _copied(self, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Copies of ``arrays``, in the memory of the last copies where it fits: fresh memory costs twice the
-        time."""
+        """Copies of ``arrays``, in the memory of the last ones where it fits: new memory takes twice as long."""
         old, self._copies = self._copies, {}
         for name, array in arrays.items():
             copy = old.pop(name, None)
@@ -219,8 +217,7 @@ class CheckpointManager:
         return sorted(int(match[1]) for match in map(_NAME.fullmatch, names) if match is not None)
 
     def latest(self) -> str | None:
-        """The path of the newest checkpoint that is whole (each is verified to the last bit); None if there
-        are no files.
+        """The path of the newest checkpoint that is whole, verified to the last bit; None if there are no files.
 
         A damaged one is passed over with a CheckpointWarning that names it.
 

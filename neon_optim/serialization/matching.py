@@ -1,5 +1,4 @@
-"""Fits the arrays of a file to the parameters of layers, by name: first everything is compared, then
-everything is set."""
+"""Fits the arrays of a file to the parameters of layers, by name: first all are compared, then all are set."""
 
 from __future__ import annotations
 
@@ -170,8 +169,7 @@ class Matching:
         raise CheckpointError("\n".join(lines))
 
     def apply(self, optimizer: Any, model: Any, be: Any) -> None:
-        """Set what fits: counters, random numbers, then arrays. The counters may refuse; arrays cannot any
-        more."""
+        """Set what fits: counters and random numbers, which may still refuse, then arrays, which cannot."""
         undo: list[Callable[[], None]] = []
         try:
             if optimizer is not None and not self.reset_state:

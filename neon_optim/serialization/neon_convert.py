@@ -69,8 +69,7 @@ _ARGUMENTS: dict[str, tuple[str, ...]] = {
 def from_neon(
     neon: NeonCheckpoint, *, t: int | None = None, batches_per_epoch: int | None = None
 ) -> tuple[Arrays, State]:
-    """Arrays and state, as :func:`neon_optim.serialization.training_state.capture` gives them, of a neon
-    checkpoint.
+    """Arrays and state of a neon checkpoint, as :func:`.training_state.capture` gives those of a run.
 
     Args:
         neon: what ``read_neon_pickle`` found.

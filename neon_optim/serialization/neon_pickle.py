@@ -195,8 +195,7 @@ def _layers(node: dict, file: str) -> Iterator[NeonLayer]:
 
 
 def _states(states: Any, count: int, where: str) -> list[list[np.ndarray]]:
-    """One list of arrays for each of ``count`` parameters, from one flat list or (several parameters) nested
-    ones."""
+    """A list of arrays for each of ``count`` parameters; for several the file nests them, for one it does not."""
     if states is None or states == []:
         return [[] for _ in range(count)]
     if isinstance(states, list | tuple):

@@ -57,8 +57,10 @@ _SYMBOLS = {
 
 
 def read_pickle_data(data: bytes, file: str) -> Any:
-    """The value that the pickle ``data`` builds: None, bool, int, float, str, bytes, list, tuple, dict (with
-    keys of str or int) and NumPy arrays of plain numbers, nested as they like.
+    """The value that a pickle builds, if it is plain data.
+
+    That is None, bool, int, float, str, bytes, list, tuple, dict (with keys of str or int) and NumPy arrays of plain
+    numbers, nested as they like.
 
     Text of Python 2 is read as latin-1.
 

@@ -39,8 +39,7 @@ State = dict[str, Any]
 
 @dataclass(frozen=True)
 class ParameterRecord:
-    """What a file says about a parameter: the class that keeps its state (None: no state) and that state's
-    names."""
+    """What a file says of a parameter: the class that keeps its state (None: nobody), the names of that state."""
 
     optimizer: str | None
     slots: tuple[str, ...]
@@ -65,8 +64,7 @@ class TrainingState:
 def capture(
     *, optimizer: Any, layers: Any, epoch: int = 0, model: Any = None, extra: Any = None
 ) -> tuple[Arrays, State]:
-    """The state of a training run as it is now. CPU arrays are not copied: write or copy them before the next
-    step.
+    """The state of a training run as it is now; CPU arrays are not copied, so use them before the next step.
 
     Arguments as for :func:`neon_optim.serialization.save_checkpoint`.
     """
@@ -96,7 +94,10 @@ def capture(
         "model": _described(model),
         "extra": extra,
     }
-    return arrays, encode(state)
+    try:
+        return arrays, encode(state)
+    except RecursionError:
+        raise CheckpointError("extra, or a description, is nested without end") from None
 
 
 def parse(state: State, file: str) -> TrainingState:
@@ -168,8 +169,7 @@ def dtype_of(value: Any) -> np.dtype:
 
 
 def backend_state(be: Any) -> State | None:
-    """The random numbers of a backend: its generator (with the arrays as lists) and the key of the
-    counter-based ones."""
+    """The random numbers of a backend: state of its generator, key of the counter-based ones."""
     if be is None or not hasattr(be, "rng_get_state"):
         return None
     return {

@@ -35,7 +35,7 @@ FORBIDDEN_ATTRIBUTES = {
     },
     ("yaml", "FullLoader"): "yaml",
     ("sys", "modules"): "modules",
-    **{("importlib", name): "import" for name in ("util", "machinery", "reload", "__import__", "_bootstrap")},
+    **{("importlib", name): "import" for name in ("machinery", "reload", "__import__", "_bootstrap")},
     ("torch", "load"): "pickle",
     ("pandas", "read_pickle"): "pickle",
 }
@@ -43,21 +43,17 @@ FORBIDDEN_ATTRIBUTES = {
 OWN_KERNELS = "runs the text of kernels that this package generates from Programs, never of a file"
 EXCEPTIONS = {
     ("serialization/pickle_data.py", "import pickletools"): "the instruction table; it runs nothing",
-    ("registry.py", "import importlib.metadata"): "entry points of installed distributions",
-    ("backends/cpu/kernel_cache.py", "import importlib.metadata.version"): "the version of Numba",
+    ("registry.py", "entry_points"): "plug-ins of installed distributions",
     ("backends/cpu/kernel_compiler.py", "import importlib.abc"): OWN_KERNELS,
     ("backends/cpu/kernel_compiler.py", "import importlib.machinery.ModuleSpec"): OWN_KERNELS,
-    ("backends/cpu/kernel_compiler.py", "import importlib.util"): OWN_KERNELS,
-    ("backends/cpu/kernel_compiler.py", "importlib.util"): OWN_KERNELS,
+    ("backends/cpu/kernel_compiler.py", "importlib.util.module_from_spec"): OWN_KERNELS,
     ("backends/cpu/kernel_compiler.py", "exec_module"): OWN_KERNELS,
     ("backends/cpu/kernel_compiler.py", "source_to_code"): OWN_KERNELS,
-    ("backends/cpu/numba_engine.py", "import importlib.util"): "is Numba installed?",
-    ("backends/cpu/numba_engine.py", "importlib.util"): "is Numba installed?",
-    ("backends/cpu/workers.py", "sys.modules"): "is Numba loaded?",
-    ("cli/app.py", "import importlib.util"): "which commands are there?",
-    ("cli/app.py", "importlib.util"): "which commands are there?",
+    ("backends/cpu/numba_engine.py", "sys.modules"): "is Numba loaded?",
     ("cli/app.py", "import_module of a name that is not written here"): "a command out of the table there",
+    ("cli/doctor.py", "import subprocess"): "asks nvcc for its version",
 }
+HARMLESS = {"importlib", "importlib.util", "importlib.metadata"}
 
 
 def findings(source: str) -> set[str]:
@@ -67,11 +63,14 @@ def findings(source: str) -> set[str]:
             found |= {
                 f"import {each.name}"
                 for each in node.names
-                if each.name.split(".")[0] in FORBIDDEN_MODULES and each.name != "importlib"
+                if each.name.split(".")[0] in FORBIDDEN_MODULES and each.name not in HARMLESS
             }
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
             if node.module.split(".")[0] in FORBIDDEN_MODULES:
-                found |= {f"import {node.module}.{each.name}" for each in node.names}
+                names = {f"{node.module}.{each.name}" for each in node.names}
+                found |= {
+                    f"import {name}" for name in names - HARMLESS if node.module != "importlib.metadata"
+                }
             found |= {
                 f"{node.module}.{each.name}"
                 for each in node.names
@@ -79,8 +78,14 @@ def findings(source: str) -> set[str]:
             }
         elif isinstance(node, ast.Name) and node.id in FORBIDDEN_CALLS:
             found.add(node.id)
-        elif isinstance(node, ast.Attribute) and node.attr in ("exec_module", "source_to_code"):
+        elif isinstance(node, ast.Attribute) and node.attr in (
+            "exec_module",
+            "source_to_code",
+            "entry_points",
+        ):
             found.add(node.attr)
+        elif isinstance(node, ast.Attribute) and ast.unparse(node.value) == "importlib.util":
+            found |= set() if node.attr == "find_spec" else {f"importlib.util.{node.attr}"}
         elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
             if (node.value.id, node.attr) in FORBIDDEN_ATTRIBUTES:
                 found.add(f"{node.value.id}.{node.attr}")
@@ -136,7 +141,9 @@ def test_every_exception_is_in_use():
         "from pickle import loads",
         "import _pickle",
         "from importlib import import_module",
-        "import importlib.util",
+        "from importlib.util import spec_from_file_location",
+        "importlib.util.spec_from_file_location(name, path)",
+        "metadata.entry_points()",
         "import importlib\nimportlib.import_module(name)",
         "import importlib as i\ni.import_module(f'{a}')",
         "import importlib\nimportlib.reload(x)",

@@ -453,3 +453,18 @@ def test_the_optimizer_of_a_hostile_file_is_not_imported(path):
     description = load_checkpoint(path).description
     with pytest.raises(ValueError, match=r"unknown class 'os\.system'"):
         from_description(description)
+
+
+def test_values_that_json_cannot_hold_are_refused_with_their_place(path):
+    endless: list = []
+    endless.append(endless)
+    cases = {
+        "nested": endless,
+        r"state\.extra\.a": {"a": object()},
+        "bits": {"a": 1 << 10**6},
+        "mappingproxy": type.__dict__,
+    }
+    for message, extra in cases.items():
+        with pytest.raises(CheckpointError, match=message):
+            save_checkpoint(path, optimizer=Adam(), layers=network(), extra=extra)
+    assert not os.path.exists(path)
