@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from neon_optim import cleanup_backend, gen_backend, optimizers
+from neon_optim.errors import NonFiniteError
 from neon_optim.optimizers import (
     Adadelta,
     Adagrad,
@@ -37,14 +38,15 @@ CLIPS = {"gradient_clip_norm": 0.5, "gradient_clip_value": 0.3, "param_clip_valu
 SHAPES = [(1, 1), (1023, 1), (1024, 1), (1025, 1), (0, 3), (37, 41), (300, 301)]
 
 
-def train(backend, make, shapes, dtypes=("float32",), steps=3, seed=0):
+def train(backend, make, shapes, dtypes=("float32",), steps=3, seed=0, misaligned=False):
     """The parameters and states after some steps; row r has dtype r modulo their number."""
     be = gen_backend(backend, batch_size=4, engine="numpy")
     rng = np.random.RandomState(seed)
     rows = []
     for r, shape in enumerate(shapes):
         dtype = np.dtype(dtypes[r % len(dtypes)])
-        rows.append(((be.array(rng.randn(*shape), dtype=dtype), be.zeros(shape, dtype=dtype)), []))
+        pair = be.array(rng.randn(*shape), dtype=dtype), be.zeros(shape, dtype=dtype)
+        rows.append((tuple(t.reshape(-1, 1)[1:, :] for t in pair) if misaligned else pair, []))
     optimizer = make()
     for epoch in range(steps):
         for (_, grad), _ in rows:
@@ -211,3 +213,43 @@ def test_another_rounding_is_noticed(monkeypatch):
     monkeypatch.setattr(device, "FLAGS", tuple(fused))
     changed = train("gpu", make, SHAPES)
     assert any(a.tobytes() != b.tobytes() for a, b in zip(reference, changed, strict=True))
+
+
+BREAKS = {
+    "a missing barrier": ("__syncthreads();", ""),
+    "one element too many": ("i < count", "i <= count"),
+    "a halving that stops early": ("width /= 2", "width /= 4"),
+    "a piece left out": ("i64 p = blockIdx.x;", "i64 p = blockIdx.x + 1;"),
+    "misaligned vectors": ("& 15) == 0", "& 3) == 0"),
+}
+
+
+@pytest.mark.parametrize("change", BREAKS)
+def test_a_broken_kernel_is_noticed(change, monkeypatch, emulator):
+    """Negative control of the tests above: each of these faults changes a bit or stops the launch."""
+    import pycuda.driver as cuda
+
+    from neon_optim.backends.gpu import engine
+
+    right, wrong = BREAKS[change]
+    generate = engine.program_source
+
+    def broken(*arguments):
+        source = generate(*arguments)
+        assert right in source
+        return source.replace(right, wrong)
+
+    def make():
+        return Adam(learning_rate=0.1, gradient_clip_norm=0.01)
+
+    shapes = [(1023, 1), (37, 41), (200, 500)]
+    misaligned = change == "misaligned vectors"
+    expected = train("cpu", make, shapes, misaligned=misaligned)
+    monkeypatch.setattr(engine, "program_source", broken)
+    try:
+        received = train("gpu", make, shapes, misaligned=misaligned)
+    except (cuda.Error, NonFiniteError):  # poison that was read, or an address out of bounds
+        return
+    finally:
+        cleanup_backend()
+    assert any(a.tobytes() != b.tobytes() for a, b in zip(expected, received, strict=True))
