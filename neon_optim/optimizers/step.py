@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from neon_optim.backends.backend import Backend, Plan, Rounding
-from neon_optim.backends.optree import Node, Symbol
+from neon_optim.backends.optree import Node, Symbol, slots_of
 from neon_optim.backends.program import Program, linearize, trace
 from neon_optim.errors import NonFiniteError, StateError
 from neon_optim.parameters import Parameter, named_parameters
@@ -158,7 +158,9 @@ def _check_before(be: Any, parts: list[Part], batch_size: float, scales: dict[Op
     for optimizer in dict.fromkeys(p.optimizer for p in parts if p.guarded or p.now.gradient_clip_norm):
         mine = [part for part in parts if part.optimizer is optimizer]
         rows = [row for part in mine for row in part.parameters]
-        norm = gradient_norm(be, rows, batch_size, mine[0].slots, mine[0].now.incoming)
+        # states of a rule that runs tensor by tensor have shapes of their own, so no plan can hold them
+        slots = ("param", "grad") if mine[0].now.per_tensor else mine[0].slots
+        norm = gradient_norm(be, rows, batch_size, slots, mine[0].now.incoming)
         if mine[0].guarded and not np.isfinite(norm):
             return _refuse(mine)
         limit = mine[0].now.gradient_clip_norm
@@ -249,9 +251,15 @@ def gradient_norm(
         arrays = [value.get() if value is grad else _computed(be, grad, value) for grad, value in values]
         return float(np.sqrt(sum(np.square(np.asarray(a, np.float64)).sum() for a in arrays)) / batch_size)
     symbols = [Symbol(slot, index) for index, slot in enumerate(slots)]
+    used = sorted(
+        slots_of(incoming(*symbols[1:])) - {0, 1}
+    )  # states of other shapes must not stand in the rows
+    for place, index in enumerate(used, 2):
+        symbols[index] = Symbol(slots[index], place)
     norm = Node("sqrt", Node("total_square", incoming(*symbols[1:]))) / batch_size
+    slots = [*slots[:2], *[slots[index] for index in used]]
     program, scalars = linearize("norm", slots, (), results=(norm,))
-    rows = [(pair, states if slots[2:] else []) for pair, states in parameters]
+    rows = [(pair, [states[index - 2] for index in used]) for pair, states in parameters]
     return float(be.execute(program, be.plan(rows, slots), [scalars]).results[0][0])
 
 
