@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["ELEMENTWISE", "REDUCTIONS", "STRUCTURAL", "Expression", "Node", "Symbol"]
+__all__ = ["ELEMENTWISE", "REDUCTIONS", "STRUCTURAL", "Expression", "Node", "Symbol", "slots_of"]
 
 #: Elementwise operations and their number of operands. Everything else that is elementwise is written in these.
 ELEMENTWISE = {
@@ -188,3 +188,22 @@ class Symbol(Expression):
             f"'{self.name}' has no {attribute!r} while a rule is traced: the rule is written once for all tensors. "
             "A rule that needs each tensor's shape sets per_tensor = True on its class."
         )
+
+
+def slots_of(tree: Any) -> set[int]:
+    """The indices of the slots that an expression reads.
+
+    >>> slots_of(Symbol("p", 0) - 0.5 * Symbol("m", 2))
+    {0, 2}
+    """
+    found: set[int] = set()
+    done: set[int] = set()
+    waiting = [tree.held if type(tree) is Symbol else tree]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, Node) and id(node) not in done:
+            done.add(id(node))
+            waiting.extend(node.args)
+            if node.op == "slot":
+                found.add(node.attrs["index"])
+    return found

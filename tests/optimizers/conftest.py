@@ -19,7 +19,9 @@ def engine(request):
 @pytest.fixture(params=[*CPU_ENGINES, pytest.param("gpu", marks=pytest.mark.gpu)])
 def open_backend(request):
     """gen_backend for every CPU engine and for the GPU backend; takes its other arguments."""
-    return partial(gen_backend, "gpu") if request.param == "gpu" else partial(gen_backend, engine=request.param)
+    return (
+        partial(gen_backend, "gpu") if request.param == "gpu" else partial(gen_backend, engine=request.param)
+    )
 
 
 @pytest.fixture(autouse=True)

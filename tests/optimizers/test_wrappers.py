@@ -13,6 +13,7 @@ from neon_optim.errors import NonFiniteError, StateError
 from neon_optim.optimizers import (
     EMA,
     SGD,
+    Adafactor,
     Adam,
     AdamW,
     GradientAccumulation,
@@ -68,13 +69,14 @@ def test_lookahead_goes_back_part_of_the_way():
 
 @pytest.mark.parametrize(
     "inner",
-    [AdamW(0.1), NAdam(0.1), SGD(0.1, gradient_clip_norm=1.0, momentum_coef=0.9), Muon(0.1)],
+    [AdamW(0.1), NAdam(0.1), SGD(0.1, gradient_clip_norm=1.0, momentum_coef=0.9), Muon(0.1), Adafactor(0.1)],
     ids=lambda o: o.classnm,
 )
 def test_accumulation_is_a_step_with_the_mean_gradient(inner):
-    got, _ = trajectory(GradientAccumulation(from_description(inner.get_description()), every=4))
+    description = inner.get_description()
+    got, _ = trajectory(GradientAccumulation(from_description(description), every=4))
     means = GRADS.reshape(6, 4, 3, 4).mean(axis=1)
-    expected, _ = trajectory(inner, means)
+    expected, _ = trajectory(from_description(description), means)
     np.testing.assert_allclose(got[3::4], expected, rtol=1e-12)
     np.testing.assert_array_equal(got[0], 1.0)
     for step in range(4, 24):
