@@ -7,6 +7,8 @@ import os
 import pytest
 from cudasim import session
 
+collect_ignore_glob = ["conftest.py", "*/conftest.py"]  # they hold no doctests, and share one module name
+
 DRIVER = pytest.StashKey[session.Driver]()
 
 
