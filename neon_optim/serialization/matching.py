@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -13,9 +14,11 @@ from neon_optim.serialization.training_state import (
     ParameterRecord,
     TrainingState,
     backend_state,
+    described_rule,
     dtype_of,
     named_rows,
     restore_backend,
+    rule_name,
 )
 
 _LISTED = 8
@@ -69,14 +72,14 @@ class Matching:
 
     def check_optimizer(self, optimizer: Any) -> None:
         """Refuse an optimizer of another class than the one that wrote the file."""
-        written = (self.found.description or {}).get("type")
+        written, wanted = described_rule(self.found.description), str(rule_name(optimizer))
         if written is None:
             raise CheckpointError(
                 f"{self.file} holds no state of an optimizer. Pass reset_state=True to load the parameters and start "
                 f"{optimizer.classnm} fresh."
             )
-        if written != optimizer.modulenm:
-            self._refuse(str(written), optimizer.modulenm, "")
+        if written != wanted:
+            self._refuse(written, wanted, "")
 
     def _refuse(self, written: str, wanted: str, where: str) -> None:
         raise CheckpointError(
@@ -105,8 +108,8 @@ class Matching:
         record: ParameterRecord = self.found.parameters[source]
         slots = record.slots
         if owner is not None:
-            if record.optimizer != owner.modulenm:
-                self._refuse(record.optimizer or "no optimizer", owner.modulenm, f" for {source!r}")
+            if record.optimizer != rule_name(owner):
+                self._refuse(record.optimizer or "no optimizer", str(rule_name(owner)), f" for {source!r}")
             if slots != tuple(owner.slots):
                 self.mismatched[name] = (
                     f"state {', '.join(slots) or 'none'} in the file, {', '.join(owner.slots) or 'none'} here"
@@ -239,7 +242,8 @@ def _as_2d(shape: Sequence[int]) -> tuple[int, ...]:
 
 
 def _short(name: str) -> str:
-    return name.rsplit(".", 1)[-1]
+    """Class names without their modules."""
+    return re.sub(r"[\w.]*\.", "", name)
 
 
 def _listed(names: Sequence[str]) -> str:

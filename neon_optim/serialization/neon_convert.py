@@ -15,7 +15,7 @@ from neon_optim.errors import CheckpointError, CheckpointWarning, NeonOptimError
 from neon_optim.parameters import NamedParameter
 from neon_optim.serialization.container import Arrays, Contents, State
 from neon_optim.serialization.neon_pickle import NeonCheckpoint
-from neon_optim.serialization.training_state import encode, parse
+from neon_optim.serialization.training_state import encode, parse, rule_name
 from neon_optim.version import __version__
 
 _NEON_VERSION = "2.6.0"
@@ -95,7 +95,7 @@ def from_neon(
             if len(states) not in (0, len(slots)):
                 keeps = "no optimizer" if owner is None else f"{owner.classnm}, which keeps {len(slots)}"
                 raise CheckpointError(f"parameter {path!r} has {len(states)} states for {keeps}")
-            parameters[path] = {"optimizer": None if owner is None else owner.modulenm, "slots": list(slots)}
+            parameters[path] = {"optimizer": rule_name(owner), "slots": list(slots)}
             arrays[path] = array
             arrays |= {f"{path}/{slot}": state for slot, state in zip(slots, states, strict=False)}
     steps = _steps(optimizer, neon.epoch_index, t, batches_per_epoch)

@@ -70,6 +70,11 @@ def capture(
     """
     if isinstance(epoch, bool) or not isinstance(epoch, int | np.integer) or epoch < 0:
         raise CheckpointError(f"epoch must be an integer >= 0, received {shown(epoch)}")
+    if getattr(optimizer, "_evaluating", False):
+        raise CheckpointError(
+            "the parameters are set for evaluation: save outside of optimizer.evaluation(), or, for these parameters "
+            "alone, with optimizer=None"
+        )
     arrays: Arrays = {}
     parameters: State = {}
     for name, value, owner in named_rows(optimizer, layers):
@@ -80,7 +85,7 @@ def capture(
                 f"parameter {name!r} has {len(states)} state arrays, {owner.classnm} keeps {len(slots)} "
                 f"({', '.join(slots) or 'none'}): another optimizer wrote them"
             )
-        parameters[name] = {"optimizer": None if owner is None else owner.modulenm, "slots": list(slots)}
+        parameters[name] = {"optimizer": rule_name(owner), "slots": list(slots)}
         found = {name: param, **{f"{name}/{slot}": state for slot, state in zip(slots, states, strict=False)}}
         if found.keys() & arrays.keys():
             raise CheckpointError(f"two arrays have the name {min(found.keys() & arrays.keys())!r}")
@@ -149,6 +154,23 @@ def named_rows(optimizer: Any, layers: Any) -> list[tuple[str, Any, Any]]:
     return [
         (parameter.path, parameter.value, owner) for parameter, owner in optimizer.named_parameters(layers)
     ]
+
+
+def rule_name(owner: Any) -> str | None:
+    """What keeps a state: the full name of an optimizer's class, with that of the one that it wraps."""
+    if owner is None:
+        return None
+    inner = getattr(owner, "optimizer", None)
+    return f"{owner.modulenm}({rule_name(inner)})" if hasattr(inner, "modulenm") else str(owner.modulenm)
+
+
+def described_rule(description: Mapping[str, Any] | None) -> str | None:
+    """:func:`rule_name` of the optimizer that a description stands for."""
+    if description is None:
+        return None
+    inner = (description.get("config") or {}).get("optimizer")
+    name = str(description.get("type"))
+    return f"{name}({described_rule(inner)})" if isinstance(inner, dict) else name
 
 
 def to_host(value: Any) -> np.ndarray:

@@ -25,6 +25,7 @@ MULTI = {
     "default": {"type": "Adam", "config": {"learning_rate": 0.05}},
     "bias": {"type": "GradientDescentMomentum", "config": {"learning_rate": 0.1, "momentum_coef": 0.9}},
 }
+ADAM = {"type": "Adam", "config": {"learning_rate": 0.05, "gradient_clip_norm": 0.5}}
 OPTIMIZERS: dict[str, dict[str, Any]] = {
     "GradientDescentMomentum": {"learning_rate": 0.1, "momentum_coef": 0.9, "wdecay": 0.01},
     "RMSProp": {"learning_rate": 0.05},
@@ -41,6 +42,9 @@ OPTIMIZERS: dict[str, dict[str, Any]] = {
         name: {"learning_rate": 0.05}
         for name in ("Lion", "LAMB", "LARS", "Adafactor", "Muon", "ScheduleFreeAdamW")
     },
+    "EMA": {"optimizer": ADAM, "decay": 0.9},
+    "Lookahead": {"optimizer": ADAM, "every": 2},
+    "GradientAccumulation": {"optimizer": {"type": "EMA", "config": {"optimizer": ADAM}}, "every": 2},
     "SGD": {"learning_rate": 0.05, "momentum_coef": 0.9, "nesterov": True},
 }
 EXTRAS: dict[str, dict[str, Any]] = {
@@ -57,6 +61,7 @@ SCHEDULES: dict[str, dict[str, Any] | None] = {
 }
 DTYPES = ["f4", "f8", "f2"]
 ENGINES = ["numpy", "numba"]
+COMPOSED = ["MultiOptimizer", "EMA", "Lookahead", "GradientAccumulation"]
 NEONS = list(OPTIMIZERS)[:7]
 
 
@@ -77,7 +82,7 @@ def cases() -> list[tuple[str, str, str, str, str]]:
     for number, (name, extra, schedule, dtype) in enumerate(
         itertools.product(OPTIMIZERS, EXTRAS, SCHEDULES, DTYPES)
     ):
-        if name == "MultiOptimizer" and (extra, schedule) != ("plain", "constant"):
+        if name in COMPOSED and (extra, schedule) != ("plain", "constant"):
             continue
         engines = ENGINES if name in NEONS else [ENGINES[(number + number // len(DTYPES)) % 2]]
         found += [(name, extra, schedule, dtype, engine) for engine in engines]

@@ -12,9 +12,11 @@ from neon_optim import NervanaObject, cleanup_backend, gen_backend
 from neon_optim.base import from_description
 from neon_optim.errors import CheckpointError
 from neon_optim.optimizers import (
+    EMA,
     Adadelta,
     Adagrad,
     Adam,
+    AdamW,
     GradientDescentMomentum,
     MultiOptimizer,
     RMSProp,
@@ -284,6 +286,25 @@ def test_state_of_another_optimizer_in_one_layer_is_refused(path):
     saved(path, MultiOptimizer({"default": Adam(), "bias": RMSProp()}))
     other = MultiOptimizer({"default": Adam(), "bias": Adagrad()})
     refuse(path, "for 'bias/W' was written by RMSProp and cannot go on under Adagrad", network(1), other)
+
+
+def test_state_of_another_inner_optimizer_is_refused(path):
+    saved(path, EMA(Adam()))
+    refuse(path, r"written by EMA\(Adam\) and cannot go on under EMA\(AdamW\)", network(1), EMA(AdamW()))
+    refuse(path, r"written by EMA\(Adam\) and cannot go on under Adam\.", network(1), Adam())
+
+
+def test_parameters_that_are_set_for_evaluation_are_not_saved_as_training(path):
+    optimizer, layers = EMA(Adam(learning_rate=0.1)), network()
+    train(optimizer, layers, range(3))
+    before = layers[0].param.copy()
+    with optimizer.evaluation(layers):
+        with pytest.raises(CheckpointError, match=r"outside of optimizer\.evaluation\(\)"):
+            save_checkpoint(path, optimizer=optimizer, layers=layers)
+        save_checkpoint(path, optimizer=None, layers=layers)
+    averaged = load_checkpoint(path).arrays["fc1/W"]
+    assert averaged.tobytes() != before.tobytes()
+    assert averaged.tobytes() == layers[0].states[-1].get().tobytes()
 
 
 def test_counters_of_another_mapping_are_refused(path):
