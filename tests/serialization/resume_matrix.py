@@ -102,7 +102,7 @@ def train(optimizer: Any, layers: list[Layer], steps: range) -> None:
         for layer in layers:
             layer.grad[:] = random.standard_normal(layer.grad.shape)
         optimizer.optimize(layers, epoch=step // 2)
-        if optimizer.schedule is not None:
+        if getattr(optimizer, "schedule", None) is not None:
             optimizer.schedule.observe(1.0)
 
 
