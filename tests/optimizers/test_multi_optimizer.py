@@ -1,0 +1,153 @@
+"""Which optimizer a parameter goes to, and that those with one rule run in one pass."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from neon_optim import gen_backend
+from neon_optim.base import from_description
+from neon_optim.errors import ArgumentError, StateError
+from neon_optim.optimizers import SGD, Adam, AdamW, Lookahead, MultiOptimizer, Muon
+from neon_optim.parameters import NamedParameter
+from neon_optim.schedules import Plateau
+
+
+class Dense:
+    def __init__(self, name, shape=(3, 2)):
+        self.name = name
+        self.params = [((np.ones(shape), np.ones(shape)), [])]
+
+    def get_params(self):
+        return self.params
+
+
+class Bias(Dense):
+    pass
+
+
+@pytest.fixture(autouse=True)
+def be(engine):
+    return gen_backend("cpu", datatype=np.float64, batch_size=1, engine=engine)
+
+
+def chosen(mapping, parameter):
+    multi = MultiOptimizer(
+        {"default": SGD(0.1, name="default"), **{key: SGD(0.1, name=key) for key in mapping}}
+    )
+    return multi.optimizer_for(parameter).name
+
+
+CONV = NamedParameter("conv1", "Convolution", "W", ((None, None), []))
+
+
+@pytest.mark.parametrize(
+    ("mapping", "expected"),
+    [
+        (["Convolution", "conv1", "conv1/W", "conv*"], "conv1/W"),
+        (["Convolution", "conv1", "conv*"], "conv1"),
+        (["Convolution", "conv*", "/c.*/"], "Convolution"),
+        (["conv*", "fc*"], "conv*"),
+        (["/conv[0-9]/", "conv"], "/conv[0-9]/"),
+        (["Conv*"], "Conv*"),
+        (["*/W"], "*/W"),
+        (["conv", "/conv/", "?onv", "1"], "default"),
+        ([], "default"),
+    ],
+)
+def test_names_come_before_classes_before_patterns_before_default(mapping, expected):
+    assert chosen(mapping, CONV) == expected
+
+
+def test_two_patterns_that_match_are_an_error_that_names_both():
+    multi = MultiOptimizer({"default": SGD(0.1), "conv*": SGD(0.1), "/.*1/": SGD(0.1)}, name="mine")
+    layers = [Dense("conv1")]
+    with pytest.raises(
+        ArgumentError, match=r"mine: the patterns 'conv\*' and '/\.\*1/' .* both match 'conv1/W'"
+    ):
+        multi.optimize(layers, 0)
+    np.testing.assert_array_equal(layers[0].params[0][0][0], 1.0)
+
+
+def test_a_bad_pattern_or_no_default_is_refused_at_once():
+    with pytest.raises(
+        ArgumentError, match=r"optimizer_mapping must hold regular expressions .*received '/\(/'"
+    ):
+        MultiOptimizer({"default": SGD(0.1), "/(/": SGD(0.1)})
+    with pytest.raises(ArgumentError, match="must have an entry 'default', received"):
+        MultiOptimizer({"Bias": SGD(0.1)})
+    with pytest.raises(ArgumentError, match=r"no_decay must hold regular expressions"):
+        SGD(0.1, no_decay=["/[/"])
+
+
+def count_passes(be, optimizer, layers):
+    passes = []
+    execute = be.execute
+    be.execute = lambda *args, **kwargs: passes.append(args[0]) or execute(*args, **kwargs)
+    optimizer.optimize(layers, 0)
+    be.execute = execute
+    return len(passes)
+
+
+def test_optimizers_with_one_rule_run_in_one_pass(be):
+    layers = [Dense(f"fc{k}") for k in range(6)] + [Bias("b")]
+    same = MultiOptimizer(
+        {
+            "default": AdamW(0.1),
+            "fc1": AdamW(0.2, beta_1=0.5),
+            "fc[23]": AdamW(0.3, wdecay=0.5),
+            "Bias": MultiOptimizer({"default": AdamW(0.4)}),
+        }
+    )
+    assert count_passes(be, same, layers) == 1
+    expected = {"fc0": 0.1, "fc1": 0.2, "fc2": 0.3, "b": 0.4}
+    for layer in layers:
+        if layer.name in expected:
+            rate = expected[layer.name]
+            decay = 0.5 if layer.name == "fc2" else 0.01
+            np.testing.assert_allclose(layer.params[0][0][0], 1 - rate * decay - rate, rtol=1e-6)
+    other = MultiOptimizer({"default": AdamW(0.1), "Bias": SGD(0.1), "fc1": SGD(0.5)})
+    assert count_passes(be, other, [Dense("fc0"), Dense("fc1"), Bias("b")]) == 2
+
+
+def test_each_clips_the_norm_of_its_own_parameters():
+    layers = [Dense("a"), Dense("b")]
+    layers[1].params[0][0][1][:] = 100.0
+    MultiOptimizer(
+        {"default": SGD(1.0, gradient_clip_norm=1.0), "b": SGD(1.0, gradient_clip_norm=2.0)}
+    ).optimize(layers, 0)
+    for layer, norm in zip(layers, (1.0, 2.0), strict=True):
+        assert np.linalg.norm(1.0 - layer.params[0][0][0]) == pytest.approx(norm, rel=1e-12)
+
+
+def test_nested_ones_count_restore_and_name_their_states():
+    def make():
+        inner = MultiOptimizer({"default": Lookahead(Muon(0.1), every=2), "*2": SGD(0.1, momentum_coef=0.5)})
+        return MultiOptimizer({"default": Adam(), "fc*": inner})
+
+    multi, layers = make(), [Dense("fc1"), Dense("fc2"), Bias("b")]
+    for _ in range(3):
+        multi.optimize(layers, 0)
+    owners = {parameter.path: owner for parameter, owner in multi.named_parameters(layers)}
+    assert {path: owner.slots for path, owner in owners.items()} == {
+        "fc1/W": ("momentum", "slow"),
+        "fc2/W": ("velocity",),
+        "b/W": ("m", "v"),
+    }
+    counters = multi.get_counters()
+    assert counters["fc*"]["default"] == {"t": 3, "optimizer": {"t": 3}}
+    again = from_description(multi.get_description())
+    again.set_counters(counters)
+    assert again.get_counters() == counters
+    with pytest.raises(StateError, match="do not fit"):
+        MultiOptimizer({"default": Adam()}).set_counters(counters)
+
+
+def test_a_metric_reaches_each_schedule_once():
+    plateau = Plateau(factor=0.5, patience=0)
+    multi = MultiOptimizer(
+        {"default": SGD(1.0, schedule=plateau), "a": Lookahead(SGD(1.0, schedule=plateau)), "b": Adam()}
+    )
+    for metric in (1.0, 1.0, 1.0):
+        multi.observe(metric)
+    assert multi.optimizer_mapping["default"].at(0).lr == 0.25
