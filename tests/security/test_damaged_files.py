@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from neon_optim.errors import CheckpointError
-from neon_optim.serialization import container, layout
+from neon_optim.serialization import container, layout, training_state
 
 
 def make(path, seed: int = 0) -> bytes:
@@ -245,3 +245,48 @@ def test_the_header_digest_alone_would_not_stop_these(path):
         start = raw.index(b'"sha256":"') + 10
         unsigned = raw[:start] + layout.NO_DIGEST.encode() + raw[start + 64 : length]
         assert hashlib.sha256(unsigned).hexdigest().encode() == raw[start : start + 64]
+
+
+def resign(raw: bytes) -> bytes:
+    """``raw`` with the right length and digest of its header again."""
+    size = 8 + int.from_bytes(raw[:8], "little")
+    start = raw.index(b'"sha256":"') + 10
+    unsigned = raw[:start] + layout.NO_DIGEST.encode() + raw[start + 64 : size]
+    return (
+        unsigned[:start] + hashlib.sha256(unsigned).hexdigest().encode() + unsigned[start + 64 :] + raw[size:]
+    )
+
+
+TOKENS = [*b'{}[]",:0123456789-.eE\\ntf ', *(2**k for k in range(8))]
+
+
+def test_mutated_headers_with_right_digests_are_loaded_or_refused(path):
+    """Whatever a header says, CheckpointError is all that comes out of it."""
+    whole = make(path)
+    size = 8 + int.from_bytes(whole[:8], "little")
+    random = np.random.default_rng(0)
+    prefix = whole.index(b'"tensor_sha256"')
+    outcomes = {True: 0, False: 0}
+    for _ in range(1500):
+        mutated = bytearray(whole)
+        for _change in range(random.integers(1, 4)):
+            place = int(random.integers(prefix, size))
+            change = random.integers(4)
+            if change == 0:
+                mutated[place] = TOKENS[random.integers(len(TOKENS))]
+            elif change == 1:
+                mutated[place] ^= 1 << int(random.integers(7))
+            elif change == 2:
+                other = int(random.integers(prefix, size))
+                mutated[place], mutated[other] = mutated[other], mutated[place]
+            else:
+                count = int(random.integers(1, 20))
+                mutated[place : place + count] = bytes(reversed(mutated[place : place + count]))
+        path.write_bytes(resign(bytes(mutated)))
+        try:
+            contents = container.read(path)
+            training_state.parse(contents.state, "file")
+            outcomes[True] += 1
+        except CheckpointError:
+            outcomes[False] += 1
+    assert outcomes[False] > 1000
