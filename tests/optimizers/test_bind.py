@@ -154,7 +154,7 @@ def test_the_learning_rate_is_read_and_set(be):
     bound.step()
     assert w[0] == -0.25
     assert bound.learning_rate == bound.optimizer.learning_rate == 0.25
-    with pytest.raises(ArgumentError, match="learning_rate must be a number >= 0, received -0.5"):
+    with pytest.raises(ArgumentError, match=r"learning_rate must be a number >= 0, received -0\.5"):
         bound.learning_rate = -0.5
     scheduled = SGD(Linear(4, unit="step")).bind([(w, dw)])
     scheduled.step()
