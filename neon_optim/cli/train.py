@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import secrets
 import shlex
 import signal
@@ -14,6 +15,8 @@ import click
 from neon_optim.cli.run_folder import RunFolder, check_same_settings
 
 __all__ = ["train"]
+
+_KEYS = {"-e": "epochs", "-b": "backend", "-z": "batchsize", "-r": "rng_seed"}
 
 
 @click.command(short_help="Train a model that a YAML file defines.")
@@ -52,29 +55,43 @@ def train(
     continues from its newest checkpoint and ends with the bits of one that was never stopped; one that is finished
     ends at once with exit code 0.
     """
-    options = {"epochs": epochs, "backend": backend, "batchsize": batch_size, "rng_seed": rng_seed}
-    overrides = [*changes, *(f"{key}={value}" for key, value in options.items() if value is not None)]
+    flags = {"-e": epochs, "-b": backend, "-z": batch_size, "-r": rng_seed}
+    given = [(flag, value) for flag, value in flags.items() if value is not None]
+    overrides = [*changes, *(f"{_KEYS[flag]}={value}" for flag, value in given)]
     folder = RunFolder(save_path) if save_path else RunFolder.default(config, resume)
     run = _Run(config, overrides, folder, resume)
     if run.start():
         return
-    flags = [] if save_path is None else ["-s", save_path]
-    sets = [part for change in changes for part in ("--set", change)]
-    short = {"epochs": "-e", "backend": "-b", "batchsize": "-z", "rng_seed": "-r"}
-    sets += [part for key, value in options.items() if value is not None for part in (short[key], value)]
-    again = shlex.join(["neon-optim", "train", config, *sets, *flags, "--resume"])
+    if save_path is not None:
+        given.append(("-s", save_path))
+    repeated = [("--set", change) for change in changes] + given
+    again = shlex.join(["neon-optim", "train", config, *itertools.chain(*repeated), "--resume"])
     click.echo(f"Stopped {run.position()}; a checkpoint is saved. Continue with: {again}", err=True)
     raise SystemExit(1)
+
+
+def _load_config(path: str, overrides: list[str]) -> Any:
+    """The config; faults of an option are told by its flag."""
+    from neon_optim.serialization import ConfigError, load_config
+
+    try:
+        return load_config(path, overrides)
+    except ConfigError as error:
+        flags = {f"--set {key}": flag for flag, key in _KEYS.items()}
+        told = []
+        for problem in error.problems:
+            option, equals, value = problem.source.partition("=")
+            known = bool(equals) and option in flags
+            told.append(problem._replace(source=f"{flags[option]} {value}") if known else problem)
+        raise ConfigError.listing(told) from error
 
 
 class _Run:
     """One call of the command: everything checked first, then the folder, then training."""
 
     def __init__(self, config: str, overrides: list[str], folder: RunFolder, resume: bool) -> None:
-        from neon_optim.serialization import load_config
-
         self.folder, self.resume = folder, resume
-        self.config = load_config(config, overrides)
+        self.config = _load_config(config, overrides)
         self.config.require("layers", "cost", "optimizer", "dataset")
         if not resume:
             folder.refuse_other_run()

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from neon_optim.errors import RunError
-from neon_optim.model.training import Training, learning_rate
+from neon_optim.model.training import Training
 from neon_optim.serialization.durable import replacing
 from neon_optim.serialization.manager import CheckpointManager
 
@@ -121,12 +121,10 @@ class MetricsLog(Callback):
             self._file = None
 
     def _write_steps(self, training: Training, epoch: int) -> None:
-        pending = [item for item in training.costs if item[0] > self._last_step]
-        if pending:
-            rate = learning_rate(training.optimizer, epoch - 1)
-            for step, cost in pending:
+        for step, cost, rate in training.steps:
+            if step > self._last_step:
                 self._write({"step": step, "epoch": epoch, "cost": cost, "learning_rate": rate})
-            self._last_step = pending[-1][0]
+                self._last_step = step
 
     def _write(self, line: dict[str, Any]) -> None:
         if self._file is not None:

@@ -7,7 +7,7 @@ import time
 from typing import Any, TextIO
 
 from neon_optim.model.callbacks import Callback
-from neon_optim.model.training import Training, learning_rate
+from neon_optim.model.training import Training
 
 __all__ = ["PlainProgress", "ProgressBar", "progress"]
 
@@ -55,8 +55,8 @@ class PlainProgress(Callback):
         training.read_costs()
         self.print(
             f"{_epoch(training, training.model.epoch_index + 1)}  "
-            f"batch {training.model.minibatch_index}/{training.nbatches}  cost {training.costs[-1][1]:.4f}  "
-            f"lr {learning_rate(training.optimizer, training.model.epoch_index):.4g}{self._time_left(training)}"
+            f"batch {training.model.minibatch_index}/{training.nbatches}  cost {training.steps[-1][1]:.4f}  "
+            f"lr {training.steps[-1][2]:.4g}{self._time_left(training)}"
         )
 
     def on_epoch_end(self, training: Training) -> None:
@@ -128,8 +128,8 @@ class ProgressBar(PlainProgress):
             description=_epoch(training, model.epoch_index + 1),
             completed=model.step,
             batch=f"{model.minibatch_index}/{training.nbatches}",
-            cost=f"{training.costs[-1][1]:.4f}",
-            rate=f"{learning_rate(training.optimizer, model.epoch_index):.4g}",
+            cost=f"{training.steps[-1][1]:.4f}",
+            rate=f"{training.steps[-1][2]:.4g}",
         )
 
     def print(self, line: str) -> None:

@@ -24,7 +24,7 @@ class Training:
     Attributes:
         nbatches: minibatches in an epoch.
         stopped: whether :meth:`stop` ended the run before its time.
-        costs: (step, mean cost of its minibatch) of this epoch, as far as they have been read.
+        steps: (step, mean cost of its minibatch, learning rate) of this epoch, as far as costs have been read.
         record: what is known of the epoch that just ended: epoch (from 1), step, train_cost, learning_rate, and what
             callbacks add.
 
@@ -55,10 +55,11 @@ class Training:
         self.num_epochs, self.callbacks = int(num_epochs), list(callbacks)
         self.nbatches = dataset.nbatches
         self.stopped = False
-        self.costs: list[tuple[int, float]] = []
+        self.steps: list[tuple[int, float, float]] = []
         self.record: dict[str, Any] = {}
         self._costs = model.be.zeros((1, self.nbatches), dtype=np.float64)
         self._read = model.minibatch_index
+        self._rates: list[float] = []
 
     def run(self) -> None:
         """Train until the last epoch is done or :meth:`stop` is called; either ends with a :meth:`checkpoint`."""
@@ -81,7 +82,7 @@ class Training:
     def _run_epoch(self) -> None:
         model = self.model
         if model.minibatch_index == 0:
-            self.costs.clear()
+            self.steps.clear()
             self._tell("on_epoch_begin")
         for x, t in self.dataset.batches(model.epoch_index, start=model.minibatch_index):
             self._step(x, t)
@@ -95,7 +96,9 @@ class Training:
             "epoch": model.epoch_index + 1,
             "step": model.step,
             "train_cost": model.cost_sum / self.dataset.ndata,
-            "learning_rate": learning_rate(self.optimizer, model.epoch_index),
+            "learning_rate": self.steps[-1][2]
+            if self.steps
+            else learning_rate(self.optimizer, model.epoch_index),
         }
         model.epoch_index += 1
         model.minibatch_index, model.cost_sum, self._read = 0, 0.0, 0
@@ -107,6 +110,7 @@ class Training:
         at = model.minibatch_index
         self._costs[:, at : at + 1] = be.sum(self.cost(y, t))
         model.bprop(t, y, self.cost)
+        self._rates.append(learning_rate(self.optimizer, model.epoch_index))
         batch_size = be.bsz
         be.bsz = x.shape[
             1
@@ -117,7 +121,7 @@ class Training:
             be.bsz = batch_size
 
     def read_costs(self) -> None:
-        """Bring ``costs``, and ``model.cost_sum`` with it, up to the present minibatch. Waits for the device.
+        """Bring ``steps``, and ``model.cost_sum`` with it, up to the present minibatch. Waits for the device.
 
         Raises:
             NonFiniteError: a cost is NaN or infinite: training has diverged.
@@ -134,7 +138,9 @@ class Training:
                     f"is {total}; a lower learning_rate or gradient_clip_norm may help"
                 )
             model.cost_sum += total
-            self.costs.append((before + batch + 1, total / min(size, ndata - batch * size)))
+            mean = total / min(size, ndata - batch * size)
+            self.steps.append((before + batch + 1, mean, self._rates[batch - begin]))
+        self._rates.clear()
 
     def _tell(self, event: str) -> None:
         for callback in self.callbacks:
@@ -142,6 +148,10 @@ class Training:
 
 
 def learning_rate(optimizer: Any, epoch: int) -> float:
-    """The rate of the next step; of a MultiOptimizer that of its default."""
-    mapping = getattr(optimizer, "optimizer_mapping", {})
-    return float(mapping.get("default", optimizer).at(epoch).lr)
+    """The rate of the next step; of a MultiOptimizer that of its default, of a wrapper that of what it wraps."""
+    while True:
+        mapping = getattr(optimizer, "optimizer_mapping", {})
+        inner = mapping.get("default") or getattr(optimizer, "optimizer", None)
+        if inner is None:
+            return float(optimizer.at(epoch).lr)
+        optimizer = inner

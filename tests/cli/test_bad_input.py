@@ -73,7 +73,7 @@ def test_positions_are_named(run, here):
         (["missing.yaml"], "missing.yaml: there is no such file"),
         ([], "Missing argument 'CONFIG'"),
         (["model.yaml", "--epoch", "3", "--bogus"], "No such option"),
-        (["model.yaml", "-e", "0"], "epochs must be an integer >= 1, received 0"),
+        (["model.yaml", "-e", "0"], "Error: -e 0: epochs must be an integer >= 1, received 0"),
         (["model.yaml", "-e", "many"], "epochs must be an integer >= 1, received 'many'"),
         (["model.yaml", "-z", "-1"], "batchsize must be an integer >= 1, received -1"),
         (["model.yaml", "-b", "tpu"], "backend must be one of"),
@@ -121,6 +121,16 @@ def test_a_folder_that_is_not_writable(run, here):
     code, _, err = run("train", "model.yaml", "-s", "locked/out")
     assert code == 2
     assert "the folder 'locked/out' cannot be created: Permission denied" in err
+
+
+def test_a_folder_that_the_system_refuses(run, monkeypatch):
+    def refused(*arguments, **options):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr("pathlib.Path.mkdir", refused)
+    code, _, err = run("train", "model.yaml", "-s", "out")
+    assert code == 2
+    assert "the folder 'out' cannot be created: Permission denied" in err
 
 
 def test_a_folder_that_is_a_file(run, here):
