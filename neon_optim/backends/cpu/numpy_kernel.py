@@ -12,20 +12,12 @@ from typing import Any
 import numpy as np
 
 from neon_optim.backends.cpu.functions import FUNCTIONS
+from neon_optim.backends.evaluate import compute_type
 from neon_optim.backends.program import ELEMENT, Program, Stage
 
 __all__ = ["NumpyKernel", "compute_type"]
 
 Reference = tuple[str, int]
-
-
-def compute_type(dtypes: Sequence[np.dtype]) -> np.dtype:
-    """float64 if any array is float64, else float32; 16-bit types are storage only.
-
-    >>> compute_type([np.dtype("float16"), np.dtype("float32")])
-    dtype('float32')
-    """
-    return np.dtype(np.float64) if any(d == np.float64 for d in dtypes) else np.dtype(np.float32)
 
 
 class _Scratch:

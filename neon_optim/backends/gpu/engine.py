@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from neon_optim.backends.backend import Outcome, Rounding
-from neon_optim.backends.cpu.numpy_kernel import compute_type
 from neon_optim.backends.cpu.scalars import ScalarValues
+from neon_optim.backends.evaluate import compute_type
 from neon_optim.backends.gpu.arguments import (
     CHANGING_FIELDS,
     REDUCE_THREADS,
