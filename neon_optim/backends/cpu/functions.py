@@ -91,8 +91,9 @@ def smallest(values: np.ndarray) -> Any:
     return found if found != 0 else found.dtype.type(-0.0 if np.signbit(values[values == 0]).any() else 0.0)
 
 
-def store(target: np.ndarray, values: np.ndarray) -> None:
-    """Copy values into an array of another type, each rounded once to the nearest, ties to even."""
+def store(target: np.ndarray, values: Any) -> None:
+    """Copy values or a number into an array of another type, each rounded once to the nearest, ties to even."""
+    values = np.asarray(values)
     if (
         values.dtype == np.float64 and target.dtype.name == "bfloat16"
     ):  # whose cast would round to float32 first

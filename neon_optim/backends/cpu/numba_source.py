@@ -20,7 +20,7 @@ from neon_optim.errors import BackendError
 
 __all__ = ["ARGUMENTS", "LANES_SCOPE", "WORDS_BLOCK", "WORDS_SCOPE", "kernel_source"]
 
-_INFIX = {"add": "+", "subtract": "-", "multiply": "*", "divide": "/", "power": "**"}
+_INFIX = {"add": "+", "subtract": "-", "multiply": "*", "divide": "/"}
 _COMPARISONS = {
     "equal": "==",
     "not_equal": "!=",
@@ -32,16 +32,21 @@ _COMPARISONS = {
 _FUNCTIONS = {
     "absolute": "abs",
     "sqrt": "np.sqrt",
-    "exp": "np.exp",
-    "exp2": "np.exp2",
-    "log": "np.log",
-    "log2": "np.log2",
-    "tanh": "np.tanh",
     "rint": "np.rint",
     "maximum": "support.maximum",
     "minimum": "support.minimum",
     "sgn": "support.sgn",
 }
+_INEXACT = {
+    "power": "np.power",
+    "exp": "np.exp",
+    "exp2": "np.exp2",
+    "log": "np.log",
+    "log2": "np.log2",
+    "tanh": "np.tanh",
+}
+"""Computed in float64 and rounded, which leaves hardly any error in float32."""
+
 LANES_SCOPE, WORDS_SCOPE = SLOTS_OF_A_ROW, SLOTS_OF_A_ROW + 1
 """What accesses to the lanes and to the random words name as their slot."""
 
@@ -200,6 +205,9 @@ class _Writer:
             return f"{args[0]} {_INFIX[op]} {args[1]}"
         if op in _COMPARISONS:
             return f"{self._real}(1) if {args[0]} {_COMPARISONS[op]} {args[1]} else {self._real}(0)"
+        if op in _INEXACT:
+            wide = f"{_INEXACT[op]}({', '.join(f'float64({a})' for a in args)})"
+            return wide if self._real == "float64" else f"float32({wide})"
         if op == "shift":
             return f"support.shift_{self._real}({args[0]}, {args[1]})"
         if op == "negative":

@@ -111,6 +111,7 @@ class NumpyEngine(Engine):
         for slot, value in values.items():
             how = store_rounding(kernel.dtype, blocks[slot].dtype, rounding.bits)
             if how is not None:
+                value = np.broadcast_to(np.asarray(value, kernel.dtype), blocks[slot].shape)
                 words = rounding_words(rounding, row, slot, start, start + value.size)
                 value = round_stochastically(value, words, how)
             rounded.append((slot, value))
