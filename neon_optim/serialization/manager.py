@@ -133,6 +133,9 @@ class CheckpointManager:
         if isinstance(step, bool) or not isinstance(step, int | np.integer) or not 0 <= step < 10**18:
             _refuse("step", step, "must be an integer >= 0")
         step = int(step)
+        for key, value in (metrics or {}).items():
+            if not isinstance(value, int | float | np.number | np.bool_):
+                _refuse(f"metrics[{key!r}]", value, "must be a number")
         self.wait()
         self._lock()
         numbers = {key: float(value) for key, value in (metrics or {}).items()}
@@ -246,6 +249,7 @@ class CheckpointManager:
 
     def best(self) -> str | None:
         """The path of the best checkpoint by ``keep_best``; None if there is none."""
+        self.wait()
         step = self._best(self.steps())
         return None if step is None else self.path(step)
 

@@ -72,6 +72,18 @@ def test_full_disk(small_disk):
     assert container.read(path).state == {"step": 3}
 
 
+def test_read_only_disk(small_disk):
+    path = small_disk / "run.safetensors"
+    container.write(path, {"x": np.ones(3)}, {"step": 1})
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    with pytest.raises(CheckpointError, match=r"run\.safetensors.*read-only"):
+        container.write(path, {"x": np.zeros(3)}, {"step": 2})
+    with pytest.raises(CheckpointError, match="cannot write to"):
+        CheckpointManager(small_disk).write(1, {}, {})
+    assert container.read(path).state == {"step": 1}
+    assert os.listdir(small_disk) == ["run.safetensors"]
+
+
 def test_full_disk_under_a_manager(small_disk):
     with CheckpointManager(small_disk, keep_last=1) as manager:
         for step in range(1, 4):

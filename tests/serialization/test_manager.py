@@ -252,6 +252,13 @@ def test_wrong_steps(tmp_path, step):
     assert os.listdir(tmp_path) == []
 
 
+@pytest.mark.parametrize("value", ["0.5", None, [1.0], 1j])
+def test_wrong_metrics(tmp_path, value):
+    with pytest.raises(ArgumentError, match=r"metrics\['error'\] must be a number"):
+        CheckpointManager(tmp_path).write(1, arrays(), STATE, metrics={"error": value})
+    assert os.listdir(tmp_path) == []
+
+
 def test_a_folder_that_cannot_be_made(tmp_path):
     (tmp_path / "file").touch()
     for name in ("file", "file/below"):
