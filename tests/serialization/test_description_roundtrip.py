@@ -51,8 +51,11 @@ def values(check: checks.Check, depth: int) -> st.SearchStrategy[Any]:
     if isinstance(check, checks.Either):
         return st.one_of([values(item, depth) for item in check.checks])
     if isinstance(check, checks.Items):
+        item = values(check.item, depth) if check.item else st.integers()
+        if item.is_empty:
+            return st.nothing() if check.length else st.builds(list)
         size = {"min_size": check.length, "max_size": check.length} if check.length else {"max_size": 3}
-        return st.lists(values(check.item, depth) if check.item else st.integers(), **size)
+        return st.lists(item, **size)
     if isinstance(check, checks.Table):
         item = values(check.item, depth) if check.item else st.integers()
         return st.dictionaries(st.sampled_from(["default", "Bias", "a b", "/re*/"]), item, max_size=3)
