@@ -18,8 +18,8 @@ __global__ void shared_overrun(float *a) {
 __global__ void half_a_warp(float *a) {
   if (threadIdx.x == 0) a[0] = __shfl_sync(~0u, a[0], 1); __syncthreads(); }
 __global__ void assertion(int *a) { assert(a[0] == 1); }
-__global__ void uninitialised_shared(float *a) {
-  __shared__ float s[32]; __syncthreads(); a[0] = s[threadIdx.x]; }
+__global__ void uninitialised_shared(float *a, int n) {
+  __shared__ float s[32]; if (n) s[threadIdx.x] = 1; __syncthreads(); a[0] = s[threadIdx.x]; }
 __global__ __launch_bounds__(64) void bounded(float *a) { a[0] = 1; }
 __global__ void tensor_cores(float *a) {
   asm volatile("mma.sync.aligned.m8n8k4.row.col.f32.f16.f16.f32 {%0,%0,%0,%0,%0,%0,%0,%0},{%1,%1},{%1,%1},"
@@ -80,7 +80,7 @@ def test_uninitialised_memory_is_poison(faults):
 
     assert np.isnan(gpuarray.empty(100, np.float32).get()).all()
     a = gpuarray.zeros(1, np.float32)
-    faults("uninitialised_shared")(a, block=(32, 1, 1))
+    faults("uninitialised_shared")(a, np.int32(0), block=(32, 1, 1))
     assert np.isnan(a.get()[0])
 
 

@@ -121,4 +121,5 @@ class GPUBackend(Backend):
 
     def close(self) -> None:
         """Free device memory that no tensor holds, and leave the device's context."""
+        self._evaluator.close()
         self.device.close()

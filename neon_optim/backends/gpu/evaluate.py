@@ -15,6 +15,7 @@ import numpy as np
 from neon_optim.backends.backend import Tensor
 from neon_optim.backends.cpu.scalars import ScalarValues
 from neon_optim.backends.evaluate import Held, TreeEvaluator, compute_type
+from neon_optim.backends.gpu.cublas import load_cublas
 from neon_optim.backends.gpu.cuda_source import storage_type
 from neon_optim.backends.gpu.device import Device
 from neon_optim.backends.gpu.engine import BLOCKS_PER_MULTIPROCESSOR, CudaEngine
@@ -44,6 +45,7 @@ class Evaluator(TreeEvaluator):
     def __init__(self, device: Device, engine: CudaEngine):
         self._device = device
         self._engine = engine
+        self._cublas = load_cublas()
 
     def array_of(self, value: Tensor | np.ndarray) -> np.ndarray | None:
         """The description of a tensor; a host array is uploaded."""
@@ -101,8 +103,8 @@ class Evaluator(TreeEvaluator):
         self._launch(source, "tree", arrays, target.size, extents, strides, passed)
 
     def product(self, left: np.ndarray, right: np.ndarray, out: np.ndarray) -> None:
-        """out = left · right, tile by tile."""
-        if not out.size:
+        """out = left · right: by cuBLAS where it is installed, else tile by tile."""
+        if not out.size or (self._cublas is not None and self._cublas.product(left, right, out)):
             return
         rows, depth, columns = *left.shape, right.shape[1]
         arrays = (out, left, right)
@@ -157,6 +159,12 @@ class Evaluator(TreeEvaluator):
             kernel(self._grid(out.size), THREADS, arguments)
         if out is not target:
             self.assign(target, out)
+
+    def close(self) -> None:
+        """Give back what cuBLAS holds."""
+        if self._cublas is not None:
+            self._cublas.close()
+            self._cublas = None
 
     def _launch(
         self,
