@@ -19,6 +19,8 @@ class Adadelta(Optimizer):
         E[\Delta^2] &\leftarrow \rho E[\Delta^2] + (1 - \rho) \Delta^2 \\
         \theta &\leftarrow \theta - \Delta
 
+    Use it where no rate can be tuned; Adam is usually faster.
+
     Arguments:
         decay: ρ in [0, 1).
         epsilon: ε > 0.

@@ -17,6 +17,8 @@ class Adagrad(Optimizer):
         s \leftarrow s + g^2, \qquad
         \theta \leftarrow \theta - \frac{\alpha g}{\sqrt{s + \epsilon}}
 
+    Use it for sparse gradients and convex problems; in long training its steps die out.
+
     Arguments:
         learning_rate: α > 0.
         epsilon: ε > 0.

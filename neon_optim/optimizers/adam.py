@@ -19,7 +19,7 @@ class Adam(Optimizer):
         \theta &\leftarrow \theta - \alpha \frac{\sqrt{1 - \beta_2^t}}{1 - \beta_1^t}
             \frac{m}{\sqrt{v} + \hat\epsilon}
 
-    The first choice where nothing else is known.
+    Use it where nothing else is known to be better.
 
     This is the order of computation at the end of section 2 of the paper, and neon's: ε̂ is added to the uncorrected
     root. With ``epsilon_hat=False`` it is the form of the paper's algorithm 1, as in PyTorch and ScalaTion:

@@ -30,6 +30,9 @@ class GradientDescentMomentum(Optimizer):
     with s the factor of norm clipping. With momentum 0 there is no state:
     :math:`\theta \leftarrow (1 - \alpha\lambda)\theta - \alpha s g`.
 
+    Use it where training time allows a search for the rate and its schedule: it often generalizes best, on images above
+    all.
+
     Arguments:
         learning_rate: α > 0.
         momentum_coef: γ in [0, 1).

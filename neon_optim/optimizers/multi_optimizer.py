@@ -24,7 +24,8 @@ class MultiOptimizer(Optimizer):
             Patterns are globs (``conv*``) or regular expressions between slashes (``/conv[0-9]+/``); each is matched in
             full against those three names.
 
-    Every optimizer of the mapping clips, counts and decays for itself; those with the same rule run in one pass.
+    Use it where layers need different rules, such as Muon for matrices and AdamW for the rest. Every optimizer of the
+    mapping clips, counts and decays for itself; those with the same rule run in one pass.
 
     Raises:
         ArgumentError: (in a step) two patterns match a parameter.

@@ -19,7 +19,7 @@ class ShiftAdaMax(Optimizer):
         \theta &\leftarrow \operatorname{clip}(\theta - (m \ll w) \ll \alpha / (1 - \beta_1^{e+1}),\; -1,\; 1)
 
     with :math:`a \ll b = a \operatorname{sgn}(b)\, 2^{\operatorname{rint}(\log_2 |b|)}` and e the epoch.
-    It is meant for binarized networks, whose parameters stay within ±1.
+    Use it for binarized networks, whose parameters stay within ±1.
 
     Arguments:
         learning_rate: α > 0.

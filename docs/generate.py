@@ -1,0 +1,274 @@
+"""Writes the pages of docs/optimizers and docs/schedules from the docstrings, and their plots.
+
+    python docs/generate.py            # pages
+    python docs/generate.py --plots    # and plots (needs matplotlib and scikit-learn)
+
+Fails where a public name has no docstring, or an argument is not described.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from neon_optim import gen_backend, optimizers, schedules
+from neon_optim.arguments import REQUIRED, constructor_arguments
+from neon_optim.base import from_description
+from neon_optim.optimizers import Optimizer, Wrapper
+from neon_optim.schedules import BaseSchedule
+
+HERE = Path(__file__).parent
+COMMON = "Those of every optimizer"
+FULL = {
+    "MultiOptimizer": {"optimizer_mapping": {"default": optimizers.Adam()}},
+    **{name: {"optimizer": optimizers.SGD(0.1)} for name in ("EMA", "Lookahead")},
+    "GradientAccumulation": {"optimizer": optimizers.SGD(0.1), "every": 4},
+    "GradientDescentMomentum": {"learning_rate": 0.1, "momentum_coef": 0.9},
+    "LARS": {"learning_rate": 0.1},
+    "SGD": {"momentum_coef": 0.9},
+}
+
+
+class UndocumentedError(Exception):
+    """A public name, or an argument of one, that no docstring speaks of."""
+
+
+def public(module: Any, base: type) -> list[type]:
+    """The concrete classes that a module exports, in order of their names; all it exports must be documented."""
+    found = []
+    for name in sorted(module.__all__, key=str.lower):
+        thing = getattr(module, name)
+        if not (vars(thing).get("__doc__") if isinstance(thing, type) else thing.__doc__):
+            raise UndocumentedError(f"{module.__name__}.{name} has no docstring")
+        if isinstance(thing, type) and issubclass(thing, base) and thing not in (base, Wrapper):
+            found.append(thing)
+    return found
+
+
+# --- a docstring's parts ---
+
+
+def sections(doc: str) -> dict[str, str]:
+    """The text before, and the parts named ``Arguments:``, ``References:``, ...; examples under ``>>>``."""
+    parts: dict[str, list[str]] = {"": []}
+    here = parts[""]
+    for line in inspect.cleandoc(doc).splitlines():
+        heading = re.fullmatch(r"([A-Z][A-Za-z]+):", line)
+        if heading:
+            here = parts.setdefault(heading[1], [])
+        elif line.startswith(">>> ") and here is not parts.get(">>>"):
+            here = parts.setdefault(">>>", [])
+            here.append(line)
+        elif line and not line.startswith(" ") and here not in (parts[""], parts.get(">>>")):
+            here = parts[""]
+            here.append(line)
+        else:
+            here.append(line)
+    return {name: "\n".join(lines).strip("\n") for name, lines in parts.items()}
+
+
+def argument_texts(text: str) -> dict[str, str]:
+    """From ``name: what it is``, with lines that go on further in; ``a, b: both`` counts for each."""
+    found: dict[str, str] = {}
+    for item in re.split(r"\n(?=    \w)", "\n" + inspect.cleandoc(text).replace("\n", "\n    ")):
+        names, _, meaning = item.strip().partition(":")
+        for name in names.split(","):
+            found[name.strip()] = " ".join(meaning.split())
+    return found
+
+
+def markdown(text: str) -> str:
+    """reStructuredText as the docstrings use it, in Markdown."""
+    text = re.sub(r"\.\. math::\n((?:[ ]+.*\n|\n)+)", _math_block, text + "\n")
+    text = re.sub(r":math:`([^`]+)`", r"$`\1`$", text)
+    text = re.sub(
+        r":(?:class|meth|mod|func|data):`~?([^`]+)`", lambda m: f"`{m[1].rpartition('.')[2]}`", text
+    )
+    return re.sub(r"(?<!`)``(?!`)", "`", text).strip("\n")
+
+
+def _math_block(match: re.Match[str]) -> str:
+    body = inspect.cleandoc(match[1])
+    if "\\\\" in body or "&" in body:
+        body = f"\\begin{{aligned}}\n{body}\n\\end{{aligned}}"
+    return f"```math\n{body}\n```\n\n"
+
+
+def described(cls: type) -> dict[str, str]:
+    """What the docstrings of a class and its bases say of each argument."""
+    found: dict[str, str] = {}
+    for base in reversed(cls.__mro__):
+        if "__doc__" in vars(base) and base.__doc__:
+            found |= argument_texts(sections(base.__doc__).get("Arguments", ""))
+    return found
+
+
+# --- pages ---
+
+
+def page(cls: type, base: type) -> str:
+    """The page of one class."""
+    parts = sections(str(cls.__doc__))
+    first, _, rest = parts[""].partition("\n")
+    lines = [f"# {cls.__name__}", "", markdown(first), "", *_signature(cls, base), ""]
+    rest = re.sub(r"The others are those of :class:`[^`]*Optimizer`\.[ \n]*", "", rest)
+    lines += [
+        markdown(rest),
+        "",
+        "## Arguments",
+        "",
+        "| argument | allowed | default | |",
+        "|---|---|---|---|",
+    ]
+    meanings = described(cls)
+    shared = constructor_arguments(Optimizer) if base is Optimizer else {}
+    own = sections(str(cls.__doc__)).get("Arguments", "")
+    for argument in constructor_arguments(cls).values():
+        if argument.name not in meanings and argument.name != "name":
+            raise UndocumentedError(f"{cls.__name__}: the argument {argument.name} is not described")
+        if argument.name in shared and argument.name not in argument_texts(own):
+            continue
+        allowed = argument.check.allowed if argument.check else ""
+        default = "required" if argument.default is REQUIRED else f"`{argument.default!r}`"
+        meaning = markdown(meanings.get(argument.name, "for people"))
+        cells = [f"`{argument.name}`", *(x.replace("|", "\\|") for x in (allowed, default, meaning))]
+        lines.append(f"| {' | '.join(cells)} |")
+    if base is Optimizer and any(a in shared for a in constructor_arguments(cls)):
+        lines += ["", f"{COMMON} are on [the overview](README.md)."]
+    for heading in ("Returns", "Raises", "References"):
+        if parts.get(heading):
+            items = [
+                markdown(item) for item in re.split(r"\n(?=    \S)", "\n" + parts[heading]) if item.strip()
+            ]
+            lines += ["", f"## {heading}", "", *(f"- {' '.join(item.split())}" for item in items)]
+    if ">>>" not in parts:
+        raise UndocumentedError(f"{cls.__name__} has no example")
+    lines += ["", "## Example", "", "```python", parts[">>>"], "```", ""]
+    return re.sub(r"\n{3,}", "\n\n", "\n".join(lines))
+
+
+def _signature(cls: type, base: type) -> list[str]:
+    shared = set(constructor_arguments(Optimizer)) if base is Optimizer else set()
+    arguments = constructor_arguments(cls).values()
+    own = [a for a in arguments if a.positional or a.name not in shared or a.owner is cls]
+    shown = [a.name if a.default is REQUIRED else f"{a.name}={a.default!r}" for a in own]
+    stars = next((k for k, a in enumerate(own) if not a.positional), None)
+    if stars is not None:
+        shown.insert(stars, "*")
+    if len(own) < len(constructor_arguments(cls)):
+        shown.append("**options")
+    return ["```python", f"{cls.__name__}({', '.join(shown)})", "```"]
+
+
+def first_line(cls: type) -> str:
+    """What it is, in one line."""
+    return markdown(str(cls.__doc__).strip().splitlines()[0])
+
+
+def cost(cls: type) -> tuple[str, str, str]:
+    """(state arrays, bytes of state, bytes moved in a step) an element in float32, of default arguments."""
+    gen_backend("cpu", engine="numpy")
+    optimizer = cls(**FULL.get(cls.__name__, {}))
+    if isinstance(optimizer, optimizers.MultiOptimizer):
+        return "those of its optimizers", "", ""
+    names = ", ".join(optimizer.slots) or "none"
+    if type(optimizer).state_shape is not Optimizer.state_shape and optimizer.per_tensor:
+        return names, "4 (1/rows + 1/columns)", "tensor by tensor"
+    state = f"{4 * len(optimizer.slots)}"
+    if optimizer.per_tensor:
+        return names, state, "tensor by tensor"
+    row = ((np.zeros((2, 2), np.float32), np.zeros((2, 2), np.float32)), [])
+    optimizer.t = optimizer.every - 1 if hasattr(optimizer, "every") else 1
+    (part,) = optimizer.parts([row], 0)
+    program, _ = part.trace(1.0)
+    moved = 0
+    for stage in program.stages:
+        moved += sum(1 for v in stage.element_code if program.code[v].op == "slot") + len(stage.outputs)
+    return names, state, f"{4 * moved}"
+
+
+def overview(classes: list[type]) -> str:
+    """docs/optimizers/README.md."""
+    lines = [
+        "# Optimizers",
+        "",
+        "Bytes are those of one element of a parameter in float32 with default arguments: of state that is kept, and",
+        "moved between memory and processor in a step. A step is limited by the latter. Clipping by norm reads each",
+        "gradient once more (4). Wrappers are shown around SGD without momentum, at the step with most to do.",
+        "",
+        "| optimizer | | state | bytes of state | bytes moved |",
+        "|---|---|---|---|---|",
+    ]
+    for cls in classes:
+        names, state, moved = cost(cls)
+        lines.append(
+            f"| [{cls.__name__}]({cls.__name__}.md) | {first_line(cls)} | {names} | {state} | {moved} |"
+        )
+    lines += [
+        "",
+        "![Learning curves](learning-curves.png)",
+        "",
+        "Loss on the training images of scikit-learn's digits, of a network 64-32-10 in batches of 128 from the same",
+        "weights; the rate is the best of four. The script is [plots.py](../plots.py).",
+        "",
+        f"## {COMMON}",
+        "",
+        "neon's own optimizers take their first arguments in neon's order; everything else is by keyword. Wrappers",
+        "(EMA, Lookahead, GradientAccumulation) and MultiOptimizer take none of these: their inner optimizers do.",
+        "",
+        "| argument | allowed | default | |",
+        "|---|---|---|---|",
+    ]
+    meanings = described(Optimizer)
+    for argument in constructor_arguments(Optimizer).values():
+        allowed = (argument.check.allowed if argument.check else "").replace("|", "\\|")
+        meaning = markdown(meanings[argument.name])
+        lines.append(f"| `{argument.name}` | {allowed} | `{argument.default!r}` | {meaning} |")
+    return "\n".join([*lines, ""])
+
+
+def schedule_overview(classes: list[type]) -> str:
+    """docs/schedules/README.md."""
+    lines = ["# Schedules", "", "| schedule | |", "|---|---|"]
+    lines += [f"| [{cls.__name__}]({cls.__name__}.md) | {first_line(cls)} |" for cls in classes]
+    lines += ["", "![Values](values.png)", ""]
+    lines.append(markdown("\n".join(inspect.cleandoc(str(BaseSchedule.__doc__)).splitlines()[2:])))
+    return "\n".join([*lines, ""])
+
+
+def pages() -> dict[str, str]:
+    """Every page: path below docs → text."""
+    found = {}
+    for folder, module, base in (
+        ("optimizers", optimizers, Optimizer),
+        ("schedules", schedules, BaseSchedule),
+    ):
+        classes = public(module, base)
+        found |= {f"{folder}/{cls.__name__}.md": page(cls, base) for cls in classes}
+        found[f"{folder}/README.md"] = overview(classes) if base is Optimizer else schedule_overview(classes)
+    return found
+
+
+def main(plots: bool) -> None:
+    texts = pages()
+    for path, text in texts.items():
+        (HERE / path).parent.mkdir(exist_ok=True)
+        (HERE / path).write_text(text, encoding="utf-8")
+    for folder in ("optimizers", "schedules"):
+        for file in (HERE / folder).glob("*.md"):
+            if f"{folder}/{file.name}" not in texts:
+                file.unlink()
+    if plots:
+        import plots as drawing
+
+        drawing.learning_curves(HERE / "optimizers" / "learning-curves.png", from_description)
+        drawing.schedule_values(HERE / "schedules" / "values.png")
+
+
+if __name__ == "__main__":
+    main("--plots" in sys.argv[1:])

@@ -1,0 +1,65 @@
+"""Pages made from docstrings are up to date, and nothing public is undocumented."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+
+import pytest
+
+from neon_optim.optimizers import Optimizer
+
+DOCS = Path(__file__).parents[1] / "docs"
+
+
+@pytest.fixture(scope="module")
+def generate():
+    spec = importlib.util.spec_from_file_location("docs_generate", DOCS / "generate.py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["docs_generate"] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_pages_are_what_the_docstrings_say(generate):
+    expected = generate.pages()
+    for path, text in expected.items():
+        assert (DOCS / path).read_text(encoding="utf-8") == text, f"{path}: run python docs/generate.py"
+    for folder in ("optimizers", "schedules"):
+        assert {f"{folder}/{file.name}" for file in (DOCS / folder).glob("*.md")} <= set(expected)
+
+
+def test_every_optimizer_says_when_to_use_it(generate):
+    for cls in generate.public(generate.optimizers, Optimizer):
+        assert "Use it" in cls.__doc__, cls.__name__
+
+
+def test_links_and_pictures_are_there(generate):
+    for path, text in generate.pages().items():
+        for target in generate.re.findall(r"\]\(([^)]+)\)", text):
+            assert (DOCS / path).parent.joinpath(target).exists(), f"{path}: {target}"
+
+
+def test_what_is_undocumented_stops_the_build(generate, monkeypatch):
+    class Bare:
+        pass
+
+    monkeypatch.setattr(generate.optimizers, "Bare", Bare, raising=False)
+    monkeypatch.setattr(generate.optimizers, "__all__", ["Bare"])
+    with pytest.raises(generate.UndocumentedError, match="Bare has no docstring"):
+        generate.public(generate.optimizers, Optimizer)
+
+    class Half(Optimizer):
+        """Does something.
+
+        >>> 1
+        1
+        """
+
+        def __init__(self, strength: float = 1.0, **options):
+            super().__init__(**options)
+            self.strength = strength
+
+    with pytest.raises(generate.UndocumentedError, match="Half: the argument strength is not described"):
+        generate.page(Half, Optimizer)
