@@ -10,6 +10,7 @@ from cudasim import session
 collect_ignore_glob = ["conftest.py", "*/conftest.py"]  # they hold no doctests, and share one module name
 
 DRIVER = pytest.StashKey[session.Driver]()
+SELECTED = pytest.StashKey[bool]()  # whether the run has GPU tests
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -34,8 +35,15 @@ def pytest_report_header(config: pytest.Config) -> str:
     return f"gpu: {driver.description}" + (" (GPU tests are skipped)" if driver.kind == "none" else "")
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Says it again at the end, since -q hides the header."""
+    if config.stash.get(SELECTED, False):
+        terminalreporter.write_line(pytest_report_header(config))
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     driver = config.stash[DRIVER]
+    config.stash[SELECTED] = any(item.get_closest_marker("gpu") for item in items)
     if driver.kind == "none":
         skip = pytest.mark.skip(reason=f"no CUDA driver: {driver.description}")
         for item in items:
