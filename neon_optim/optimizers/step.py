@@ -13,7 +13,7 @@ import numpy as np
 from neon_optim.backends.backend import Backend, Plan, Rounding
 from neon_optim.backends.optree import Node, Symbol, slots_of
 from neon_optim.backends.program import Program, linearize, trace
-from neon_optim.errors import NonFiniteError, StateError
+from neon_optim.errors import NonFiniteError, StateError, shown
 from neon_optim.parameters import Parameter, named_parameters
 
 if TYPE_CHECKING:
@@ -122,6 +122,9 @@ def _fill_states(part: Part, filled: list[list[Any]]) -> None:
                 f"{len(names)} ({', '.join(names) or 'none'}): it was written by another optimizer. "
                 "To start fresh, empty the list: state.clear()"
             )
+        for array, what in ((param, "param"), (grad, "grad")):
+            if not hasattr(array, "shape"):
+                raise StateError(f"{part.describe(index)}: {what} is no array, received {shown(array)}")
         filled.append(states)
         states.extend([part.now.new_state(name, param, grad) for name in names])
 
