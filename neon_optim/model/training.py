@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -69,7 +70,9 @@ class Training:
                 self._run_epoch()
             self.checkpoint()
         finally:
-            self._tell("on_train_end")
+            with contextlib.ExitStack() as stack:  # all are told, whatever one of them raises
+                for callback in reversed(self.callbacks):
+                    stack.callback(callback.on_train_end, self)
 
     def stop(self) -> None:
         """End the run after the present minibatch. May be called from a signal handler."""
@@ -112,9 +115,8 @@ class Training:
         model.bprop(t, y, self.cost)
         self._rates.append(learning_rate(self.optimizer, model.epoch_index))
         batch_size = be.bsz
-        be.bsz = x.shape[
-            1
-        ]  # the last minibatch of an epoch may be smaller, and its gradient is a sum over itself
+        # The last minibatch of an epoch may be smaller, and its gradient is a sum over itself.
+        be.bsz = x.shape[1]
         try:
             self.optimizer.optimize(model.layers_to_optimize, epoch=model.epoch_index)
         finally:

@@ -271,6 +271,24 @@ def test_a_log_that_cannot_be_written(tmp_path):
         train(Adam(), [MetricsLog(tmp_path / "missing" / "log")])
 
 
+def test_a_full_disk_under_the_log_is_told_and_the_other_callbacks_end(tmp_path):
+    log, ended = MetricsLog(tmp_path / "log"), []
+
+    class Full(Callback):
+        def on_train_begin(self, training):
+            log._file.close()
+            log._file = open("/dev/full", "a")  # noqa: SIM115
+
+        def on_train_end(self, training):
+            ended.append(True)
+            with pytest.raises(OSError, match="No space left"):
+                log._file.close()
+
+    with pytest.raises(RunError, match=r"cannot write .*log: No space left on device"):
+        train(Adam(), [log, Full()])
+    assert ended
+
+
 def test_checkpoints_are_saved_when_asked_for(tmp_path):
     manager = CheckpointManager(tmp_path)
     train(Adam(), [Checkpoints(manager, every_epochs=2, every_steps=2)])
