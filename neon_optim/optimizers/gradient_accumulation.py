@@ -84,7 +84,7 @@ class GradientAccumulation(Wrapper):
         if self.last:
             self.optimizer.apply(param, total, *inner)
         else:
-            gathered[:] = total * 1.0
+            gathered[:] = total
 
     def commit(self) -> None:
         """Called on a step's copy when the step is done; the inner optimizer's is done every N steps."""

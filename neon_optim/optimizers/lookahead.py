@@ -65,8 +65,8 @@ class Lookahead(Wrapper):
         self.optimizer.apply(param, grad, *inner)
         if self.moves and self.t % self.every == 0:
             slow[:] = slow + self.alpha * (param - slow)
-            param[:] = slow * 1.0
+            param[:] = slow
 
     def evaluated(self, param: Any, *states: Any) -> Any:
         """The slow weights."""
-        return states[-1] * 1.0
+        return states[-1]

@@ -134,21 +134,21 @@ def _run_fused(owner: Optimizer, be: Backend, parts: list[Part], batch_size: flo
     fused = [part for part in parts if not part.now.per_tensor]
     by_tensor = [part for part in parts if part.now.per_tensor]
     scales: dict[Optimizer, float] = {}
-    groups = _by_program(fused, batch_size, scales)
+    groups = _by_program(be, fused, batch_size, scales)
     if by_tensor or len(groups) > 1:
         if not _check_before(be, parts, batch_size, scales):
             return False
-        groups = _by_program(fused, batch_size, scales)
+        groups = _by_program(be, fused, batch_size, scales)
     plans = [_plan(owner, be, [part for part, _ in group]) for group in groups.values()]
-    counters = [(part.optimizer, part.optimizer.get_counters()) for part in parts if part.guarded]
+    counters = owner.get_counters() if any(part.guarded for part in parts) else {}
     for part in by_tensor:
         part.now.scale = scales.get(part.optimizer, 1.0)
         _check_by_tensor(owner, be, part)
-    for (program, group), plan in zip(groups.items(), plans, strict=True):
-        outcome = be.execute(program, plan, [scalars for _, scalars in group], _rounding(group[0][0], be))
+    for ((program, rounding), group), plan in zip(groups.items(), plans, strict=True):
+        outcome = be.execute(program, plan, [scalars for _, scalars in group], rounding)
         mine = [part for part, _ in group]
         if not all(part.now.on_nonfinite == "skip" for part in mine):
-            outcome.when_refused(partial(_undo, mine, counters))
+            outcome.when_refused(partial(_undo, owner, counters, mine))
         elif not outcome.stored:
             return False
     for part in by_tensor:
@@ -161,9 +161,7 @@ def _check_before(be: Any, parts: list[Part], batch_size: float, scales: dict[Op
     for optimizer in dict.fromkeys(p.optimizer for p in parts if p.guarded or p.now.gradient_clip_norm):
         mine = [part for part in parts if part.optimizer is optimizer]
         rows = [row for part in mine for row in part.parameters]
-        # states of a rule that runs tensor by tensor have shapes of their own, so no plan can hold them
-        slots = ("param", "grad") if mine[0].now.per_tensor else mine[0].slots
-        norm = gradient_norm(be, rows, batch_size, slots, mine[0].now.incoming)
+        norm = gradient_norm(be, rows, batch_size, mine[0].slots, mine[0].now.incoming)
         if mine[0].guarded and not np.isfinite(norm):
             return _refuse(mine)
         limit = mine[0].now.gradient_clip_norm
@@ -172,12 +170,13 @@ def _check_before(be: Any, parts: list[Part], batch_size: float, scales: dict[Op
 
 
 def _by_program(
-    parts: list[Part], batch_size: float, scales: dict[Optimizer, float]
-) -> dict[Program, list[tuple[Part, list[float]]]]:
-    groups: dict[Program, list[tuple[Part, list[float]]]] = {}
+    be: Backend, parts: list[Part], batch_size: float, scales: dict[Optimizer, float]
+) -> dict[tuple[Program, Rounding | None], list[tuple[Part, list[float]]]]:
+    """What can run in one pass: parts whose rules are the same Program and whose stores are rounded alike."""
+    groups: dict[tuple[Program, Rounding | None], list[tuple[Part, list[float]]]] = {}
     for part in parts:
         program, scalars = part.trace(batch_size, scales.get(part.optimizer))
-        groups.setdefault(program, []).append((part, scalars))
+        groups.setdefault((program, _rounding(part, be)), []).append((part, scalars))
     return groups
 
 
@@ -289,10 +288,10 @@ def _run_foreign(owner: Optimizer, be: Any, parts: list[Part], batch_size: float
     return True
 
 
-def _undo(parts: list[Part], counters: list[tuple[Optimizer, dict[str, Any]]]) -> None:
+def _undo(owner: Optimizer, counters: dict[str, Any], parts: list[Part]) -> None:
     """A step was refused, but the host may have learnt of it only after later ones: count none of them."""
-    for optimizer, kept in counters:
-        optimizer.set_counters(kept)
+    if counters:
+        owner.set_counters(counters)
     _refuse(parts)
 
 

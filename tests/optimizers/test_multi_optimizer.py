@@ -110,6 +110,21 @@ def test_optimizers_with_one_rule_run_in_one_pass(be):
     assert count_passes(be, other, [Dense("fc0"), Dense("fc1"), Bias("b")]) == 2
 
 
+def test_optimizers_that_round_differently_do_not_share_a_pass(be):
+    def make(**options):
+        layers = [Dense("a"), Dense("b")]
+        for layer in layers:
+            layer.params[:] = [((np.ones((64, 64), np.float32), np.full((64, 64), 0.3, np.float32)), [])]
+        mapping = {"default": SGD(0.01), "b": SGD(0.01, **options)}
+        return layers, MultiOptimizer(mapping)
+
+    layers, multi = make(stochastic_round=4)
+    assert count_passes(be, multi, layers) == 2
+    nearest, rounded = (layer.params[0][0][0] for layer in layers)
+    assert len(np.unique(nearest)) == 1
+    assert len(np.unique(rounded)) == 2
+
+
 def test_each_clips_the_norm_of_its_own_parameters():
     layers = [Dense("a"), Dense("b")]
     layers[1].params[0][0][1][:] = 100.0

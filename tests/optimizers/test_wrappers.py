@@ -69,7 +69,15 @@ def test_lookahead_goes_back_part_of_the_way():
 
 @pytest.mark.parametrize(
     "inner",
-    [AdamW(0.1), NAdam(0.1), SGD(0.1, gradient_clip_norm=1.0, momentum_coef=0.9), Muon(0.1), Adafactor(0.1)],
+    [
+        AdamW(0.1),
+        NAdam(0.1),
+        SGD(0.1, gradient_clip_norm=1.0, momentum_coef=0.9),
+        Muon(0.1),
+        Adafactor(0.1),
+        Adafactor(0.1, gradient_clip_norm=1.0),
+        Muon(0.1, on_nonfinite="raise"),
+    ],
     ids=lambda o: o.classnm,
 )
 def test_accumulation_is_a_step_with_the_mean_gradient(inner):
