@@ -25,8 +25,14 @@ def make(path, seed: int = 0) -> bytes:
     return path.read_bytes()
 
 
-def refused(path, raw: bytes) -> None:
+def put(path, raw: bytes) -> None:
+    """Write a new file: to empty an old one first makes ext4 wait for the disk."""
+    path.unlink(missing_ok=True)
     path.write_bytes(raw)
+
+
+def refused(path, raw: bytes) -> None:
+    put(path, raw)
     for read in (container.read, container.verify):
         with pytest.raises(CheckpointError):
             read(path)
@@ -43,10 +49,10 @@ def test_every_flipped_bit_is_refused(path):
         for bit in range(8):
             damaged = bytearray(raw)
             damaged[position] ^= 1 << bit
-            path.write_bytes(damaged)
+            put(path, damaged)
             with pytest.raises(CheckpointError):
                 container.read(path)
-    path.write_bytes(raw)
+    put(path, raw)
     container.read(path)
 
 
@@ -209,15 +215,15 @@ HOSTILE = {
 
 
 def test_the_signed_headers_of_this_module_are_accepted_where_they_are_sound(path):
-    path.write_bytes(sign(header(entry()), FOUR))
+    put(path, sign(header(entry()), FOUR))
     assert container.read(path).arrays["x"].tolist() == [0, 0, 0, 0]
-    path.write_bytes(sign(header(state=nested(60))))
+    put(path, sign(header(state=nested(60))))
     assert "a" in container.read(path).state
 
 
 @pytest.mark.parametrize("case", HOSTILE)
 def test_hostile_header(path, case):
-    path.write_bytes(HOSTILE[case])
+    put(path, HOSTILE[case])
     tracemalloc.start()
     try:
         start = time.process_time()
@@ -282,7 +288,7 @@ def test_mutated_headers_with_right_digests_are_loaded_or_refused(path):
             else:
                 count = int(random.integers(1, 20))
                 mutated[place : place + count] = bytes(reversed(mutated[place : place + count]))
-        path.write_bytes(resign(bytes(mutated)))
+        put(path, resign(bytes(mutated)))
         try:
             contents = container.read(path)
             training_state.parse(contents.state, "file")
