@@ -13,17 +13,30 @@ import numpy as np
 import pytest
 from rows import ROWS
 
-from neon_optim import gen_backend, registry
+from neon_optim import cleanup_backend, gen_backend, registry
 from neon_optim.backends import program
 from neon_optim.base import from_description
 from neon_optim.optimizers import Wrapper
 from neon_optim.schedules import Cosine
+from neon_optim.serialization import load_checkpoint, save_checkpoint
 from neon_optim.serialization.yaml_dump import dump_config
 from neon_optim.serialization.yaml_tree import parse_yaml
 
 GRADS = np.random.default_rng(5).normal(size=(8, 4, 3))
 SIMPLE = [row for row in ROWS if not row.name.startswith("Multi") and "optimizer" not in row.config]
 DATA = Path(__file__).parents[1] / "data"
+
+OPTIONS = {
+    "schedule": {"type": "Linear", "config": {"length": 20, "unit": "step"}},
+    "wdecay": 0.3,
+    "decoupled_wdecay": 0.2,
+    "no_decay": ["bias/*"],
+    "gradient_clip_value": 0.6,
+    "gradient_clip_norm": 1.5,
+    "param_clip_value": 2.2,
+    "on_nonfinite": "raise",
+    "maximize": True,
+}
 
 each = pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
 each_simple = pytest.mark.parametrize("row", SIMPLE, ids=lambda row: row.name)
@@ -142,6 +155,44 @@ def test_it_resumes_exactly_after_every_step(row, arguments, engine):
         train(before, stopped, [stop])
 
 
+@each
+def test_a_checkpoint_alone_rebuilds_and_resumes_it(row, tmp_path):
+    gen_backend("cpu", datatype=np.float64, rng_seed=3, engine="numpy")
+    whole, reference = layers(), row.make(**row.other)
+    train(reference, whole, range(8))
+    stopped, before = layers(), row.make(**row.other)
+    train(before, stopped, range(5))
+    path = save_checkpoint(tmp_path / "c.safetensors", optimizer=before, layers=stopped, epoch=1)
+    cleanup_backend()
+
+    gen_backend("cpu", datatype=np.float64, rng_seed=3, engine="numpy")
+    net = layers()
+    again = from_description(load_checkpoint(path).description, "optimizer")
+    load_checkpoint(path, optimizer=again, layers=net)
+    train(again, net, range(5, 8))
+    for mine, theirs in zip(arrays(net), arrays(whole), strict=True):
+        np.testing.assert_array_equal(mine, theirs)
+
+
+@each_simple
+def test_all_options_together_resume_exactly_too(row, engine):
+    options = {**OPTIONS, "state_dtype": "float16", "stochastic_round": True}
+
+    def run(stop):
+        gen_backend("cpu", rng_seed=3, batch_size=4, engine=engine)
+        net, optimizer = layers(np.float32), row.make(**options)
+        train(optimizer, net, range(stop))
+        again = from_description(json.loads(json.dumps(optimizer.get_description())), "optimizer")
+        again.set_counters(optimizer.get_counters())
+        train(again, net, range(stop, 8))
+        return arrays(net)
+
+    whole = run(0)
+    for stop in (1, 4, 7):
+        for mine, theirs in zip(run(stop), whole, strict=True):
+            np.testing.assert_array_equal(mine, theirs)
+
+
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64", "bfloat16"])
 @each
 def test_every_dtype_and_both_engines(row, dtype):
@@ -168,6 +219,30 @@ def test_every_dtype_and_both_engines(row, dtype):
         strict=True,
     ):
         np.testing.assert_allclose(mine.astype(np.float64), theirs, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.gpu
+@each
+def test_the_gpu_gives_the_same_bits(row):
+    """But for matrix products and sums along an axis, whose order is each library's own."""
+    found = []
+    for backend in ("cpu", "gpu"):
+        be = gen_backend(backend, batch_size=2)
+        net = layers(np.float32)
+        for layer in net:
+            layer.values = [(tuple(be.array(a) for a in pair), []) for pair, _ in layer.values]
+        optimizer = row.make(**row.other)
+        for step in range(5):
+            for k, ((_, dw), _) in enumerate(value for layer in net for value in layer.values):
+                dw.set((GRADS[step][:, : dw.shape[1]] * (k + 1.0)).astype(np.float32))
+            optimizer.optimize(net, 0)
+        values = [value for layer in net for value in layer.values]
+        found.append([t.get() for (param, _), states in values for t in (param, *states)])
+    for mine, theirs in zip(*found, strict=True):
+        if optimizer.per_tensor:
+            np.testing.assert_allclose(mine, theirs, rtol=2e-5, atol=1e-6)
+        else:
+            np.testing.assert_array_equal(mine, theirs)
 
 
 @each
@@ -200,19 +275,6 @@ def test_new_numbers_compile_nothing_new(row, engine):
     train(optimizer, net, range(2, 8), epoch=7)
     assert len(program._interned) == programs
     assert sum(len(p.compiled) for p in program._interned.values()) == compiled
-
-
-OPTIONS = {
-    "schedule": {"type": "Linear", "config": {"length": 20, "unit": "step"}},
-    "wdecay": 0.3,
-    "decoupled_wdecay": 0.2,
-    "no_decay": ["bias/*"],
-    "gradient_clip_value": 0.6,
-    "gradient_clip_norm": 1.5,
-    "param_clip_value": 2.2,
-    "on_nonfinite": "raise",
-    "maximize": True,
-}
 
 
 @each_simple
