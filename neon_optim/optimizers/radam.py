@@ -75,21 +75,19 @@ class RAdam(Optimizer):
         return "decoupled" if self.decoupled_weight_decay else "coupled"
 
     def prepare(self) -> None:
-        """The rectification."""
+        """The rectification: the factors of the adaptive step and of the plain one, one of which is 0."""
         power = self.beta_2**self.t
         longest = 2.0 / (1.0 - self.beta_2) - 1.0
         length = longest - 2.0 * self.t * power / (1.0 - power)
-        self.rectified = 1.0 if length > 5.0 else 0.0
-        self.factor = 1.0
-        if self.rectified:
+        self.adaptive, self.plain = 0.0, 1.0
+        if length > 5.0:
             above = (length - 4.0) * (length - 2.0) * longest
             below = (longest - 4.0) * (longest - 2.0) * length
-            self.factor = math.sqrt(1.0 - power) * math.sqrt(above / below)
+            self.adaptive, self.plain = math.sqrt(1.0 - power) * math.sqrt(above / below), 0.0
 
     def update(self, param: Any, grad: Any, m: Any, v: Any) -> None:
         """See the class."""
         m[:] = m * self.beta_1 + (1.0 - self.beta_1) * grad
         v[:] = v * self.beta_2 + (1.0 - self.beta_2) * grad * grad
-        adaptive = self.factor / (self.be.sqrt(v) + self.epsilon)
-        step = m * self.be.where(self.rectified, adaptive, 1.0)
+        step = m * (self.adaptive / (self.be.sqrt(v) + self.epsilon) + self.plain)
         param[:] = param - self.lr / (1.0 - self.beta_1**self.t) * step

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from neon_optim.arguments import AnySchedule, NonNegative, Positive, Real
 from neon_optim.checks import Number
 from neon_optim.errors import ArgumentError, Problem, StateError
+from neon_optim.schedules.decay import Constant
 from neon_optim.schedules.schedule import BaseSchedule, Unit, value_at
 
 __all__ = ["Chain", "Piecewise", "Sequential", "Warmup"]
@@ -132,7 +133,7 @@ class Sequential(Composed):
         self.unit = unit
         _check_boundaries(self, self.boundaries, len(self.schedules) - 1, "schedules")
         for schedule in self.schedules:
-            if getattr(schedule, "unit", unit) != unit and type(schedule).__name__ != "Constant":
+            if getattr(schedule, "unit", unit) != unit and not isinstance(schedule, Constant):
                 _reject(self, "schedules", schedule, f"must count time in {unit}s, as the whole does")
 
     def inner(self) -> list[Any]:

@@ -10,8 +10,10 @@ import copy
 
 import numpy as np
 import pytest
+from rows import ROWS
 from test_neon_trajectories import ARRAYS, CASES, MANIFEST
 
+from neon_optim import gen_backend
 from neon_optim.base import NervanaObject, from_description
 
 
@@ -51,9 +53,9 @@ def shift(a, b):
 class ForeignBackend:
     bsz = 32
     clip, maximum, sqrt, square = lift(np.clip), lift(np.maximum), lift(np.sqrt), lift(np.square)
-    absolute, shift = lift(np.abs), lift(shift)
-    clip, maximum, sqrt, square, absolute, shift = map(
-        staticmethod, (clip, maximum, sqrt, square, absolute, shift)
+    absolute, shift, sgn = lift(np.abs), lift(shift), lift(np.sign)
+    clip, maximum, sqrt, square, absolute, shift, sgn = map(
+        staticmethod, (clip, maximum, sqrt, square, absolute, shift, sgn)
     )
 
     @staticmethod
@@ -96,6 +98,30 @@ def test_the_trajectory_is_neons(name):
             np.testing.assert_allclose(param.get(), ARRAYS[key], rtol=2e-5, atol=1e-6)
         else:
             np.testing.assert_array_equal(param.get(), ARRAYS[key])
+
+
+ELEMENTWISE = ["SGD", "AdamW", "Adamax", "NAdam", "RAdam", "Lion", "AdaBelief", "Yogi", "ScheduleFreeAdamW"]
+WRAPPED = ["EMA", "Lookahead", "GradientAccumulation"]
+
+
+@pytest.mark.parametrize("name", ELEMENTWISE + WRAPPED)
+def test_what_is_written_in_neons_own_functions_runs_there_too(name):
+    """The same numbers as on our backend, up to the order in which scalars are multiplied."""
+    (row,) = [row for row in ROWS if row.name == name]
+    found = []
+    for foreign in (False, True):
+        NervanaObject.be = ForeignBackend() if foreign else None
+        if not foreign:
+            gen_backend("cpu", batch_size=ForeignBackend.bsz, engine="numpy")
+        wrap = ForeignTensor if foreign else np.array
+        param, grad = wrap(np.linspace(0.1, 1.0, 6)), wrap(np.zeros(6))
+        optimizer, states = row.make(**row.other), []
+        for step in range(6):
+            grad[:] = np.sin(np.arange(6.0) + step)
+            optimizer.optimize([((param, grad), states)], 0)
+        found.append(param.get() if foreign else param)
+    NervanaObject.be = None
+    np.testing.assert_allclose(*found, rtol=1e-12)
 
 
 @pytest.mark.usefixtures("_foreign")
