@@ -137,6 +137,17 @@ def test_tensors_of_another_backend_are_refused(be):
         be.empty((40, 30))[:] = cpu.array(VALUES) + 1.0
 
 
+def test_tensors_of_another_device_are_refused(be):
+    other = gen_backend("gpu")
+    (row,) = rows(other, 1)
+    other.device.device_id = 1
+    gen_backend("gpu")
+    with pytest.raises(StateError, match=r"param: .* lives on device 1, this backend uses device 0"):
+        Adam().optimize([row], 0)
+    other.close()
+    be.close()
+
+
 def test_out_of_memory_says_sizes_and_changes_nothing(be):
     (row,) = rows(be, 1)
     before = row[0][0].get()

@@ -68,16 +68,19 @@ def is_described(array: np.ndarray) -> bool:
     return isinstance(base, _Interface)
 
 
-def device_array(value: Any) -> np.ndarray:
+def device_array(value: Any, device_id: int | None = None) -> np.ndarray:
     """The description of a tensor of the GPU backend, or of any object with ``__cuda_array_interface__``.
 
     Raises:
-        StateError: the object is not in device memory.
+        StateError: the object is not in device memory, or is a tensor of another device than ``device_id``.
     """
     if isinstance(value, Tensor):
         described = getattr(value, "_layout", None)
         if described is None:
             raise StateError(f"{value!r} does not live in device memory: it belongs to another backend")
+        home = value.backend.device.device_id  # type: ignore[attr-defined]
+        if device_id not in (None, home):
+            raise StateError(f"{value!r} lives on device {home}, this backend uses device {device_id}")
         return described
     if getattr(value, "requires_grad", False):  # PyTorch hands out the memory of detached tensors only
         value = value.detach()

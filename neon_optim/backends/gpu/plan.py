@@ -17,8 +17,6 @@ __all__ = ["DevicePlan"]
 class DevicePlan(HostPlan):
     """Arguments as for :meth:`Backend.plan`, and the device."""
 
-    array_of = staticmethod(device_array)
-
     def __init__(
         self,
         device: Device,
@@ -28,5 +26,6 @@ class DevicePlan(HostPlan):
         scopes: Sequence[int] | None,
         describe: Callable[[int], str] | None,
     ):
+        self.array_of = partial(device_array, device_id=device.device_id)
         self.table_of = partial(DeviceTable, device)
         super().__init__(parameters, slots, sets, scopes, describe)
