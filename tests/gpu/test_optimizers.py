@@ -6,6 +6,8 @@ import inspect
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from neon_optim import cleanup_backend, gen_backend, optimizers
 from neon_optim.errors import NonFiniteError
@@ -19,6 +21,7 @@ from neon_optim.optimizers import (
     RMSProp,
     ShiftAdaMax,
 )
+from neon_optim.serialization import load_checkpoint, save_checkpoint
 
 ml_dtypes = pytest.importorskip("ml_dtypes")
 pytestmark = pytest.mark.gpu
@@ -213,6 +216,43 @@ def test_another_rounding_is_noticed(monkeypatch):
     monkeypatch.setattr(device, "FLAGS", tuple(fused))
     changed = train("gpu", make, SHAPES)
     assert any(a.tobytes() != b.tobytes() for a, b in zip(reference, changed, strict=True))
+
+
+def test_a_checkpoint_of_one_backend_goes_on_with_the_same_bits_on_the_other(tmp_path):
+    rng = np.random.RandomState(9)
+    start, grads = rng.randn(33, 17).astype("f4"), rng.randn(4, 33, 17).astype("f4")
+
+    def steps(backend, first, last, load=None, save=None):
+        be = gen_backend(backend, engine="numpy")
+        row = ((be.array(start), be.zeros((33, 17))), [])
+        optimizer = Adam(learning_rate=0.1, gradient_clip_norm=1.0)
+        if load:
+            load_checkpoint(load, optimizer=optimizer, layers=[row])
+        for grad in grads[first:last]:
+            row[0][1].set(grad)
+            optimizer.optimize([row], 0)
+        if save:
+            save_checkpoint(save, optimizer=optimizer, layers=[row])
+        arrays = [row[0][0].get(), *(s.get() for s in row[1])]
+        cleanup_backend()
+        return arrays
+
+    whole = steps("cpu", 0, 4)
+    for one, other in (("cpu", "gpu"), ("gpu", "cpu")):
+        path = tmp_path / f"{one}.safetensors"
+        steps(one, 0, 2, save=path)
+        assert_same_bits(whole, steps(other, 2, 4, load=path))
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.integers(0, 5000), min_size=1, max_size=12), st.booleans())
+def test_tensors_of_any_size(sizes, misaligned):
+    def make():
+        return Adam(learning_rate=0.1, gradient_clip_norm=0.5)
+
+    shapes = [(size + misaligned, 1) for size in sizes]
+    expected, received = (train(b, make, shapes, steps=1, misaligned=misaligned) for b in ("cpu", "gpu"))
+    assert_same_bits(expected, received)
 
 
 BREAKS = {
