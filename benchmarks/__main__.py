@@ -1,0 +1,257 @@
+"""Speed of optimizer steps, in ratios: ``python -m benchmarks`` (``--help`` for parts of it).
+
+Every ratio is between contenders that took turns in one process, each with arrays of its own; 1 means as fast, less
+means that this package is faster. PyTorch and Optax are compared where they are installed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.metadata
+import importlib.util
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from benchmarks.contenders import (
+    CLIPS,
+    bytes_per_element,
+    floor,
+    naive_numpy,
+    optax_adam,
+    ours,
+    torch_adam,
+)
+from benchmarks.shapes import SHAPES
+from benchmarks.timing import Times, interleaved
+from neon_optim import __version__, optimizers
+
+ONE_LARGE, SMALL = "1 of 16M", "2,000 of 1,024"
+HAS_TORCH = importlib.util.find_spec("torch") is not None
+HAS_OPTAX = importlib.util.find_spec("optax") is not None
+NEEDS = {"GradientDescentMomentum": {"learning_rate": 1e-3, "momentum_coef": 0.9}} | {
+    name: {"learning_rate": 1e-3} for name in ("SGD", "LARS")
+}
+
+
+def table(title: str, columns: list[str], rows: list[list[Any]]) -> None:
+    """Print a table in Markdown."""
+    print(f"\n### {title}\n")
+    print("| " + " | ".join(columns) + " |")
+    print("|" + "|".join(["---", *["---:"] * (len(columns) - 1)]) + "|")
+    for row in rows:
+        print(
+            "| " + " | ".join(f"{x:.3g}" if isinstance(x, float) else str(x) for x in row) + " |", flush=True
+        )
+
+
+def _others(shapes: Any, clips: Any = None, large: bool = False) -> dict[str, Callable[[], object]]:
+    contenders: dict[str, Callable[[], object]] = {}
+    if HAS_TORCH:
+        for kind in ("fused",) if large else ("fused", "foreach", "for-loop"):
+            contenders[f"PyTorch {kind}"] = torch_adam(shapes, kind, clips)
+    if HAS_OPTAX:
+        contenders["Optax"] = optax_adam(shapes, clips)
+    return contenders
+
+
+def _against(name: str, times: Times) -> dict[str, Any]:
+    others = [other for other in times.seconds if other != "ours"]
+    return {"work": name, "ms": times.median("ours") * 1e3} | {o: times.ratio("ours", o) for o in others}
+
+
+def adam(rounds: int) -> Any:
+    """Adam in float32 on every list of shapes, against others; time / time of the other."""
+    results = []
+    for name, shapes in SHAPES.items():
+        large = name == "GPT-2 small"
+        contenders = {"ours": ours(shapes), "floor": floor(shapes)} | _others(shapes, large=large)
+        if not large:
+            contenders["naive NumPy"] = naive_numpy(shapes)
+        results.append(_against(name, interleaved(contenders, max(5, rounds // 3) if large else rounds)))
+    return results
+
+
+def clipping(rounds: int) -> Any:
+    """Adam with norm, value and parameter clip, against clip_grad_norm_, clip_grad_value_, step and clamp_."""
+    results = []
+    for name in (ONE_LARGE, SMALL, "ResNet-50"):
+        contenders = {"ours": ours(SHAPES[name], clips=CLIPS), "ours without clips": ours(SHAPES[name])}
+        results.append(_against(name, interleaved(contenders | _others(SHAPES[name], CLIPS), rounds)))
+    return results
+
+
+def half(rounds: int) -> Any:
+    """Adam with moments, or everything, in 16 bits; 16M elements."""
+    import ml_dtypes
+
+    shapes = SHAPES[ONE_LARGE]
+    variants: dict[str, Any] = {
+        "float32": {},
+        "moments float16": {"state_dtype": "float16"},
+        "moments bfloat16": {"state_dtype": "bfloat16"},
+        "moments bfloat16, stochastic": {"state_dtype": "bfloat16", "stochastic_round": True},
+        "all bfloat16, stochastic": {"dtype": ml_dtypes.bfloat16, "stochastic_round": True},
+    }
+    contenders = {name: ours(shapes, **options) for name, options in variants.items()}
+    sizes = {}
+    for name, step in contenders.items():
+        step()
+        sizes[name] = bytes_per_element(step)
+    if HAS_TORCH:
+        contenders["PyTorch fused"] = torch_adam(shapes, "fused")
+    times = interleaved(contenders, rounds)
+    others = [name for name in contenders if name not in variants]
+    return [
+        {"variant": name, "bytes an element": sizes[name], "ms": times.median(name) * 1e3}
+        | {"float32": times.ratio(name, "float32")}
+        | {other: times.ratio(name, other) for other in others}
+        for name in variants
+    ]
+
+
+def every_optimizer(rounds: int) -> Any:
+    """Each optimizer on 16M elements; ratio to the time of its own bytes at the floor's bandwidth."""
+    shapes, results = SHAPES[ONE_LARGE], []
+    for name in optimizers.__all__:
+        cls = getattr(optimizers, name)
+        if not (isinstance(cls, type) and issubclass(cls, optimizers.Optimizer)) or cls.per_tensor:
+            continue
+        try:
+            step = ours(shapes, name, **NEEDS.get(name, {}))
+            step()
+            size = bytes_per_element(step)
+        except (TypeError, ValueError):  # wrappers, which are no rules
+            continue
+        times = interleaved({"ours": step, "floor": floor(shapes)}, rounds)
+        gigabytes = size * 16e6 / times.median("ours") / 1e9
+        ratio = times.ratio("ours", "floor") * 28 / size
+        results.append(
+            {"optimizer": name, "bytes an element": size, "ms": times.median("ours") * 1e3, "GB/s": gigabytes}
+            | {"ratio": ratio}
+        )
+    return results
+
+
+def numpy_engine(rounds: int) -> Any:
+    """Adam by the NumPy engine; time / time of the other."""
+    results = []
+    for name in (ONE_LARGE, SMALL):
+        shapes = SHAPES[name]
+        contenders = {
+            "ours": ours(shapes, engine="numpy"),
+            "naive NumPy": naive_numpy(shapes),
+            "floor": floor(shapes),
+        }
+        results.append(_against(name, interleaved(contenders, rounds)))
+    return results
+
+
+_START = """
+import time
+start = time.perf_counter()
+import numpy as np
+numpy = time.perf_counter()
+from neon_optim import gen_backend
+from neon_optim.optimizers import Adam
+imported = time.perf_counter()
+gen_backend("cpu", engine="numba")
+p = np.ones(1000, np.float32)
+Adam().optimize([((p, p * 2), [])], 0)
+print(numpy - start, imported - numpy, time.perf_counter() - imported)
+"""
+
+
+def start_up(rounds: int) -> Any:
+    """Seconds of a new process: import of NumPy, of this package, and the first step after it."""
+    results = []
+    with tempfile.TemporaryDirectory() as folder:
+        for cache in ("cold", *["warm"] * 5):
+            environment = os.environ | {"NEON_OPTIM_CACHE": folder}
+            command = [sys.executable, "-c", _START]
+            out = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
+            numpy, imported, step = map(float, out.split())
+            results.append(
+                {"cache": cache, "import numpy": numpy, "import neon_optim": imported, "first step": step}
+            )
+    warm = sorted(results[1:], key=lambda r: r["first step"])
+    return [results[0], warm[len(warm) // 2]]
+
+
+def python_time(rounds: int) -> Any:
+    """Microseconds of a step of Adam on tensors of two elements: almost nothing but Python."""
+    results = []
+    for count in (1, 100, 1000, 5000):
+        step = ours([(2,)] * count)
+        times = interleaved({"ours": step}, max(rounds, 30))
+        results.append({"tensors": count, "µs a step": times.median("ours") * 1e6})
+    return results
+
+
+PARTS = {
+    part.__name__.replace("_", "-"): part
+    for part in (adam, clipping, half, every_optimizer, numpy_engine, start_up, python_time)
+}
+
+
+def machine() -> dict[str, Any]:
+    """What the numbers were measured on."""
+    model = platform.processor()
+    if os.path.exists("/proc/cpuinfo"):
+        with open("/proc/cpuinfo") as file:
+            model = next(
+                (line.split(":")[1].strip() for line in file if line.startswith("model name")), model
+            )
+    versions = {"neon_optim": __version__, "numpy": np.__version__, "python": platform.python_version()}
+    for name in ("numba", "torch", "optax", "jax"):
+        if importlib.util.find_spec(name) is not None:
+            versions[name] = importlib.metadata.version(name)
+    return {
+        "date": time.strftime("%Y-%m-%d"),
+        "processor": model,
+        "cores": len(os.sched_getaffinity(0)),
+        "load": os.getloadavg()[0],
+        "versions": versions,
+    }
+
+
+def main() -> None:
+    """Run the parts that were asked for."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)}; default: all")
+    parser.add_argument("--rounds", type=int, default=15, help="times that each contender runs (15)")
+    parser.add_argument("--json", help="file that receives the numbers; parts that it holds already are kept")
+    options = parser.parse_args()
+    unknown = sorted(set(options.parts) - set(PARTS))
+    if unknown:
+        parser.error(f"no part {', '.join(unknown)}; there are {', '.join(PARTS)}")
+    if HAS_TORCH:
+        import torch
+
+        torch.set_num_threads(len(os.sched_getaffinity(0)))
+    results: dict[str, Any] = {}
+    if options.json and os.path.exists(options.json):
+        with open(options.json) as file:
+            results = json.load(file)
+    results["machine"] = machine()
+    print(json.dumps(results["machine"]))
+    for name in options.parts or PARTS:
+        results[name] = PARTS[name](options.rounds)
+        columns = list(dict.fromkeys(key for row in results[name] for key in row))
+        title = (PARTS[name].__doc__ or name).rstrip(".")
+        table(title, columns, [[row.get(column, "") for column in columns] for row in results[name]])
+        if options.json:
+            with open(options.json, "w") as file:
+                json.dump(results, file, indent=1)
+
+
+if __name__ == "__main__":
+    main()
