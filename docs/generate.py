@@ -32,6 +32,30 @@ FULL = {
     "LARS": {"learning_rate": 0.1},
     "SGD": {"momentum_coef": 0.9},
 }
+SCHEDULES_IN_YAML = """
+type: AdamW
+config:
+  learning_rate: 0.01
+  schedule:                        # 500 steps of warm-up, then a cosine over 30 epochs
+    type: Warmup
+    config:
+      length: 500
+      unit: step
+      schedule: {type: Cosine, config: {length: 30, end: 0.01}}
+  beta_1: {type: Linear, config: {length: 10, start: 0.9, end: 0.99}}
+"""
+OPTIMIZERS_IN_YAML = """
+type: EMA
+config:
+  decay: 0.999
+  optimizer:
+    type: MultiOptimizer
+    config:
+      optimizer_mapping:
+        "conv*": {type: Muon, config: {learning_rate: 0.02}}
+        "/(Bias|norm).*/": {type: AdamW, config: {learning_rate: 0.001, wdecay: 0}}
+        default: {type: AdamW, config: {learning_rate: 0.001, gradient_clip_norm: 1.0, no_decay: ["*/bias"]}}
+"""
 
 
 class UndocumentedError(Exception):
@@ -216,6 +240,12 @@ def overview(classes: list[type]) -> str:
         "Loss on the training images of scikit-learn's digits, of a network 64-32-10 in batches of 128 from the same",
         "weights; the rate is the best of four. The script is [plots.py](../plots.py).",
         "",
+        "In YAML:",
+        "",
+        "```yaml",
+        OPTIMIZERS_IN_YAML.strip(),
+        "```",
+        "",
         f"## {COMMON}",
         "",
         "neon's own optimizers take their first arguments in neon's order; everything else is by keyword. Wrappers",
@@ -238,6 +268,7 @@ def schedule_overview(classes: list[type]) -> str:
     lines += [f"| [{cls.__name__}]({cls.__name__}.md) | {first_line(cls)} |" for cls in classes]
     lines += ["", "![Values](values.png)", ""]
     lines.append(markdown("\n".join(inspect.cleandoc(str(BaseSchedule.__doc__)).splitlines()[2:])))
+    lines += ["", "In YAML:", "", "```yaml", SCHEDULES_IN_YAML.strip(), "```"]
     return "\n".join([*lines, ""])
 
 

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from neon_optim.base import from_description
 from neon_optim.optimizers import Optimizer
+from neon_optim.serialization.yaml_tree import parse_yaml
 
 DOCS = Path(__file__).parents[1] / "docs"
 
@@ -33,6 +35,12 @@ def test_pages_are_what_the_docstrings_say(generate):
 def test_every_optimizer_says_when_to_use_it(generate):
     for cls in generate.public(generate.optimizers, Optimizer):
         assert "Use it" in cls.__doc__, cls.__name__
+
+
+def test_the_yaml_on_the_pages_can_be_built(generate):
+    for text in (generate.OPTIMIZERS_IN_YAML, generate.SCHEDULES_IN_YAML):
+        optimizer = from_description(parse_yaml(text), "optimizer")
+        assert from_description(optimizer.get_description()).get_description() == optimizer.get_description()
 
 
 def test_links_and_pictures_are_there(generate):

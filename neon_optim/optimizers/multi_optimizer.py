@@ -7,6 +7,7 @@ from typing import Any
 from neon_optim.arguments import Name
 from neon_optim.errors import ArgumentError, Problem, StateError
 from neon_optim.optimizers.optimizer import Optimizer
+from neon_optim.optimizers.partition import partition
 from neon_optim.optimizers.patterns import check_patterns, is_pattern, matches
 from neon_optim.optimizers.step import Part
 from neon_optim.parameters import NamedParameter, NamedParameters, named_parameters
@@ -64,10 +65,16 @@ class MultiOptimizer(Optimizer):
 
     def parts(self, layer_list: Any, epoch: int) -> list[Part]:
         """Those of each optimizer that has parameters."""
-        members: dict[Optimizer, NamedParameters] = {}
-        for parameter in named_parameters(layer_list):
-            members.setdefault(self.optimizer_for(parameter), NamedParameters()).append(parameter)
-        return [part for optimizer, group in members.items() for part in optimizer.parts(group, epoch)]
+        rows, names, members = partition(
+            self, layer_list, self.optimizer_for, list(self.optimizer_mapping.items())
+        )
+        return [
+            part
+            for optimizer, indices in members.items()
+            for part in optimizer.parts(
+                NamedParameters(names[k]._replace(value=rows[k]) for k in indices), epoch
+            )
+        ]
 
     def named_parameters(self, layer_list: Any) -> list[tuple[NamedParameter, Optimizer]]:
         """Every parameter with its name and the optimizer that updates it."""

@@ -23,6 +23,7 @@ from neon_optim.base import NervanaObject
 from neon_optim.checks import Check, Number
 from neon_optim.errors import ArgumentError, BackendError, NonFiniteError, Problem, StateError
 from neon_optim.optimizers.bound import BoundOptimizer
+from neon_optim.optimizers.partition import partition
 from neon_optim.optimizers.patterns import check_patterns, matches
 from neon_optim.optimizers.step import Part, gradient_norm, run_step
 from neon_optim.parameters import NamedParameter, get_param_list, named_parameters, parameters_of
@@ -53,7 +54,8 @@ class Optimizer(NervanaObject, kind="optimizer", abstract=True):
         schedule: turns ``learning_rate`` and the epoch into the rate of a step; None: constant.
         wdecay: weight decay >= 0. Coupled: adds ``wdecay * param`` to the gradient (an L2 penalty), unless the class
             says that its decay is decoupled.
-        decoupled_wdecay: weight decay beside the rule, before it: ``param * (1 - rate * decoupled_wdecay)``.
+        decoupled_wdecay: weight decay beside the rule, before it: ``param * (1 - rate * decoupled_wdecay)``. Where
+            ``wdecay`` is decoupled already, it takes its place.
         no_decay: patterns of parameters that neither decay touches: globs (``'*/bias'``, ``'Bias_*'``), regular
             expressions between slashes, or plain names; each is matched in full against the layer's name, the name of
             its class and ``layer/name``.
@@ -186,13 +188,14 @@ class Optimizer(NervanaObject, kind="optimizer", abstract=True):
         now = self.at(epoch)
         if not self.no_decay or not (self.wdecay or self.decoupled_wdecay):
             return [Part(self, now, parameters_of(self, layer_list), layer_list)]
-        groups: tuple[list[Any], list[Any]] = [], []
-        for parameter in named_parameters(layer_list):
-            groups[any(matches(pattern, parameter) for pattern in self.no_decay)].append(parameter.value)
+        groups = partition(self, layer_list, self._is_exempt, list(self.no_decay))
         return [
-            Part(self, now, groups[False], layer_list),
-            Part(self, now.without_decay(), groups[True], layer_list),
+            Part(self, now.without_decay() if exempt else now, [groups.rows[k] for k in members], layer_list)
+            for exempt, members in groups.members.items()
         ]
+
+    def _is_exempt(self, parameter: NamedParameter) -> bool:
+        return any(matches(pattern, parameter) for pattern in self.no_decay)
 
     def at(self, epoch: int) -> Any:
         """A copy of this optimizer with the numbers of the step that follows; the original stays as it is."""

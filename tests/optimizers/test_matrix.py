@@ -307,6 +307,29 @@ def test_all_options_together_are_what_each_says(row, engine):
 
 
 @each_simple
+def test_elements_do_not_know_which_tensor_they_are_in(row, engine):
+    """A rule without norms gives the same bits however its elements are cut into tensors."""
+    if row.name in ("LAMB", "LARS", "Muon", "Adafactor"):
+        pytest.skip("takes norms or products tensor by tensor")
+    gen_backend("cpu", datatype=np.float32, engine=engine)
+    rng = np.random.default_rng(2)
+    start, grads = rng.normal(size=1000).astype(np.float32), rng.normal(size=(4, 1000)).astype(np.float32)
+    found = []
+    for cuts in ([], [1, 2, 999], [256, 512], list(range(100, 1000, 100))):
+        pairs = [(part.copy(), part.copy()) for part in np.split(start, cuts)]
+        bound = row.make(**{k: v for k, v in row.other.items() if k != "gradient_clip_norm"}).bind(pairs)
+        for grad in grads:
+            for (_, mine), part in zip(pairs, np.split(grad, cuts), strict=True):
+                mine[:] = part
+            bound.step()
+        found.append(np.concatenate([param for param, _ in pairs]))
+    for other in found[1:]:
+        np.testing.assert_allclose(
+            other, found[0], rtol=1e-5 if "gradient_clip_norm" in row.config else 0, atol=0
+        )
+
+
+@each_simple
 def test_parameters_without_decay_are_in_the_same_pass(row, engine):
     be = gen_backend("cpu", datatype=np.float64, engine=engine)
     optimizer, net = row.make(wdecay=0.3, decoupled_wdecay=0.1, no_decay=["bias", "*/W_1"]), layers()

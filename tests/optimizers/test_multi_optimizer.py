@@ -166,3 +166,37 @@ def test_a_metric_reaches_each_schedule_once():
     for metric in (1.0, 1.0, 1.0):
         multi.observe(metric)
     assert multi.optimizer_mapping["default"].at(0).lr == 0.25
+
+
+def test_a_changed_mapping_or_list_counts_from_the_next_step():
+    layers = [Dense("a"), Dense("b")]
+    multi = MultiOptimizer({"default": SGD(0.5)})
+    multi.optimize(layers, 0)
+    multi.optimizer_mapping["b"] = SGD(0.25)
+    multi.optimize(layers, 0)
+    assert [layer.params[0][0][0][0, 0] for layer in layers] == [0.0, 0.25]
+    multi.optimize([layers[1], Dense("c")], 0)
+    assert [layer.params[0][0][0][0, 0] for layer in layers] == [0.0, 0.0]
+
+
+def test_what_no_decay_names_stays_without_it():
+    layers = [Dense("fc"), Bias("b"), Dense("norm_1")]
+    for layer in layers:
+        layer.params[0][0][1][:] = 0.0
+    optimizer = AdamW(0.5, wdecay=0.5, no_decay=["Bias", "/norm_[0-9]+/"])
+    for step in range(1, 3):
+        optimizer.optimize(layers, 0)
+        assert [layer.params[0][0][0][0, 0] for layer in layers] == [0.75**step, 1.0, 1.0]
+    optimizer.no_decay.append("fc/*")
+    optimizer.optimize(layers, 0)
+    assert layers[0].params[0][0][0][0, 0] == 0.75**2
+
+
+def test_decoupled_decay_has_one_meaning_where_it_is_the_default():
+    """On AdamW ``wdecay`` is decoupled already; ``decoupled_wdecay`` then stands in its place."""
+    found = []
+    for options in ({"wdecay": 0.5}, {"decoupled_wdecay": 0.5}, {"wdecay": 0.1, "decoupled_wdecay": 0.5}):
+        (layer,) = layers = [Dense("a")]
+        AdamW(0.1, **options).optimize(layers, 0)
+        found.append(layer.params[0][0][0][0, 0])
+    assert found[0] == found[1] == found[2] == pytest.approx(1 - 0.05 - 0.1, rel=1e-6)
