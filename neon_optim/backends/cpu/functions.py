@@ -49,7 +49,7 @@ def _where(condition: Any, a: Any, b: Any, out: np.ndarray) -> None:
     np.copyto(out, np.where(np.not_equal(condition, 0), a, b))
 
 
-#: Each is called as function(*operands, out=array); operands may be the output itself.
+#: Each is called as function(*operands, out); operands may be the output itself.
 FUNCTIONS: dict[str, Callable[..., Any]] = {
     "add": np.add,
     "subtract": np.subtract,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import threading
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -49,7 +50,7 @@ class NumpyEngine(Engine):
     ) -> None:
         """See :meth:`Engine.run_group`."""
         kernel = self.kernel(program, stage, group.dtypes)
-        inputs = values.by_row(stage.inputs).astype(kernel.dtype)
+        inputs = [list(row) for row in values.by_row(stage.inputs).astype(kernel.dtype)]
         operations = [program.code[r].op for r in stage.reductions]
         chunks = group.chunks.tolist()
         numbers = itertools.count()  # the lock of the interpreter makes each number go to one thread
@@ -72,7 +73,7 @@ class NumpyEngine(Engine):
     def _run_chunk(
         self,
         kernel: NumpyKernel,
-        arrays: list[np.ndarray],
+        arrays: Sequence[np.ndarray],
         inputs: list[Any],
         operations: list[str],
         rounding: Rounding | None,
@@ -99,7 +100,7 @@ class NumpyEngine(Engine):
     @staticmethod
     def _rounded(
         stores: list[tuple[int, Any]],
-        blocks: list[np.ndarray],
+        blocks: Sequence[np.ndarray],
         kernel: NumpyKernel,
         rounding: Rounding,
         row: int,
@@ -129,7 +130,7 @@ class NumpyEngine(Engine):
     def scratch(self, kernel: NumpyKernel, shape: tuple[int, ...]) -> list[np.ndarray]:
         """Scratch buffers for one block, views of memory that is kept for each thread."""
         size = math.prod(shape)
-        kept: list[np.ndarray] = self._local.__dict__.setdefault(kernel.dtype.name, [])
+        kept: list[np.ndarray] = self._local.__dict__.setdefault(kernel.dtype.char, [])
         while len(kept) < kernel.n_scratch:
             kept.append(np.empty(BLOCK, kernel.dtype))
         if size <= BLOCK:

@@ -20,6 +20,10 @@ __all__ = ["NumpyKernel", "compute_type"]
 Reference = tuple[str, int]
 
 
+def _load(slot: np.ndarray, out: np.ndarray) -> None:
+    np.copyto(out, slot)
+
+
 class _Scratch:
     """Hands out scratch numbers and takes them back."""
 
@@ -53,7 +57,14 @@ class NumpyKernel:
         self._stores: list[tuple[int, Reference]] = []
         self._references: dict[int, Reference] = {v: ("input", k) for k, v in enumerate(stage.inputs)}
         self.n_scratch = self._compile(program)
-        self._reduced = [self._references[program.code[r].args[0]] for r in stage.reductions]
+        starts = {"slot": 0, "input": len(dtypes), "scratch": len(dtypes) + len(stage.inputs)}
+
+        def place(reference: Reference) -> int:
+            return starts[reference[0]] + reference[1]
+
+        self._calls = [(f, [*map(place, arguments), place(out)]) for f, arguments, out in self._steps]
+        self._stored = [(slot, place(reference)) for slot, reference in self._stores]
+        self._reduced = [place(self._references[program.code[r].args[0]]) for r in stage.reductions]
 
     def _compile(self, program: Program) -> int:
         code, stage = program.code, self.stage
@@ -82,7 +93,7 @@ class NumpyKernel:
                 if self._dtypes[instruction.index] == self.dtype and v not in stored_values:
                     self._references[v] = ("slot", instruction.index)
                     continue
-                function, arguments = np.positive, (("slot", instruction.index),)
+                function, arguments = _load, (("slot", instruction.index),)
             else:
                 function = FUNCTIONS[instruction.op]
                 arguments = tuple(self._references[a] for a in instruction.args)
@@ -116,12 +127,8 @@ class NumpyKernel:
             The operands of the stage's reductions; and the (slot, value) pairs that are still to be stored, since
             their slot has another type or is read to the end.
         """
-        banks = {"slot": slots, "input": inputs, "scratch": scratch}
-        for function, arguments, (kind, number) in self._steps:
-            out = banks[kind][number]
-            if function is np.positive:
-                np.copyto(out, banks[arguments[0][0]][arguments[0][1]])
-            else:
-                function(*[banks[k][n] for k, n in arguments], out=out)
-        reduced = [banks[k][n] for k, n in self._reduced]
-        return reduced, [(slot, banks[k][n]) for slot, (k, n) in self._stores]
+        registers = [*slots, *inputs, *scratch]
+        for function, places in self._calls:
+            function(*[registers[k] for k in places])
+        stores = [(slot, registers[k]) for slot, k in self._stored]
+        return [registers[k] for k in self._reduced], stores
