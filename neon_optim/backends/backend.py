@@ -287,11 +287,17 @@ class Backend(Algebra, ABC):
 
     def empty_like(self, ary: Any, dtype: Any = None, name: str | None = None) -> Tensor:
         """A tensor of the shape and dtype of another tensor or array."""
-        return self.empty(ary.shape, dtype or ary.dtype, name)
+        like = self._with_dtype(ary)
+        return self.empty(like.shape, dtype or like.dtype, name)
 
     def zeros_like(self, ary: Any, dtype: Any = None, name: str | None = None) -> Tensor:
         """A tensor of zeros with the shape and dtype of another tensor or array."""
-        return self.zeros(ary.shape, dtype or ary.dtype, name)
+        like = self._with_dtype(ary)
+        return self.zeros(like.shape, dtype or like.dtype, name)
+
+    def _with_dtype(self, ary: Any) -> Any:
+        """The array itself, or a tensor on its memory where its dtype is not NumPy's (a PyTorch tensor, say)."""
+        return ary if isinstance(getattr(ary, "dtype", None), np.dtype) else self.as_tensor(ary)
 
     @abstractmethod
     def as_tensor(self, value: Any) -> Tensor:

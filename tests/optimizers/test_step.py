@@ -85,6 +85,29 @@ def test_read_only_parameters_are_refused():
         Adam().optimize([tensor], 0)
 
 
+class Shared:
+    """An object of another library that shares its memory, with a dtype that is not NumPy's."""
+
+    dtype = "library.float32"
+
+    def __init__(self, array):
+        self.array = array
+        self.shape = array.shape
+
+    @property
+    def __array_interface__(self):
+        return self.array.__array_interface__
+
+
+def test_objects_that_share_their_memory_are_updated_in_place():
+    (param, grad), states = pair()
+    (same_param, same_grad), same_states = pair()
+    Adam().optimize([((Shared(param), Shared(grad)), states)], 0)
+    Adam().optimize([((same_param, same_grad), same_states)], 0)
+    np.testing.assert_array_equal(param, same_param)
+    assert states[0].dtype == np.float32
+
+
 def test_state_of_another_optimizer_is_refused_with_the_way_out():
     tensor = pair()
     Adam().optimize([tensor], 0)
