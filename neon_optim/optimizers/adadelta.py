@@ -51,7 +51,7 @@ class Adadelta(Optimizer):
         stochastic_round: RoundBits = False,
         decay: Scheduled[Fraction] = 0.95,
         epsilon: Scheduled[Positive] = 1e-6,
-        param_clip_value: NonNegative | None = None,
+        param_clip_value: Scheduled[NonNegative] | None = None,
         name: Name = None,
         **options: Any,
     ):

@@ -49,9 +49,9 @@ class Adagrad(Optimizer):
         stochastic_round: RoundBits = False,
         learning_rate: Scheduled[Positive] = 0.01,
         epsilon: Scheduled[Positive] = 1e-6,
-        gradient_clip_norm: NonNegative | None = None,
-        gradient_clip_value: NonNegative | None = None,
-        param_clip_value: NonNegative | None = None,
+        gradient_clip_norm: Scheduled[NonNegative] | None = None,
+        gradient_clip_value: Scheduled[NonNegative] | None = None,
+        param_clip_value: Scheduled[NonNegative] | None = None,
         name: Name = None,
         **options: Any,
     ):

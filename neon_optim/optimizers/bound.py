@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from neon_optim.backends.backend import Tensor
 from neon_optim.checks import Number
 from neon_optim.errors import ArgumentError, NonFiniteError, Problem, StateError, shown
 from neon_optim.optimizers.step import gradient_norm, run_step
+from neon_optim.optimizers.variables import layers_of
 from neon_optim.parameters import NamedParameter, NamedParameters, named_parameters
 
 __all__ = ["BoundOptimizer"]
@@ -133,6 +133,11 @@ class BoundOptimizer:
             raise ArgumentError(f"{self.optimizer.classnm}: {problem}", [problem])
         self._rate_holder().learning_rate = float(rate)
 
+    def _number(self) -> float | None:
+        """The learning rate, where it is one number."""
+        rate = getattr(self.optimizer, "learning_rate", None)
+        return rate if Number().verdict(rate) is None else None
+
     def _rate_holder(self) -> Any:
         if not hasattr(self.optimizer, "learning_rate"):
             raise StateError(
@@ -143,12 +148,13 @@ class BoundOptimizer:
     # --- state ---
 
     def state_dict(self) -> dict[str, Any]:
-        """A copy of the training state: ``description`` and ``counters`` of the optimizer, ``state`` by name.
+        """A copy of the training state: ``description``, ``learning_rate`` and ``counters``, and ``state`` by name.
 
-        ``state`` maps ``layer/name`` to the state arrays by slot name (empty before the first step).
+        ``learning_rate`` is None where there is no one number. ``state`` maps ``layer/name`` to the state arrays by slot name (empty before the first step).
         """
         return {
             "description": self.optimizer.get_description(),
+            "learning_rate": self._number(),
             "counters": self.optimizer.get_counters(),
             "state": {
                 parameter.path: {
@@ -161,7 +167,7 @@ class BoundOptimizer:
     def load_state_dict(self, state: Mapping[str, Any], strict: bool = True) -> None:
         """Restore what :meth:`state_dict` gave; either all of it is set or, with an error, nothing.
 
-        Hyper-parameters stay as they are.
+        Of the hyper-parameters only the learning rate is set, since it may have been changed on the way.
 
         Arguments:
             strict: every parameter must be there and no other. False: what has no partner is left out.
@@ -183,6 +189,8 @@ class BoundOptimizer:
         self.optimizer.set_counters(state["counters"])
         for path, values in fitting.items():
             owners[path][0].value[1][:] = values
+        if state.get("learning_rate") is not None and self._number() is not None:
+            self.learning_rate = state["learning_rate"]
 
     def _checked(
         self, path: str, parameter: NamedParameter, owner: Any, saved: Mapping[str, Any]
@@ -212,88 +220,6 @@ class BoundOptimizer:
             named_parameters(self._layers)
         )
         return found
-
-
-class Variable:
-    """A layer of one parameter: an object with ``data`` and ``grad``, which may change or be None between steps."""
-
-    def __init__(self, name: str, holder: Any, be: Any):
-        self.name = name
-        self._holder = holder
-        self._be = be
-        self._states: list[Any] = []
-
-    def get_params(self) -> Any:
-        """The parameter as it is now; its gradient may be None."""
-        return (self._shared(self._holder.data), self._shared(self._holder.grad)), self._states
-
-    def _shared(self, value: Any) -> Any:
-        return (
-            value if value is None or isinstance(value, (np.ndarray, Tensor)) else self._be.as_tensor(value)
-        )
-
-
-class Pair:
-    """A parameter and its gradient, as an object with ``data`` and ``grad``."""
-
-    def __init__(self, data: Any, grad: Any):
-        self.data = data
-        self.grad = grad
-
-
-def layers_of(parameters: Any, be: Any) -> list[Any]:
-    """What :meth:`Optimizer.bind` takes, as layers."""
-    if isinstance(parameters, Mapping):
-        return [_layer(value, str(name), be) for name, value in parameters.items()]
-    if isinstance(parameters, tuple) and _is_pair(parameters):
-        raise StateError(
-            "bind((a, b)) may mean two things: write [(param, grad)] for a pair, [a, b] for parameters"
-        )
-    if _is_array(parameters) or hasattr(parameters, "get_params") or _is_variable(parameters):
-        parameters = [parameters]
-    if isinstance(parameters, str) or not isinstance(parameters, Iterable):
-        raise StateError(
-            f"bind takes parameters, (param, grad) pairs or layers, received {shown(parameters)}"
-        )
-    layers = []
-    names: dict[str, int] = {}
-    for index, item in enumerate(parameters):
-        given = getattr(item[0] if _is_pair(item) else item, "name", None)
-        name = given if isinstance(given, str) and given else f"parameter_{index}"
-        names[name] = names.get(name, 0) + 1
-        layers.append(_layer(item, name if names[name] == 1 else f"{name}#{names[name]}", be))
-    return layers
-
-
-def _layer(item: Any, name: str, be: Any) -> Any:
-    if hasattr(item, "get_params"):
-        return item
-    if _is_array(item):
-        return Variable(name, Pair(item, be.zeros_like(item)), be)
-    if _is_pair(item):
-        return Variable(name, Pair(*item), be)
-    if _is_variable(item):
-        return Variable(name, item, be)
-    if isinstance(item, (tuple, list)):
-        return item
-    raise StateError(
-        f"{name}: expected a layer, an array, a pair (param, grad) or an object with data and grad, "
-        f"received {shown(item)}"
-    )
-
-
-def _is_array(value: Any) -> bool:
-    return isinstance(value, (np.ndarray, Tensor))
-
-
-def _is_variable(value: Any) -> bool:
-    return hasattr(value, "data") and hasattr(value, "grad")
-
-
-def _is_pair(value: Any) -> bool:
-    if not isinstance(value, (tuple, list)) or len(value) != 2:
-        return False
-    return hasattr(value[0], "shape") and (value[1] is None or hasattr(value[1], "shape"))
 
 
 def _copy(value: Any) -> np.ndarray:

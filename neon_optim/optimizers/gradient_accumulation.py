@@ -63,7 +63,7 @@ class GradientAccumulation(Wrapper):
         return self.last and bool(self.optimizer.moves)
 
     @property
-    def gradient_clip_norm(self) -> Any:  # type: ignore[override]
+    def gradient_clip_norm(self) -> Any:
         """The inner optimizer's, where it is its turn."""
         return self.optimizer.gradient_clip_norm if self.last else None
 

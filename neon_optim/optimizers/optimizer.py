@@ -81,6 +81,9 @@ class Optimizer(NervanaObject, kind="optimizer", abstract=True):
     """Attributes that, beside ``t``, change from step to step: :meth:`prepare` sets them for the step."""
 
     #: What holds in a step only; set on the object that :meth:`at` returns.
+    gradient_clip_norm: Hyper
+    gradient_clip_value: Hyper
+    param_clip_value: Hyper
     wdecay: Hyper
     decoupled_wdecay: Hyper
     lr: float
@@ -92,9 +95,9 @@ class Optimizer(NervanaObject, kind="optimizer", abstract=True):
         self,
         *,
         stochastic_round: RoundBits = False,
-        gradient_clip_norm: NonNegative | None = None,
-        gradient_clip_value: NonNegative | None = None,
-        param_clip_value: NonNegative | None = None,
+        gradient_clip_norm: Scheduled[NonNegative] | None = None,
+        gradient_clip_value: Scheduled[NonNegative] | None = None,
+        param_clip_value: Scheduled[NonNegative] | None = None,
         name: Name = None,
         schedule: AnySchedule | None = None,
         wdecay: Scheduled[NonNegative] = 0.0,

@@ -171,12 +171,15 @@ def pair(value=1.0):
 def test_a_restored_state_goes_on_as_if_nothing_had_happened(be, make):
     names = {"a": pair(), "b": pair(2.0)}
     bound = make().bind(names)
+    bound.learning_rate = 0.03
     for _ in range(3):
         bound.step()
     state = bound.state_dict()
     again = {name: (p.copy(), g.copy()) for name, (p, g) in names.items()}
     other = make().bind(again)
+    other.learning_rate = 77.0
     other.load_state_dict(state)
+    assert other.learning_rate == 0.03
     for _ in range(3):
         bound.step()
         other.step()

@@ -163,6 +163,18 @@ def test_every_number_may_be_a_schedule():
     assert optimizer.get_description()["config"]["beta_1"]["type"].endswith("Linear")
 
 
+def test_a_limit_may_be_a_schedule_too():
+    gen_backend("cpu")
+    w, dw = np.zeros(1), np.full(1, 8.0)
+    bound = SGD(1.0, gradient_clip_norm=Piecewise([1, 2], [4.0, 0.0, 1.0], unit="step")).bind([(w, dw)])
+    found = []
+    for _ in range(3):
+        before = w[0]
+        bound.step()
+        found.append(before - w[0])
+    assert found == [4.0, 8.0, 1.0]
+
+
 def test_a_schedule_that_leaves_the_range_is_an_error_that_says_when():
     optimizer = AdamW(beta_1=Linear(10, start=0.9, end=1.1))
     with pytest.raises(ArgumentError, match=r"beta_1 must be .*received 1.0.*from Linear, epoch 5, step 0"):
