@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -144,7 +144,11 @@ def _run_fused(owner: Optimizer, be: Backend, parts: list[Part], batch_size: flo
     for part in by_tensor:
         part.now.scale = scales.get(part.optimizer, 1.0)
         _check_by_tensor(owner, be, part)
+    first_row = 0
     for ((program, rounding), group), plan in zip(groups.items(), plans, strict=True):
+        if rounding is not None:
+            rounding = replace(rounding, first_row=first_row)
+        first_row += sum(len(part.parameters) for part, _ in group)
         outcome = be.execute(program, plan, [scalars for _, scalars in group], rounding)
         mine = [part for part, _ in group]
         if not all(part.now.on_nonfinite == "skip" for part in mine):
@@ -152,7 +156,9 @@ def _run_fused(owner: Optimizer, be: Backend, parts: list[Part], batch_size: flo
         elif not outcome.stored:
             return False
     for part in by_tensor:
-        _run_by_tensor(part, be)
+        rounding = _rounding(part, be)
+        _run_by_tensor(part, be, rounding and replace(rounding, first_row=first_row))
+        first_row += len(part.parameters) * len(part.slots)
     return True
 
 
@@ -271,9 +277,24 @@ def _computed(be: Any, like: Any, tree: Any) -> Any:
     return out.get()
 
 
-def _run_by_tensor(part: Part, be: Backend) -> None:
-    for (param, grad), states in part.parameters:
-        part.now.apply(*[be.as_tensor(value) for value in (param, grad, *states)])
+def _run_by_tensor(part: Part, be: Any, rounding: Rounding | None) -> None:
+    for index, ((param, grad), states) in enumerate(part.parameters):
+        tensors = [be.as_tensor(value) for value in (param, grad, *states)]
+        if rounding is None:
+            part.now.apply(*tensors)
+            continue
+        wide = np.float64 if any(t.dtype == np.float64 for t in tensors) else np.float32
+        copies = [be.empty_like(t, wide).copy_from(t) for t in tensors]
+        part.now.apply(*copies)
+        first_row = rounding.first_row + index * len(tensors)
+        _store_rounded(be, tensors, copies, replace(rounding, first_row=first_row))
+
+
+def _store_rounded(be: Backend, tensors: Sequence[Any], values: Sequence[Any], rounding: Rounding) -> None:
+    """Copy values into tensors of narrower types, all but the gradient; each tensor counts as a row."""
+    rows: list[Any] = [((t, v), []) for k, (t, v) in enumerate(zip(tensors, values, strict=True)) if k != 1]
+    program, scalars = linearize("store", ("value", "grad"), [(0, Symbol("grad", 1).held)])
+    be.execute(program, be.plan(rows, ("value", "grad")), [scalars], rounding)
 
 
 def _run_foreign(owner: Optimizer, be: Any, parts: list[Part], batch_size: float) -> bool:

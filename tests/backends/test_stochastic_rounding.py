@@ -15,6 +15,7 @@ from neon_optim.backends.backend import Rounding
 from neon_optim.backends.cpu.stochastic import round_stochastically, rounding_words, store_rounding
 from neon_optim.backends.optree import Symbol
 from neon_optim.backends.program import linearize
+from neon_optim.optimizers import GradientDescentMomentum, Muon
 
 BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
 STORAGE = {"float16": np.dtype(np.float16), "bfloat16": BFLOAT16, "float32": np.dtype(np.float32)}
@@ -138,3 +139,56 @@ def test_other_steps_seeds_rows_and_elements_have_other_words():
     for other in others:
         assert (other != base).mean() > 0.9
     np.testing.assert_array_equal(rounding_words(Rounding(0, 1, 1, first_row=1), 0, 0, 0, 64), others[2])
+
+
+def softmax_regression(dtype, stochastic_round, engine="numpy", optimizer=None, steps=700):
+    """The loss after training on digits, with weights of the given type and gradients in float32."""
+    from sklearn.datasets import load_digits
+
+    digits = load_digits()
+    inputs, wanted = (
+        (digits.data[:300] / 16).astype(np.float32),
+        np.eye(10, dtype=np.float32)[digits.target[:300]],
+    )
+    gen_backend("cpu", engine=engine, rng_seed=1, batch_size=len(inputs), stochastic_round=stochastic_round)
+    weights, grad = np.zeros((64, 10), dtype), np.zeros((64, 10), np.float32)
+    optimizer, rows = optimizer or GradientDescentMomentum(0.05, 0.0), [((weights, grad), [])]
+
+    def probabilities():
+        scores = inputs @ weights.astype(np.float32)
+        scores = np.exp(scores - scores.max(axis=1, keepdims=True))
+        return scores / scores.sum(axis=1, keepdims=True)
+
+    for _ in range(steps):
+        grad[...] = inputs.T @ (probabilities() - wanted)
+        optimizer.optimize(rows, 0)
+    return -np.log((probabilities() * wanted).sum(axis=1)).mean(), weights
+
+
+@pytest.mark.parametrize("engine", ["numpy", "numba"])
+def test_digits_train_in_bfloat16_with_it_and_stall_without(engine):
+    full, _ = softmax_regression(np.float32, False, engine)
+    rounded, _ = softmax_regression(BFLOAT16, True, engine)
+    stalled, _ = softmax_regression(BFLOAT16, False, engine)
+    assert rounded == pytest.approx(full, rel=0.02)
+    assert stalled > 1.2 * full
+
+
+def test_a_run_is_repeated_by_its_seed_and_step():
+    _, one = softmax_regression(BFLOAT16, True, steps=50)
+    _, other = softmax_regression(BFLOAT16, True, "numba", steps=50)
+    np.testing.assert_array_equal(one.view(np.uint16), other.view(np.uint16))
+
+
+def test_rules_that_run_tensor_by_tensor_round_stochastically_too():
+    start = np.ones((64, 64), BFLOAT16)
+    grad = np.random.default_rng(0).standard_normal((64, 64)).astype(np.float32)
+    exact, rounded = start.astype(np.float32), [start.copy() for _ in range(2)]
+    gen_backend("cpu", engine="numpy", rng_seed=1, batch_size=1)
+    Muon(1e-3).optimize([((exact, grad), [])], 0)
+    gen_backend("cpu", engine="numpy", rng_seed=1, batch_size=1, stochastic_round=True)
+    Muon(1e-3).optimize([((param, grad.copy()), []) for param in rounded], 0)
+    for param in rounded:
+        assert len(np.unique(param)) > 1  # to nearest, every element would stay 1
+        assert abs(param.astype(np.float64).mean() - exact.mean()) < 2e-4
+    assert (rounded[0] != rounded[1]).any()
