@@ -44,6 +44,10 @@ def program_source(
     return _Writer(program, dtypes, compute, bits).source(capacity)
 
 
+_SHORT = 8
+"""Operations on an element up to which a reduction is unrolled: longer code hides the latency of loads by itself."""
+
+
 class _Writer:
     def __init__(self, program: Program, dtypes: Sequence[np.dtype], compute: np.dtype, bits: int | None):
         self.program = program
@@ -156,8 +160,8 @@ class _Writer:
     # --- kernels ---
 
     def _kernel(self, number: int, stage: Stage) -> str:
-        # With 16 blocks a multiprocessor asked for, ptxas has 64 registers and spills none of them.
-        bounds = f"{REDUCE_THREADS}, 16" if stage.reductions else f"{UPDATE_THREADS}"
+        # The blocks a multiprocessor shall hold at least: with fewer registers than this leaves, ptxas spills some.
+        bounds = f"{REDUCE_THREADS}, 8" if stage.reductions else f"{UPDATE_THREADS}, 2"
         body = self._reduce_body(number, stage) if stage.reductions else self._update_body(number, stage)
         return "\n".join(
             [
@@ -229,7 +233,7 @@ class _Writer:
             *(f"    double sum{k}[4] = {{{', '.join([start] * 4)}}};" for k, start in enumerate(starts)),
             "    const int whole = aligned ? count / 4 * 4 : 0;",
             "    int i = threadIdx.x * 4;",
-            "#pragma unroll 4",
+            f"#pragma unroll {4 if len(stage.element_code) <= _SHORT else 1}",
             "    for (; i < whole; i += 256) {",
             *packs,
             "#pragma unroll",
