@@ -280,6 +280,8 @@ def _computed(be: Any, like: Any, tree: Any) -> Any:
 def _run_by_tensor(part: Part, be: Any, rounding: Rounding | None) -> None:
     for index, ((param, grad), states) in enumerate(part.parameters):
         tensors = [be.as_tensor(value) for value in (param, grad, *states)]
+        if not tensors[0].size:
+            continue
         if rounding is None:
             part.now.apply(*tensors)
             continue
