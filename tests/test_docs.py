@@ -10,7 +10,7 @@ import pytest
 
 from neon_optim.base import from_description
 from neon_optim.optimizers import Optimizer
-from neon_optim.serialization.yaml_tree import parse_yaml
+from neon_optim.serialization import load_config
 
 DOCS = Path(__file__).parents[1] / "docs"
 
@@ -39,7 +39,8 @@ def test_every_optimizer_says_when_to_use_it(generate):
 
 def test_the_yaml_on_the_pages_can_be_built(generate):
     for text in (generate.OPTIMIZERS_IN_YAML, generate.SCHEDULES_IN_YAML):
-        optimizer = from_description(parse_yaml(text), "optimizer")
+        optimizer = load_config(text).described
+        assert isinstance(optimizer, Optimizer)
         assert from_description(optimizer.get_description()).get_description() == optimizer.get_description()
 
 
