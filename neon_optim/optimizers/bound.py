@@ -150,7 +150,8 @@ class BoundOptimizer:
     def state_dict(self) -> dict[str, Any]:
         """A copy of the training state: ``description``, ``learning_rate`` and ``counters``, and ``state`` by name.
 
-        ``learning_rate`` is None where there is no one number. ``state`` maps ``layer/name`` to the state arrays by slot name (empty before the first step).
+        ``learning_rate`` is None where there is no one number. ``state`` maps ``layer/name`` to the state arrays by
+        slot name (empty before the first step).
         """
         return {
             "description": self.optimizer.get_description(),

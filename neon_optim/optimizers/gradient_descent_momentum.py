@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 from neon_optim.arguments import (
     AnySchedule,
@@ -14,6 +14,7 @@ from neon_optim.arguments import (
     RoundBits,
     Scheduled,
 )
+from neon_optim.checks import Number
 from neon_optim.errors import ArgumentError, Problem
 from neon_optim.optimizers.optimizer import Hyper, Optimizer
 
@@ -37,7 +38,8 @@ class GradientDescentMomentum(Optimizer):
         learning_rate: α > 0.
         momentum_coef: γ in [0, 1).
         wdecay: λ >= 0.
-        nesterov: look ahead along the velocity; needs a momentum.
+        nesterov: look ahead along the velocity; needs a momentum and no dampening.
+        dampening: how much of each gradient but the first is kept out of the velocity, in [0, 1].
 
     The others are those of :class:`~neon_optim.optimizers.Optimizer`.
 
@@ -60,6 +62,7 @@ class GradientDescentMomentum(Optimizer):
 
     learning_rate: Hyper
     momentum_coef: Hyper
+    dampening: Hyper
 
     def __init__(
         self,
@@ -73,6 +76,8 @@ class GradientDescentMomentum(Optimizer):
         name: Name = None,
         schedule: AnySchedule | None = None,
         nesterov: Flag = False,
+        *,
+        dampening: Scheduled[Annotated[float, Number(ge=0, le=1)]] = 0.0,
         **options: Any,
     ):
         super().__init__(
@@ -88,8 +93,9 @@ class GradientDescentMomentum(Optimizer):
         self.learning_rate = learning_rate
         self.momentum_coef = momentum_coef
         self.nesterov = nesterov
-        if nesterov and momentum_coef == 0:
-            problem = Problem("nesterov", nesterov, "needs momentum_coef > 0")
+        self.dampening = dampening
+        if nesterov and (momentum_coef == 0 or dampening != 0):
+            problem = Problem("nesterov", nesterov, "needs momentum_coef > 0 and dampening 0")
             raise ArgumentError(f"GradientDescentMomentum: {problem}", [problem])
 
     @property
@@ -105,6 +111,7 @@ class GradientDescentMomentum(Optimizer):
         else:
             (velocity,) = states
             grad = self.scale * grad + self.wdecay * param
-            velocity[:] = self.momentum_coef * velocity - lr * grad
+            kept = 1.0 if self.t == 1 else 1.0 - self.dampening
+            velocity[:] = self.momentum_coef * velocity - (lr * kept) * grad
             new = param + velocity if not self.nesterov else param + self.momentum_coef * velocity - lr * grad
         param[:] = new

@@ -75,6 +75,13 @@ def test_pytorch_and_optax(case, engine):
     np.testing.assert_allclose(norms, case["norms_before_clipping"], rtol=1e-13)
 
 
+def test_dampening_of_neons_momentum_is_pytorchs_where_the_rate_is_constant(engine):
+    (case,) = [case for case in GOLDEN if case["name"] == "sgd_dampening"]
+    description = {**ours(case), "type": "GradientDescentMomentum"}
+    worst, _ = worst_error(case, description, case["steps"], engine)
+    assert worst <= TOLERANCE
+
+
 @pytest.mark.parametrize("case", HELD_OUT["cases"], ids=lambda case: case["name"])
 def test_other_arguments(case, engine):
     description = {"type": case["type"], "config": case["config"]}
