@@ -19,6 +19,9 @@ import ctypes
 driver, count = ctypes.CDLL("libcuda.so.1"), ctypes.c_int()
 assert not hasattr(driver, "cudasim_counters")
 assert driver.cuInit(0) == 0 and driver.cuDeviceGetCount(ctypes.byref(count)) == 0 and count.value
+device, name = ctypes.c_int(), ctypes.create_string_buffer(256)
+assert driver.cuDeviceGet(ctypes.byref(device), 0) == 0 and driver.cuDeviceGetName(name, 256, device) == 0
+print(name.value.decode())
 """
 
 
@@ -44,8 +47,9 @@ def start(mode: str) -> Driver:
         return Driver("none", "switched off by --gpu=off")
     if importlib.util.find_spec("pycuda") is None:
         return _missing(mode, "PyCUDA is not installed")
-    if mode != "emulated" and _has_real_device():
-        return Driver("real", "a real CUDA device")
+    name = _device_of_the_system() if mode != "emulated" else ""
+    if name:
+        return Driver("real", f"the system's CUDA device, {name}")
     if mode == "real":
         raise UnavailableError("--gpu=real: no CUDA device (cuInit or cuDeviceGetCount failed)")
     if shutil.which("nvcc") is None and not Path("/usr/local/cuda/bin/nvcc").exists():
@@ -67,9 +71,9 @@ def _missing(mode: str, reason: str) -> Driver:
     return Driver("none", reason)
 
 
-def _has_real_device() -> bool:
-    """Asked in a process of its own, so that this one is still free to load the emulator."""
-    return subprocess.run([sys.executable, "-c", PROBE], capture_output=True).returncode == 0
+def _device_of_the_system() -> str:
+    """The first device's name, or ''; asked in a process of its own, so that this one may still load the emulator."""
+    return subprocess.run([sys.executable, "-c", PROBE], capture_output=True, text=True).stdout.strip()
 
 
 def _preload_emulator() -> None:
