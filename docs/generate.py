@@ -189,6 +189,26 @@ def _signature(cls: type, base: type) -> list[str]:
     return ["```python", f"{cls.__name__}({', '.join(shown)})", "```"]
 
 
+def interface(cls: type) -> str:
+    """The page of a class by its methods."""
+    parts = sections(str(cls.__doc__))
+    lines = [f"# {cls.__name__}", "", markdown(parts[""]), "", "| | |", "|---|---|"]
+    for name, member in vars(cls).items():
+        if name.startswith("_"):
+            continue
+        function = member.fget if isinstance(member, property) else member
+        if not function.__doc__:
+            raise UndocumentedError(f"{cls.__name__}.{name} has no docstring")
+        shown = name
+        if not isinstance(member, property):
+            parameters = list(inspect.signature(function).parameters.values())[1:]
+            shown += f"({', '.join(str(p.replace(annotation=inspect.Parameter.empty)) for p in parameters)})"
+        text = " ".join(inspect.cleandoc(sections(function.__doc__)[""]).split())
+        lines.append(f"| `{shown}` | {markdown(text)} |")
+    lines += ["", "## Example", "", "```python", parts[">>>"], "```", ""]
+    return "\n".join(lines)
+
+
 def first_line(cls: type) -> str:
     """What it is, in one line."""
     return markdown(str(cls.__doc__).strip().splitlines()[0])
@@ -240,6 +260,13 @@ def overview(classes: list[type]) -> str:
         "Loss on the training images of scikit-learn's digits, of a network 64-32-10 in batches of 128 from the same",
         "weights; the rate is the best of four. The script is [plots.py](../plots.py).",
         "",
+        "## Use",
+        "",
+        "`optimizer.optimize(layers, epoch)` is neon's way: one step on layers, or on `((param, grad), state)` tuples;",
+        "gradients are sums over the batch, divided by `be.bsz`. `optimizer.bind(parameters)` is PyTorch's and",
+        "ScalaTion's: [what comes back](BoundOptimizer.md) has `step()`, `zero_grad()`, `clip_grad_norm(max_norm)`,",
+        "`state_dict()` and more.",
+        "",
         "In YAML:",
         "",
         "```yaml",
@@ -282,6 +309,7 @@ def pages() -> dict[str, str]:
         classes = public(module, base)
         found |= {f"{folder}/{cls.__name__}.md": page(cls, base) for cls in classes}
         found[f"{folder}/README.md"] = overview(classes) if base is Optimizer else schedule_overview(classes)
+    found["optimizers/BoundOptimizer.md"] = interface(optimizers.BoundOptimizer)
     return found
 
 

@@ -71,7 +71,7 @@ class BoundOptimizer:
         self._epoch = epoch
 
     def evaluation(self) -> Any:
-        """A block in which the parameters hold what to evaluate with; see :meth:`Optimizer.evaluation`."""
+        """A ``with`` block in which the parameters hold what the model is best evaluated with, an average say."""
         return self.optimizer.evaluation(named_parameters(self._layers))
 
     def zero_grad(self) -> None:
