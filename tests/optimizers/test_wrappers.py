@@ -6,6 +6,8 @@ import json
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from neon_optim import gen_backend
 from neon_optim.base import from_description
@@ -218,3 +220,61 @@ def test_options_are_those_of_the_inner_optimizer():
     assert {state.dtype for state in bound.parameters()[0].value[1]} == {np.dtype(np.float16)}
     bound.learning_rate = 0.5
     assert optimizer.optimizer.learning_rate == bound.learning_rate == 0.5
+
+
+BASES = st.sampled_from(
+    [
+        {"type": "AdamW", "config": {"learning_rate": 0.1, "no_decay": ["p1"]}},
+        {"type": "NAdam", "config": {"learning_rate": 0.1, "gradient_clip_norm": 2.0}},
+        {"type": "Muon", "config": {"learning_rate": 0.1}},
+        {"type": "ScheduleFreeAdamW", "config": {"learning_rate": 0.1}},
+    ]
+)
+
+
+def wrapped(inner):
+    return st.one_of(
+        st.builds(
+            lambda o, d: {"type": "EMA", "config": {"optimizer": o, "decay": d}}, inner, st.floats(0, 0.99)
+        ),
+        st.builds(
+            lambda o, k: {"type": "Lookahead", "config": {"optimizer": o, "every": k}},
+            inner,
+            st.integers(1, 4),
+        ),
+        st.builds(
+            lambda o, k: {"type": "GradientAccumulation", "config": {"optimizer": o, "every": k}},
+            inner,
+            st.integers(1, 4),
+        ),
+        st.builds(
+            lambda o, other: {
+                "type": "MultiOptimizer",
+                "config": {"optimizer_mapping": {"default": o, "p1": other}},
+            },
+            inner,
+            BASES,
+        ),
+    )
+
+
+@settings(max_examples=40, deadline=None)
+@given(description=st.recursive(BASES, wrapped, max_leaves=3), stop=st.integers(0, 8))
+def test_whatever_is_put_around_what_it_resumes_exactly(description, stop):
+    gen_backend("cpu", datatype=np.float64, batch_size=1, engine="numpy")
+    whole, first = fresh(), fresh()
+    run(from_description(description), whole, range(9))
+    before = from_description(description)
+    run(before, first, range(stop))
+    again = from_description(json.loads(json.dumps(before.get_description())))
+    again.set_counters(json.loads(json.dumps(before.get_counters())))
+    run(again, first, range(stop, 9))
+    for name in whole:
+        for mine, theirs in zip(
+            first[name][0][:1] + tuple(first[name][1]),
+            whole[name][0][:1] + tuple(whole[name][1]),
+            strict=True,
+        ):
+            np.testing.assert_array_equal(np.asarray(mine), np.asarray(theirs))
+    with again.evaluation(layers(first)):
+        assert all(np.isfinite(value[0][0]).all() for value in first.values())
