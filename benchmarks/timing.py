@@ -27,7 +27,9 @@ class Times:
         return statistics.median(a / b for a, b in zip(self.seconds[name], self.seconds[other], strict=True))
 
 
-def interleaved(contenders: Mapping[str, Callable[[], object]], rounds: int, warm_up: int = 3) -> Times:
+def interleaved(
+    contenders: Mapping[str, Callable[[], object]], rounds: int, warm_up: int = 3, pause: float = _PAUSE
+) -> Times:
     """Run every contender once in each round, in turns."""
     seconds: dict[str, list[float]] = {name: [] for name in contenders}
     gc.collect()
@@ -35,7 +37,7 @@ def interleaved(contenders: Mapping[str, Callable[[], object]], rounds: int, war
     try:
         for k in range(warm_up + rounds):
             for name, step in contenders.items():
-                time.sleep(_PAUSE)
+                time.sleep(pause)
                 start = time.perf_counter()
                 step()
                 taken = time.perf_counter() - start

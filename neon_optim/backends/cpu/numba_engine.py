@@ -10,7 +10,8 @@ import numpy as np
 
 from neon_optim.backends.backend import Rounding
 from neon_optim.backends.cpu.engine import Engine
-from neon_optim.backends.cpu.numba_source import ARGUMENTS, WORDS_BLOCK, kernel_source
+from neon_optim.backends.cpu.numba_source import ARGUMENTS, WORDS_BLOCK, bounds, kernel_source
+from neon_optim.backends.cpu.numpy_kernel import compute_type
 from neon_optim.backends.cpu.scalars import ScalarValues
 from neon_optim.backends.cpu.sums import LANES
 from neon_optim.backends.cpu.table import TASK, Group, Table
@@ -45,7 +46,9 @@ class NumbaEngine(Engine):
         rounding: Rounding | None,
     ) -> None:
         """See :meth:`Engine.run_group`."""
-        kernel = self.kernel(program, stage, group.dtypes, rounding)
+        kernel = self.kernel(
+            program, stage, group.dtypes, rounding, _are_plain(program, stage, group, values)
+        )
         counter = np.zeros(1, np.int64)
         n_tasks = len(group.tasks) - 1
         of_sets, of_rows = values.matrix(stage.inputs, SET), values.matrix(stage.inputs, ROW)
@@ -64,15 +67,28 @@ class NumbaEngine(Engine):
 
     @staticmethod
     def kernel(
-        program: Program, stage: Stage, dtypes: tuple[np.dtype, ...], rounding: Rounding | None = None
+        program: Program,
+        stage: Stage,
+        dtypes: tuple[np.dtype, ...],
+        rounding: Rounding | None = None,
+        plain_bounds: bool = False,
     ) -> Callable[..., None]:
-        """The compiled stage, made once."""
+        """The compiled stage, made once; the arguments are those of :func:`kernel_source`."""
         bits = None if rounding is None else rounding.bits
-        key = ("numba", stage, dtypes, bits)
+        key = ("numba", stage, dtypes, bits, plain_bounds)
         kernel: Callable[..., None] | None = program.compiled.get(key)
         if kernel is None:
             from neon_optim.backends.cpu.kernel_cache import load_kernel
 
-            function, source = kernel_source(program, stage, dtypes, bits)
+            function, source = kernel_source(program, stage, dtypes, bits, plain_bounds)
             kernel = program.compiled[key] = load_kernel(function, source, len(ARGUMENTS))
         return kernel
+
+
+def _are_plain(program: Program, stage: Stage, group: Group, values: ScalarValues) -> bool:
+    """Whether everything that elements are limited to is, in the compute type, neither zero nor NaN."""
+    limits = bounds(program, stage)
+    if not limits:
+        return False
+    numbers = values.by_row(limits).astype(compute_type(group.dtypes))
+    return bool(numbers.all() and (numbers == numbers).all())

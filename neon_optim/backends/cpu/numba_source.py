@@ -18,7 +18,7 @@ from neon_optim.backends.cpu.sums import LANES
 from neon_optim.backends.program import ROW, SET, Program, Stage
 from neon_optim.errors import BackendError
 
-__all__ = ["ARGUMENTS", "LANES_SCOPE", "WORDS_BLOCK", "WORDS_SCOPE", "kernel_source"]
+__all__ = ["ARGUMENTS", "LANES_SCOPE", "WORDS_BLOCK", "WORDS_SCOPE", "bounds", "kernel_source"]
 
 _INFIX = {"add": "+", "subtract": "-", "multiply": "*", "divide": "/"}
 _COMPARISONS = {
@@ -93,24 +93,44 @@ def {function}(
 '''
 
 
+def bounds(program: Program, stage: Stage) -> list[int]:
+    """The inputs of a stage that elements are limited to, by maximum and minimum."""
+    code = program.code
+    limits = {a for v in stage.element_code if code[v].op in ("maximum", "minimum") for a in code[v].args}
+    return [v for v in stage.inputs if v in limits]
+
+
 def kernel_source(
-    program: Program, stage: Stage, dtypes: Sequence[np.dtype], rounding_bits: int | None = None
+    program: Program,
+    stage: Stage,
+    dtypes: Sequence[np.dtype],
+    rounding_bits: int | None = None,
+    plain_bounds: bool = False,
 ) -> tuple[str, str]:
     """The name of the function for a stage, and the text of a module that holds it.
 
     Arguments:
         dtypes: of the arrays of a row.
         rounding_bits: mantissa bits that stochastic rounding keeps, 0 for what each array has; None: round to nearest.
+        plain_bounds: whether all :func:`bounds` are numbers other than zero and NaN, so that limits are cheap.
     """
     if len(program.slots) > SLOTS_OF_A_ROW:
         raise BackendError(
             f"{program.name} has {len(program.slots)} slots; at most {SLOTS_OF_A_ROW} are possible"
         )
-    return _Writer(program, stage, dtypes, rounding_bits).write()
+    return _Writer(program, stage, dtypes, rounding_bits, plain_bounds).write()
 
 
 class _Writer:
-    def __init__(self, program: Program, stage: Stage, dtypes: Sequence[np.dtype], rounding_bits: int | None):
+    def __init__(
+        self,
+        program: Program,
+        stage: Stage,
+        dtypes: Sequence[np.dtype],
+        rounding_bits: int | None,
+        plain_bounds: bool,
+    ):
+        self._bounds: set[str] = {f"s{v}" for v in bounds(program, stage)} if plain_bounds else set()
         self._program = program
         self._stage = stage
         self._dtypes = dtypes
@@ -201,6 +221,9 @@ class _Writer:
             yield f"v{v} = {self._expression(code[v].op, [self._names[a] for a in code[v].args])}"
 
     def _expression(self, op: str, args: list[str]) -> str:
+        if op in ("maximum", "minimum") and self._bounds & set(args):
+            a, bound = sorted(args, key=self._bounds.__contains__)
+            return f"support.{'at_least' if op == 'maximum' else 'at_most'}({a}, {bound})"
         if op in _INFIX:
             return f"{args[0]} {_INFIX[op]} {args[1]}"
         if op in _COMPARISONS:

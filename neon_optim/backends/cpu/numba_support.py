@@ -207,6 +207,18 @@ def _extremum(first_if: str, join_zeros: str) -> Any:
 maximum, minimum = _extremum(">", "and_"), _extremum("<", "or_")
 
 
+@njit
+def at_least(a, bound):  # type: ignore[no-untyped-def]
+    """The maximum of a and a number that is neither zero nor NaN: one instruction."""
+    return bound if bound > a else a
+
+
+@njit
+def at_most(a, bound):  # type: ignore[no-untyped-def]
+    """The minimum of a and a number that is neither zero nor NaN: one instruction."""
+    return bound if bound < a else a
+
+
 @intrinsic
 def sgn(typing_context: Any, a: Any) -> Any:
     """1, 0 or -1; NaN for NaN."""
