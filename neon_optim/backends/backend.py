@@ -20,7 +20,17 @@ from neon_optim.backends.philox import DROPOUT, random_words
 from neon_optim.backends.program import Program
 from neon_optim.errors import BackendError
 
-__all__ = ["Backend", "Outcome", "Plan", "Rounding", "Tensor", "as_slices", "at_least_2d", "resolve_shape"]
+__all__ = [
+    "Backend",
+    "Outcome",
+    "Plan",
+    "Rounding",
+    "Tensor",
+    "as_slices",
+    "at_least_2d",
+    "resolve_shape",
+    "view_as",
+]
 
 #: One parameter: ((param, grad), state), the tuples that neon's layers return from get_params().
 Parameter = tuple[tuple[Any, Any], Sequence[Any]]
@@ -69,6 +79,19 @@ def resolve_shape(shape: Any, size: int) -> tuple[int, ...]:
             known *= 1 if d == -1 else d
         dims = tuple(size // known if d == -1 and known else d for d in dims)
     return at_least_2d(dims)
+
+
+def view_as(array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """A view of another shape on the same memory.
+
+    Raises:
+        ValueError, AttributeError: there is none, of that size or without a copy.
+    """
+    if np.lib.NumpyVersion(np.__version__) >= "2.1.0":
+        return array.reshape(shape, copy=False)
+    view = array.view()
+    view.shape = shape
+    return view
 
 
 class Tensor(Expression, ABC):

@@ -14,7 +14,7 @@ from neon_optim.backends.cpu.numpy_engine import NumpyEngine
 from neon_optim.backends.cpu.plan import HostPlan, host_array
 from neon_optim.backends.cpu.tensor import CPUTensor
 from neon_optim.backends.program import Program
-from neon_optim.errors import BackendError, StateError
+from neon_optim.errors import BackendError
 
 __all__ = ["CPUBackend"]
 
@@ -72,14 +72,8 @@ class CPUBackend(Backend):
         if isinstance(value, CPUTensor):
             return value
         array = host_array(value)
-        view = array.view()
-        try:
-            view.shape = at_least_2d(array.shape)
-        except AttributeError:
-            raise StateError(
-                f"an array of shape {array.shape} and strides {array.strides} is no tensor"
-            ) from None
-        return CPUTensor(self, view, getattr(value, "name", None))
+        # An axis of length 1 more never takes a copy.
+        return CPUTensor(self, array.reshape(at_least_2d(array.shape)), getattr(value, "name", None))
 
     def assign(self, target: np.ndarray, tree: Any) -> None:
         """Run an op-tree into an array; what ``tensor[:] = tree`` calls."""

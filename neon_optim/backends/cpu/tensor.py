@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from neon_optim.backends.backend import Tensor, as_slices, at_least_2d, resolve_shape
+from neon_optim.backends.backend import Tensor, as_slices, at_least_2d, resolve_shape, view_as
 from neon_optim.errors import BackendError
 
 if TYPE_CHECKING:
@@ -83,8 +83,7 @@ class CPUTensor(Tensor):
         """
         wanted = shape[0] if len(shape) == 1 else shape
         try:
-            view = self._array.view()
-            view.shape = resolve_shape(wanted, self._array.size)
+            view = view_as(self._array, resolve_shape(wanted, self._array.size))
         except (AttributeError, ValueError) as error:
             raise BackendError(f"cannot view shape {self.shape} as {wanted}: {error}") from error
         return self._view(view)

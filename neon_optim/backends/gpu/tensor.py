@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from neon_optim.backends.backend import Tensor, as_slices, at_least_2d, resolve_shape
+from neon_optim.backends.backend import Tensor, as_slices, at_least_2d, resolve_shape, view_as
 from neon_optim.backends.gpu.layout import address_of
 from neon_optim.errors import BackendError
 
@@ -71,8 +71,7 @@ class GPUTensor(Tensor):
         """
         wanted = resolve_shape(shape[0] if len(shape) == 1 else shape, self._layout.size)
         try:
-            view = self._layout.view()
-            view.shape = wanted
+            view = view_as(self._layout, wanted)
         except (AttributeError, ValueError) as error:
             raise BackendError(f"cannot view shape {self.shape} as {wanted}: {error}") from error
         return self._view(view)
