@@ -27,6 +27,27 @@ def test_the_python_example(tmp_path, monkeypatch):
     cleanup_backend()
 
 
+def test_the_callback_of_the_training_page_stops_early():
+    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs/training.md").read_text(), re.DOTALL)
+    names: dict = {}
+    exec(compile(code, "training.md", "exec"), names)  # noqa: S102
+
+    class Training:
+        record: dict = {}
+        stopped = False
+
+        def stop(self):
+            self.stopped = True
+
+    training, callback = Training(), names["StopEarly"]()
+    for cost in (1.0, 0.5, 0.6, 0.6, 0.4, 0.5, 0.5, 0.5, 0.5):
+        training.record = {"valid_cost": cost}
+        callback.on_epoch_end(training)
+        assert not training.stopped
+    callback.on_epoch_end(training)
+    assert training.stopped
+
+
 def test_the_yaml_example():
     (text,) = blocks("yaml")
     config = load_config(text)
@@ -44,7 +65,9 @@ def test_every_file_and_option_that_is_named_exists():
     assert set(re.findall(r"(--?\w+)", line)) <= options
 
 
-@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", "docs/neon-differences.md"])
+@pytest.mark.parametrize(
+    "name", ["README.md", "CONTRIBUTING.md", "docs/neon-differences.md", "docs/training.md"]
+)
 def test_links_lead_somewhere(name):
     text = (ROOT / name).read_text()
     for target in re.findall(r"\]\((?!http)([^)#]+)", text):
