@@ -15,11 +15,12 @@ class GradientAccumulation(Wrapper):
     r"""Gathers the gradients of N steps and updates with their mean: a batch N times as large.
 
     .. math::
-        a \leftarrow a + g; \quad \text{at every N-th step the inner optimizer sees } a / N,
+        a \leftarrow a + g; \quad \text{at every N-th step the inner optimizer sees the mean of } a,
         \text{ and } a \leftarrow 0
 
-    The steps between change no parameter and no other state; the inner optimizer counts its own steps only. Norms are
-    those of the mean. Use it where the batch that training needs does not fit into memory.
+    The mean is over all samples of the N batches, also where the last of an epoch is smaller. The steps between change
+    no parameter and no other state; the inner optimizer counts its own steps only. Norms are those of the mean. Use it
+    where the batch that training needs does not fit into memory.
 
     Arguments:
         optimizer: what updates the parameters.
@@ -43,10 +44,12 @@ class GradientAccumulation(Wrapper):
     """
 
     own_slots = ("gathered",)
+    counters = ("samples",)
 
     def __init__(self, optimizer: Optimizer, every: PositiveInt, *, name: Name = None):
         super().__init__(optimizer, name=name)
         self.every = every
+        self.samples = 0.0
 
     def own_state(self, slot: str, param: Any, grad: Any) -> Any:
         """Zeros."""
@@ -71,23 +74,36 @@ class GradientAccumulation(Wrapper):
         """Every step counts, also those that gather only."""
         self.t = self.origin.t + 1
 
+    @property
+    def first(self) -> bool:
+        """Whether a step's copy begins anew."""
+        return (self.t - 1) % self.every == 0
+
+    def samples_so_far(self) -> float:
+        """The sum of the batch sizes, that of this step included."""
+        return float(self.batch_size if self.first else self.origin.samples + self.batch_size)
+
+    def total(self, grad: Any, gathered: Any) -> Any:
+        """The sum so far; at the N-th step the mean, as a sum over a batch of this step's size."""
+        total = grad if self.first else gathered + grad
+        return total / (self.samples_so_far() / self.batch_size) if self.last else total
+
     def incoming(self, grad: Any, *states: Any) -> Any:
-        """The sum so far; at the N-th step the mean."""
-        gathered = states[len(self.optimizer.slots)]
-        total = grad if self.t % self.every == 1 or self.every == 1 else gathered + grad
-        return self.optimizer.incoming(total / self.every, *states) if self.last else total
+        """The gradient that norms are taken of."""
+        total = self.total(grad, states[len(self.optimizer.slots)])
+        return self.optimizer.incoming(total, *states) if self.last else total
 
     def wrap(self, param: Any, grad: Any, inner: tuple[Any, ...], *own: Any) -> None:
         """See the class."""
         (gathered,) = own
-        total = self.incoming(grad, *inner, gathered)
         if self.last:
-            self.optimizer.apply(param, total, *inner)
+            self.optimizer.apply(param, self.total(grad, gathered), *inner)
         else:
-            gathered[:] = total
+            gathered[:] = self.total(grad, gathered)
 
     def commit(self) -> None:
         """Called on a step's copy when the step is done; the inner optimizer's is done every N steps."""
         if self.last:
             self.optimizer.commit()
+        self.samples = self.samples_so_far()
         Optimizer.commit(self)

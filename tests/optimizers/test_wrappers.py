@@ -94,6 +94,25 @@ def test_accumulation_is_a_step_with_the_mean_gradient(inner):
             np.testing.assert_array_equal(got[step], got[step - 1])
 
 
+def test_accumulation_is_a_mean_over_samples_where_batches_differ(be):
+    w, dw, state = np.ones((3, 4)), np.zeros((3, 4)), []
+    optimizer = GradientAccumulation(SGD(0.1, gradient_clip_norm=0.5), every=3)
+    sizes = (8, 8, 2)
+    for grad, size in zip(GRADS, sizes, strict=False):
+        be.bsz = size
+        dw[:] = grad
+        optimizer.optimize([((w, dw), state)], 0)
+    mean = GRADS[:3].sum(axis=0) / sum(sizes)
+    mean *= 0.5 / max(0.5, np.linalg.norm(mean))
+    np.testing.assert_allclose(w, 1.0 - 0.1 * mean, rtol=1e-13)
+
+
+def test_accumulation_within_accumulation_multiplies():
+    nested = GradientAccumulation(GradientAccumulation(SGD(0.1, gradient_clip_norm=1.0), 3), 2)
+    plain = GradientAccumulation(SGD(0.1, gradient_clip_norm=1.0), 6)
+    np.testing.assert_allclose(trajectory(nested)[0], trajectory(plain)[0], rtol=1e-13)
+
+
 def test_accumulation_of_one_step_is_no_accumulation():
     np.testing.assert_array_equal(
         trajectory(GradientAccumulation(AdamW(0.1), every=1))[0], trajectory(AdamW(0.1))[0]
