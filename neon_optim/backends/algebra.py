@@ -56,11 +56,11 @@ class Algebra:
         return _build("power", a, b, out=out)
 
     def maximum(self, a: Any, b: Any, out: Any = None) -> Any:
-        """The larger of a and b; NaN if either is."""
+        """The larger of a and b; NaN if either is, and -0 is less than +0 (IEEE 754-2019 maximum)."""
         return _build("maximum", a, b, out=out)
 
     def minimum(self, a: Any, b: Any, out: Any = None) -> Any:
-        """The smaller of a and b; NaN if either is."""
+        """The smaller of a and b; NaN if either is, and -0 is less than +0 (IEEE 754-2019 minimum)."""
         return _build("minimum", a, b, out=out)
 
     def shift(self, a: Any, b: Any, out: Any = None) -> Any:
