@@ -70,6 +70,12 @@ class GradientAccumulation(Wrapper):
         """The inner optimizer's, where it is its turn."""
         return self.optimizer.gradient_clip_norm if self.last else None
 
+    @property
+    def on_nonfinite(self) -> Any:  # type: ignore[override]
+        """The inner optimizer's; where that would look at the norm only, each gradient is looked at as it comes."""
+        policy = self.optimizer.on_nonfinite
+        return "raise" if policy is None and self.optimizer.gradient_clip_norm else policy
+
     def prepare(self) -> None:
         """Every step counts, also those that gather only."""
         self.t = self.origin.t + 1

@@ -220,8 +220,9 @@ def test_schedule_free_is_evaluated_at_its_average():
     np.testing.assert_array_equal(w, y)
 
 
-def test_a_bad_gradient_is_refused_while_gathering_and_nothing_changes():
-    optimizer = GradientAccumulation(SGD(0.1, on_nonfinite="raise"), 3)
+@pytest.mark.parametrize("options", [{"on_nonfinite": "raise"}, {"gradient_clip_norm": 1.0}])
+def test_a_bad_gradient_is_refused_while_gathering_and_nothing_changes(options):
+    optimizer = GradientAccumulation(SGD(0.1, **options), 3)
     w, dw = np.ones((3, 4)), np.ones((3, 4))
     bound = optimizer.bind([(w, dw)])
     bound.step()
