@@ -68,6 +68,7 @@ def test_an_installed_distribution_is_found_by_name(tmp_path):
 
 @pytest.mark.slow
 def test_pip_installs_it(tmp_path):
+    pytest.importorskip("setuptools", reason="pip builds the distribution with it")
     source, target = tmp_path / "source", tmp_path / "target"
     source.mkdir()
     (source / "tiny_optim.py").write_text(PYTHON[0], encoding="utf-8")
