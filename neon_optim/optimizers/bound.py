@@ -11,7 +11,7 @@ import numpy as np
 from neon_optim.checks import Number
 from neon_optim.errors import ArgumentError, NonFiniteError, Problem, StateError, shown
 from neon_optim.optimizers.step import gradient_norm, run_step
-from neon_optim.optimizers.variables import layers_of
+from neon_optim.optimizers.variables import Variable, layers_of
 from neon_optim.parameters import NamedParameter, NamedParameters, named_parameters
 
 __all__ = ["BoundOptimizer"]
@@ -45,6 +45,8 @@ class BoundOptimizer:
         self.optimizer = optimizer
         self.batch_size = batch_size
         self._layers = layers_of(parameters, self.be)
+        fixed = all(isinstance(layer, Variable) and layer.fixed for layer in self._layers)
+        self._fixed = self._with_gradients() if fixed else None
         self._epoch = 0
 
     @property
@@ -54,6 +56,9 @@ class BoundOptimizer:
 
     def parameters(self) -> NamedParameters:
         """Those parameters that have a gradient now, with their names and states."""
+        return self._with_gradients() if self._fixed is None else self._fixed
+
+    def _with_gradients(self) -> NamedParameters:
         return NamedParameters([p for p in named_parameters(self._layers) if p.value[0][1] is not None])
 
     @property

@@ -22,6 +22,11 @@ class Variable:
         self._be = be
         self._states: list[Any] = []
 
+    @property
+    def fixed(self) -> bool:
+        """Whether its arrays stay the same objects."""
+        return isinstance(self._holder, Pair)
+
     def get_params(self) -> Any:
         """The parameter as it is now; its gradient may be None."""
         return (self._shared(self._holder.data), self._shared(self._holder.grad)), self._states
