@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, ClassVar, Literal
 
@@ -27,7 +27,7 @@ from neon_optim.optimizers.partition import partition
 from neon_optim.optimizers.patterns import check_patterns, matches
 from neon_optim.optimizers.step import Part, gradient_norm, run_step
 from neon_optim.parameters import NamedParameter, get_param_list, named_parameters, parameters_of
-from neon_optim.schedules import BaseSchedule
+from neon_optim.schedules import BaseSchedule, Schedule
 from neon_optim.schedules.schedule import value_at
 
 __all__ = ["Hyper", "Optimizer"]
@@ -123,6 +123,19 @@ class Optimizer(NervanaObject, kind="optimizer", abstract=True):
         self.t = 0
         self._evaluating = False
 
+    @property
+    def schedule(self) -> Any:
+        """The schedule of the rate; a constant one where none was given."""
+        return Schedule() if self._schedule is None else self._schedule
+
+    @schedule.setter
+    def schedule(self, schedule: Any) -> None:
+        self._schedule = schedule
+
+    def get_description(self, skip: Iterable[str] = ()) -> dict[str, Any]:
+        """What rebuilds this optimizer; see :meth:`NervanaObject.get_description`."""
+        return super().get_description([*skip, "schedule"] if self._schedule is None else skip)
+
     # --- what a subclass writes ---
 
     def update(self, param: Any, grad: Any, *states: Any) -> None:
@@ -205,8 +218,8 @@ class Optimizer(NervanaObject, kind="optimizer", abstract=True):
         now = self._copy_at(epoch)
         now.batch_size = getattr(self.be, "bsz", 0) or 1
         now.lr = getattr(now, "learning_rate", 1.0)
-        if self.schedule is not None:
-            now.lr = self._scheduled("schedule", self.schedule, now.lr, epoch)
+        if self._schedule is not None:
+            now.lr = self._scheduled("schedule", self._schedule, now.lr, epoch)
         now.scale = 1.0
         now.prepare()
         return now
@@ -219,7 +232,7 @@ class Optimizer(NervanaObject, kind="optimizer", abstract=True):
         now.t = self.t + 1
         now.epoch = epoch
         for name, value in vars(self).items():
-            if name != "schedule" and callable(getattr(value, "get_learning_rate", None)):
+            if name != "_schedule" and callable(getattr(value, "get_learning_rate", None)):
                 setattr(now, name, self._scheduled(name, value, 1.0, epoch))
         return now
 
@@ -398,4 +411,6 @@ class Optimizer(NervanaObject, kind="optimizer", abstract=True):
         return [schedule for _, schedule in self._schedules()]
 
     def _schedules(self) -> list[tuple[str, BaseSchedule]]:
-        return [(name, value) for name, value in vars(self).items() if isinstance(value, BaseSchedule)]
+        return [
+            (name.lstrip("_"), value) for name, value in vars(self).items() if isinstance(value, BaseSchedule)
+        ]

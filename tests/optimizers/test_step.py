@@ -216,6 +216,15 @@ def test_a_schedule_sets_the_rate_of_each_epoch():
     np.testing.assert_array_equal(tensor[0][0], 0.25)
 
 
+def test_an_optimizer_without_a_schedule_has_a_constant_one_of_its_own():
+    one, other = Adam(), Adam()
+    assert one.schedule.get_learning_rate(0.5, 7) == 0.5
+    assert one.schedule is not other.schedule
+    assert "schedule" not in one.get_description()["config"]
+    given = Adam(schedule=Schedule()).get_description()["config"]["schedule"]
+    assert given["config"] == {}
+
+
 def test_a_new_rate_needs_no_new_program(be):
     from neon_optim.backends import program
 
