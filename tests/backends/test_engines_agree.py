@@ -85,17 +85,25 @@ def test_every_optimizer(name):
         assert_same_bits(mine, theirs)
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_every_optimizer_with_every_option_and_dtype(name):
-    options = {
-        "gradient_clip_norm": 0.7,
-        "gradient_clip_value": 0.4,
-        "param_clip_value": 1.1,
-        "wdecay": 0.01,
-        "stochastic_round": True,
-    }
-    description = described(name, **options)
-    dtypes = ["float32", "bfloat16", "float64", "float16"]
+EVERY_OPTION = {
+    "gradient_clip_norm": 0.7,
+    "gradient_clip_value": 0.4,
+    "param_clip_value": 1.1,
+    "wdecay": 0.01,
+    "stochastic_round": True,
+}
+IN_TURNS = [(name, [sorted(FLOAT)[k % 4]]) for k, name in enumerate(NAMES)]
+
+
+@pytest.mark.parametrize(
+    ("name", "dtypes"),
+    [
+        *IN_TURNS,
+        *[pytest.param(name, sorted(FLOAT), marks=pytest.mark.slow) for name in NAMES],
+    ],
+)
+def test_every_optimizer_with_every_option(name, dtypes):
+    description = described(name, **EVERY_OPTION)
     got = {engine: train(engine, description, dtypes) for engine in ("numpy", "numba")}
     for mine, theirs in zip(got["numpy"], got["numba"], strict=True):
         assert_same_bits(mine, theirs)
@@ -126,6 +134,16 @@ def test_every_number_of_threads(engine, rounding, monkeypatch):
     for other in results[1:]:
         for mine, theirs in zip(results[0], other, strict=True):
             assert_same_bits(mine, theirs)
+
+
+def test_a_processor_without_float16(monkeypatch):
+    from neon_optim.backends.cpu import kernel_cache
+
+    expected = train("numba", described("Adam", gradient_clip_norm=0.5), ["float16", "float32"])
+    monkeypatch.setattr(kernel_cache, "converts_float16", lambda: False)
+    got = train("numba", described("Adam", gradient_clip_norm=0.5), ["float16", "float32"])
+    for mine, theirs in zip(expected, got, strict=True):
+        assert_same_bits(mine, theirs)
 
 
 # --- random rules ---
@@ -172,7 +190,7 @@ def run_rule(engine, outputs, types, sizes, rounding):
 
 
 @settings(
-    max_examples=25,
+    max_examples=20,
     deadline=None,
     suppress_health_check=list(HealthCheck),
     phases=(Phase.explicit, Phase.reuse, Phase.generate),  # every attempt to shrink would compile a kernel

@@ -29,7 +29,7 @@ import llvmlite.binding as llvm  # type: ignore[import-untyped]
 
 from neon_optim.version import __version__
 
-__all__ = ["MachineCode", "host_target", "load_kernel"]
+__all__ = ["MachineCode", "converts_float16", "host_target", "load_kernel"]
 
 _log = logging.getLogger(__name__)
 _loading = threading.Lock()
@@ -116,6 +116,13 @@ def host_target() -> Any:
         codemodel="jitdefault",
         jit=True,
     )
+
+
+@cache
+def converts_float16() -> bool:
+    """Whether this processor has instructions for float16; else LLVM calls functions that may not be there."""
+    is_x86 = platform.machine().lower() in ("x86_64", "amd64", "i386", "i686")
+    return not is_x86 or bool(llvm.get_host_cpu_features().get("f16c"))
 
 
 # --- files ---

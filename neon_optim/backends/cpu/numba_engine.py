@@ -11,6 +11,7 @@ import numpy as np
 from neon_optim.backends.backend import Rounding
 from neon_optim.backends.cpu.engine import Engine
 from neon_optim.backends.cpu.numba_source import ARGUMENTS, WORDS_BLOCK, bounds, kernel_source
+from neon_optim.backends.cpu.numpy_engine import NumpyEngine
 from neon_optim.backends.cpu.numpy_kernel import compute_type
 from neon_optim.backends.cpu.scalars import ScalarValues
 from neon_optim.backends.cpu.sums import LANES
@@ -19,6 +20,8 @@ from neon_optim.backends.cpu.workers import run_together, thread_count
 from neon_optim.backends.program import ROW, SET, Program, Stage
 
 __all__ = ["NumbaEngine", "numba_is_usable"]
+
+_FLOAT16 = np.dtype(np.float16)
 
 _WORTH_A_THREAD = 4 * TASK
 """Elements below which waking another thread takes longer than doing its work."""
@@ -35,6 +38,9 @@ class NumbaEngine(Engine):
 
     name = "numba"
 
+    def __init__(self) -> None:
+        self._numpy = NumpyEngine()
+
     def run_group(
         self,
         program: Program,
@@ -46,6 +52,9 @@ class NumbaEngine(Engine):
         rounding: Rounding | None,
     ) -> None:
         """See :meth:`Engine.run_group`."""
+        if _FLOAT16 in group.dtypes and not _converts_float16():
+            self._numpy.run_group(program, stage, table, group, values, partial, rounding)
+            return
         kernel = self.kernel(
             program, stage, group.dtypes, rounding, _are_plain(program, stage, group, values)
         )
@@ -83,6 +92,12 @@ class NumbaEngine(Engine):
             function, source = kernel_source(program, stage, dtypes, bits, plain_bounds)
             kernel = program.compiled[key] = load_kernel(function, source, len(ARGUMENTS))
         return kernel
+
+
+def _converts_float16() -> bool:
+    from neon_optim.backends.cpu import kernel_cache
+
+    return kernel_cache.converts_float16()
 
 
 def _are_plain(program: Program, stage: Stage, group: Group, values: ScalarValues) -> bool:
