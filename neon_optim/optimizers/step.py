@@ -79,6 +79,8 @@ class Part:
 
 
 _plans: weakref.WeakKeyDictionary[Any, dict[Any, Plan]] = weakref.WeakKeyDictionary()
+_MOST_PLANS = 64
+"""Plans that are kept for one optimizer: they hold on to their arrays, so lists that come and go must not pile up."""
 
 
 def run_step(owner: Optimizer, be: Any, layer_list: Any, epoch: int, batch_size: float | None = None) -> None:
@@ -217,6 +219,8 @@ def _plan(owner: Optimizer, be: Backend, parts: list[Part]) -> Plan:
         for key in [key for key in kept if key[0] is not be]:
             del kept[key]
         kept[_key(be, parts)] = plan
+        while len(kept) > _MOST_PLANS:
+            del kept[next(iter(kept))]
     return plan
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import weakref
+
 import numpy as np
 import pytest
 
@@ -205,6 +207,16 @@ def test_replaced_and_added_arrays_are_noticed():
     layers.append(Dense("b", pair(value=9.0)))
     optimizer.optimize(layers, 0)
     np.testing.assert_array_equal(layers[1]._params[0][0][0], 8.5)
+
+
+def test_lists_that_come_and_go_do_not_pile_up():
+    optimizer = GradientDescentMomentum(1.0, 0.0)
+    gone = []
+    for length in range(1, 100):
+        tensors = [pair() for _ in range(length)]
+        gone.append(weakref.ref(tensors[0][0][0]))
+        optimizer.optimize(tensors, 0)
+    assert gone[0]() is None
 
 
 def test_a_schedule_sets_the_rate_of_each_epoch():
