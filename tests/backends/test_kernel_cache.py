@@ -229,3 +229,15 @@ def test_an_error_in_a_helper_thread_is_raised():
 
     with pytest.raises(ValueError, match="in a helper"):
         run_together(work, 2)
+
+
+def test_a_system_without_threads_to_give(monkeypatch):
+    from neon_optim.backends.cpu import workers
+
+    def refuse(thread):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(workers.threading.Thread, "start", refuse)
+    done = []
+    workers.run_together(lambda: done.append(1), 50)
+    assert done == [1]

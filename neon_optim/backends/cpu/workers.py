@@ -60,11 +60,15 @@ def _serve(jobs: SimpleQueue[_Job]) -> None:
 
 
 def _need(count: int) -> None:
+    """Have so many helpers, or as many as the system gives."""
     global _threads
     with _growing:
         while _threads < count:
+            try:
+                threading.Thread(target=_serve, args=(_jobs,), name="neon_optim", daemon=True).start()
+            except RuntimeError:  # at a limit, or at the end of the process: the caller does all by itself
+                return
             _threads += 1
-            threading.Thread(target=_serve, args=(_jobs,), name="neon_optim", daemon=True).start()
 
 
 def _forget_threads() -> None:
