@@ -26,6 +26,10 @@ class Times:
         """The middle of the ratios of the rounds: what slows down a whole round leaves it as it is."""
         return statistics.median(a / b for a, b in zip(self.seconds[name], self.seconds[other], strict=True))
 
+    def best_ratio(self, name: str, other: str) -> float:
+        """The ratio of the least disturbed run of each."""
+        return min(self.seconds[name]) / min(self.seconds[other])
+
 
 def interleaved(
     contenders: Mapping[str, Callable[[], object]], rounds: int, warm_up: int = 3, pause: float = _PAUSE

@@ -175,10 +175,10 @@ def widen_bfloat16(bits):  # type: ignore[no-untyped-def]
 def narrow_bfloat16(value):  # type: ignore[no-untyped-def]
     """The bits of the bfloat16 nearest to a float32, ties to even."""
     bits = bits_of(value)
-    even = types.uint32((bits >> types.uint32(16)) & types.uint32(1))
-    rounded = types.uint32((bits + types.uint32(0x7FFF) + even) >> types.uint32(16))
-    quiet = types.uint32((bits >> types.uint32(16)) | types.uint32(0x40))
-    return types.uint16(rounded if value == value else quiet)
+    even = (bits >> types.uint32(16)) & types.uint32(1)
+    rounded = types.uint32(bits + types.uint32(0x7FFF) + even)
+    quiet = types.uint32(bits | types.uint32(0x400000))
+    return types.uint16((rounded if value == value else quiet) >> types.uint32(16))
 
 
 # --- operations ---
