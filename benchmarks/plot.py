@@ -23,7 +23,7 @@ def main() -> None:
     figure, (left, right) = plt.subplots(1, 2, figsize=(12, 4.5), width_ratios=(3, 2), layout="constrained")
 
     work = [row["work"] for row in results["adam"]]
-    others = [key for key in results["adam"][0] if key not in ("work", "ms")]
+    others = [key for key in results["adam"][0] if key not in ("work", "ms", "best")]
     width = 0.8 / len(others)
     for k, other in enumerate(others):
         places = [i + (k - len(others) / 2 + 0.5) * width for i in range(len(work))]
