@@ -38,7 +38,7 @@ def main() -> None:
     rules = sorted(results["every-optimizer"], key=lambda row: row["ratio"])
     right.barh([row["optimizer"] for row in rules], [row["ratio"] for row in rules], color="tab:blue")
     right.axvline(1, color="black", linewidth=0.8)
-    right.set_title("16M elements: time / (bytes at the floor's bandwidth)")
+    right.set_title("16M elements: time / floor for the same bytes")
     right.tick_params(axis="y", labelsize=8)
     figure.savefig(PICTURE, dpi=110)
 
