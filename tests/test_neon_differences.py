@@ -79,7 +79,8 @@ def test_schedule_takes_neons_three_forms():
 
 
 def test_no_schedule_is_shared_by_default():
-    assert GradientDescentMomentum(0.1, 0.9).schedule is None
+    one, other = GradientDescentMomentum(0.1, 0.9), GradientDescentMomentum(0.1, 0.9)
+    assert one.schedule is not other.schedule
 
 
 def test_the_printed_form_of_adam():
