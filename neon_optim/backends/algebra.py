@@ -179,10 +179,6 @@ class Algebra:
         """The sum of the squares of a whole tensor, squared and added in float64, in the order of :meth:`sum`."""
         return _build("sum_square", a, out=out)
 
-    def total_square(self, a: Any) -> Any:
-        """The sum of squares over all tensors that a rule is run on together; for use in rules only."""
-        return Node("total_square", a)
-
     def mean(self, a: Any, axis: int | None = None, out: Any = None, keepdims: bool = True) -> Any:
         """The mean."""
         if axis is None:

@@ -62,7 +62,7 @@ class Part:
         """(guard, scale): expressions on the gradient; None where nothing has to be finite, 1.0 for no clipping."""
         limit = self.now.gradient_clip_norm
         if limit:
-            norm = Node("sqrt", Node("total_square", grad)) / batch_size
+            norm = _norm(grad, batch_size)
             return (norm if self.guarded else None), limit / Node("maximum", norm, limit)
         return (Node("total", grad * 0.0) if self.guarded else None), 1.0  # x * 0 is NaN unless x is finite
 
@@ -247,6 +247,11 @@ def _rounding(part: Part, be: Backend) -> Rounding | None:
     return Rounding(0 if bits is True else int(bits), be.noise_seed, part.now.t) if bits else None
 
 
+def _norm(grad: Any, batch_size: float) -> Node:
+    """The L2 norm of a gradient over all rows that are run together, divided by the batch size, as an expression."""
+    return Node("sqrt", Node("total_square", grad)) / batch_size
+
+
 def gradient_norm(
     be: Any,
     parameters: Sequence[Parameter],
@@ -268,7 +273,7 @@ def gradient_norm(
     )  # states of other shapes must not stand in the rows
     for place, index in enumerate(used, 2):
         symbols[index] = Symbol(slots[index], place)
-    norm = Node("sqrt", Node("total_square", incoming(*symbols[1:]))) / batch_size
+    norm = _norm(incoming(*symbols[1:]), batch_size)
     slots = [*slots[:2], *[slots[index] for index in used]]
     program, scalars = linearize("norm", slots, (), results=(norm,))
     rows = [(pair, [states[index - 2] for index in used]) for pair, states in parameters]
