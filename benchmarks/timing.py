@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 
 __all__ = ["Times", "interleaved"]
 
-_PAUSE = 0.004  # seconds: threads that another library left spinning come to rest
+_PAUSE = 0.02  # seconds: threads that another library left spinning come to rest
 
 
 class Times:

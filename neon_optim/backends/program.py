@@ -36,7 +36,7 @@ class Instruction:
     depth: int = 0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Stage:
     """What runs between two reductions.
 
@@ -129,35 +129,49 @@ class Program:
         return "\n".join(lines)
 
 
-_interned: dict[Any, Program] = {}
+class _Tape:
+    """The nodes of a graph, each once, after its operands: what a Program is found by, made at every step.
 
-
-class _Linearizer:
-    """Numbers the nodes of a graph, operands first; equal operations on equal values get one number."""
+    Attributes:
+        entries: for each node its operation and its operands, those as places of earlier entries or, for scalar k,
+            as ``~k``; for a slot its index.
+        scalars: the numbers among the operands.
+    """
 
     def __init__(self) -> None:
-        self.code: list[Instruction] = []
+        self.entries: list[tuple[Any, ...]] = []
         self.scalars: list[float] = []
-        self._by_node: dict[int, int] = {}
-        self._by_content: dict[Any, int] = {}
+        self._places: dict[int, int] = {}
 
-    def number(self, root: Any) -> int:
-        by_node = self._by_node
+    def place(self, root: Any) -> int:
+        """Where an expression's value stands."""
         if not isinstance(root, Node):
             return self._scalar(root)
+        places, entries = self._places, self.entries
         stack = [root]
         while stack:  # not recursive: a rule may chain thousands of operations
             node = stack[-1]
-            if id(node) in by_node:
+            operands: list[Any] = []
+            for a in node.args:
+                if isinstance(a, Node):
+                    known = places.get(id(a))
+                    if known is None:
+                        stack.append(a)
+                        break
+                    operands.append(known)
+                else:
+                    operands.append(None)
+            else:
+                if None in operands:
+                    operands = [
+                        self._scalar(a) if k is None else k for k, a in zip(operands, node.args, strict=True)
+                    ]
+                elif node.op == "slot":
+                    operands = [node.attrs["index"]]
+                places[id(node)] = len(entries)
+                entries.append((node.op, *operands))
                 stack.pop()
-                continue
-            waiting = [a for a in node.args if isinstance(a, Node) and id(a) not in by_node]
-            if waiting:
-                stack.extend(waiting)
-                continue
-            by_node[id(node)] = self._instruction(node)
-            stack.pop()
-        return by_node[id(root)]
+        return places[id(root)]
 
     def _scalar(self, value: Any) -> int:
         try:
@@ -166,23 +180,36 @@ class _Linearizer:
             raise TypeError(
                 f"a rule mixes tensors and numbers only, received {type(value).__name__}: {value!r}"
             ) from None
-        self.code.append(Instruction("scalar", (), len(self.scalars) - 1, SET))
-        return len(self.code) - 1
+        return -len(self.scalars)
 
-    def _instruction(self, node: Node) -> int:
-        op = node.op
+
+class _Code:
+    """The entries of a tape as instructions; equal operations on equal values become one."""
+
+    def __init__(self, entries: Sequence[tuple[Any, ...]]):
+        self.instructions: list[Instruction] = []
+        self._known: dict[Any, int] = {}
+        self._values: list[int] = []
+        for op, *operands in entries:
+            self._values.append(self._append(op, operands))
+
+    def value(self, place: int) -> int:
+        """The number of the value at a place of the tape, or of a scalar."""
+        return self._values[place] if place >= 0 else self._add("scalar", (), ~place, SET, 0)
+
+    def _append(self, op: str, operands: list[int]) -> int:
         if op == "slot":
-            return self._add(op, (), node.attrs["index"], ELEMENT, 0)
+            return self._add(op, (), operands[0], ELEMENT, 0)
         if op == "size":
             return self._add(op, (), -1, ROW, 0)
-        args = tuple([self._by_node[id(a)] if isinstance(a, Node) else self._scalar(a) for a in node.args])
-        ranks = [self.code[a].rank for a in args]
-        depth = max(self.code[a].depth for a in args)
+        args = tuple([self.value(place) for place in operands])
+        rank = max(self.instructions[a].rank for a in args)
+        depth = max(self.instructions[a].depth for a in args)
         if op in ELEMENTWISE:
-            return self._add(op, args, -1, max(ranks), depth)
+            return self._add(op, args, -1, rank, depth)
         if op in REDUCTIONS:
-            if ranks[0] != ELEMENT:
-                raise TypeError(f"{op} needs a tensor, received a scalar expression: {node!r}")
+            if rank != ELEMENT:
+                raise TypeError(f"{op} needs a tensor, received a number")
             return self._add(op, args, -1, SET if op.startswith("total") else ROW, depth + 1)
         raise TypeError(
             f"'{op}' cannot be part of one fused pass over all tensors; "
@@ -191,10 +218,10 @@ class _Linearizer:
 
     def _add(self, op: str, args: tuple[int, ...], index: int, rank: int, depth: int) -> int:
         content = (op, args, index)
-        known = self._by_content.get(content)
+        known = self._known.get(content)
         if known is None:
-            known = self._by_content[content] = len(self.code)
-            self.code.append(Instruction(op, args, index, rank, depth))
+            known = self._known[content] = len(self.instructions)
+            self.instructions.append(Instruction(op, args, index, rank, depth))
         return known
 
 
@@ -221,25 +248,40 @@ def linearize(
       v2 = multiply(p, s0)
       p <- v2 [0.5]
     """
-    lines = _Linearizer()
-    stores = tuple([(slot, lines.number(value)) for slot, value in outputs])
-    guard_value = None if guard is None else lines.number(guard)
-    returned = tuple([lines.number(value) for value in results])
-    key = (
-        tuple(slots),
-        tuple([(i.op, i.args, i.index) for i in lines.code]),
-        stores,
-        guard_value,
-        returned,
-    )
-    program = _interned.get(key)
+    tape = _Tape()
+    stores = tuple([(slot, tape.place(value)) for slot, value in outputs])
+    guard_place = None if guard is None else tape.place(guard)
+    returned = tuple([tape.place(value) for value in results])
+    key = (tuple(slots), tuple(tape.entries), stores, guard_place, returned)
+    program = _by_tape.get(key)
     if program is None:
-        program = Program(name, tuple(slots), tuple(lines.code), stores, guard_value, returned)
-        for value in returned + (() if guard_value is None else (guard_value,)):
-            if program.code[value].rank != SET:
-                raise TypeError(f"{name}: a guard or a result must be one number for all tensors")
-        program = _interned.setdefault(key, program)
-    return program, lines.scalars
+        program = _by_tape[key] = _compiled(name, *key)
+    return program, tape.scalars
+
+
+_by_tape: dict[Any, Program] = {}
+_interned: dict[Any, Program] = {}
+
+
+def _compiled(
+    name: str,
+    slots: tuple[str, ...],
+    entries: Sequence[tuple[Any, ...]],
+    stores: Sequence[tuple[int, int]],
+    guard: int | None,
+    results: Sequence[int],
+) -> Program:
+    """The Program of a tape; one that was made of another tape, where that says the same."""
+    code = _Code(entries)
+    outputs = tuple([(slot, code.value(place)) for slot, place in stores])
+    guard_value = None if guard is None else code.value(guard)
+    returned = tuple([code.value(place) for place in results])
+    instructions = tuple(code.instructions)
+    for value in returned + (() if guard_value is None else (guard_value,)):
+        if instructions[value].rank != SET:
+            raise TypeError(f"{name}: a guard or a result must be one number for all tensors")
+    program = Program(name, slots, instructions, outputs, guard_value, returned)
+    return _interned.setdefault((slots, instructions, outputs, guard_value, returned), program)
 
 
 def trace(

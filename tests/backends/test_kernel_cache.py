@@ -211,33 +211,3 @@ def test_several_threads_train_at_once(engine, monkeypatch):
         for mine, theirs in zip(pool.map(train, range(4)), expected, strict=True):
             np.testing.assert_array_equal(mine, theirs)
     cleanup_backend()
-
-
-def test_an_error_in_a_helper_thread_is_raised():
-    import threading
-
-    from neon_optim.backends.cpu.workers import run_together
-
-    here = threading.current_thread()
-    helping = threading.Event()
-
-    def work():
-        if threading.current_thread() is not here:
-            helping.set()
-            raise ValueError("in a helper")
-        assert helping.wait(10)
-
-    with pytest.raises(ValueError, match="in a helper"):
-        run_together(work, 2)
-
-
-def test_a_system_without_threads_to_give(monkeypatch):
-    from neon_optim.backends.cpu import workers
-
-    def refuse(thread):
-        raise RuntimeError("can't start new thread")
-
-    monkeypatch.setattr(workers.threading.Thread, "start", refuse)
-    done = []
-    workers.run_together(lambda: done.append(1), 50)
-    assert done == [1]

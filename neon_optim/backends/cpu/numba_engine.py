@@ -61,8 +61,7 @@ class NumbaEngine(Engine):
         counter = np.zeros(1, np.int64)
         n_tasks = len(group.tasks) - 1
         of_sets, of_rows = values.matrix(stage.inputs, SET), values.matrix(stage.inputs, ROW)
-        arrays = (group.tasks, group.chunks, table.sets, table.pointers, of_sets, of_rows)
-        addresses = [a.ctypes.data for a in arrays]
+        addresses = (*group.addresses, *table.addresses, of_sets.ctypes.data, of_rows.ctypes.data)
         noise = (0, 0, 0) if rounding is None else (rounding.seed, rounding.step, rounding.first_row)
 
         def work() -> None:

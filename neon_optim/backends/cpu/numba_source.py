@@ -9,6 +9,7 @@ from __future__ import annotations
 import keyword
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cache
 
 import numpy as np
 
@@ -89,13 +90,15 @@ def {function}(
 ):
     task = support.claim(counter)
     while task < n_tasks:
-        for chunk in range(support.read_int64(tasks, task), support.read_int64(tasks, task + 1)):
+        end = support.read_int64(tasks, task + 1)
+        for chunk in range(support.read_int64(tasks, task), end):
             row = support.read_int64(chunks, 3 * chunk)
             first = support.read_int64(chunks, 3 * chunk + 1)
             n = support.read_int64(chunks, 3 * chunk + 2)
 '''
 
 
+@cache
 def bounds(program: Program, stage: Stage) -> list[int]:
     """The inputs of a stage that elements are limited to, by maximum and minimum."""
     code = program.code
@@ -170,9 +173,13 @@ class _Writer:
         code, stage = self._program.code, self._stage
         used = {code[v].index for v in stage.element_code if code[v].op == "slot"}
         for slot in sorted(used | {slot for slot, _ in stage.outputs}):
-            place = f"{len(self._slots)} * row + {slot}"
-            offset = f"{self._dtypes[slot].itemsize} * first"
-            yield f"{self._slots[slot]}_at = support.read_int64(pointers, {place}) + {offset}"
+            yield f"{self._slots[slot]}_at = {self._address(slot, 'row', 'first')}"
+        if used:
+            yield "if chunk + 1 < end:"
+            yield "    next_row = support.read_int64(chunks, 3 * (chunk + 1))"
+            yield "    next_first = support.read_int64(chunks, 3 * (chunk + 1) + 1)"
+            for slot in sorted(used):
+                yield f"    support.prefetch({self._address(slot, 'next_row', 'next_first')})"
         yield from self._inputs()
         if stage.reductions:
             yield from self._reduce()
@@ -181,6 +188,10 @@ class _Writer:
         else:
             yield "for i in range(n):"
             yield from _indented(self._update())
+
+    def _address(self, slot: int, row: str, first: str) -> str:
+        place = f"{len(self._slots)} * {row} + {slot}"
+        return f"support.read_int64(pointers, {place}) + {self._dtypes[slot].itemsize} * {first}"
 
     def _inputs(self) -> Iterator[str]:
         code, inputs = self._program.code, self._stage.inputs

@@ -98,6 +98,27 @@ def write_float64(typing_context: Any, address: Any, index: Any, value: Any) -> 
 
 
 @intrinsic
+def _prefetch_line(typing_context: Any, address: Any) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        number = ir.IntType(32)
+        place = builder.inttoptr(args[0], ir.IntType(8).as_pointer())
+        kinds = ir.FunctionType(ir.VoidType(), [place.type, number, number, number])
+        function = builder.module.declare_intrinsic("llvm.prefetch", [place.type], kinds)
+        to_be_read, into_all_caches, data = number(0), number(3), number(1)
+        builder.call(function, [place, to_be_read, into_all_caches, data])
+        return context.get_dummy_value()
+
+    return types.void(types.int64), generate
+
+
+@njit
+def prefetch(address):  # type: ignore[no-untyped-def]
+    """Have the start of an array brought from memory: processors do that by themselves only once they see a pattern."""
+    for line in range(4):
+        _prefetch_line(address + 64 * line)
+
+
+@intrinsic
 def claim(typing_context: Any, counter: Any) -> Any:
     """The number at an address, which is one larger afterwards, as one indivisible operation."""
 

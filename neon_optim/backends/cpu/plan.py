@@ -78,7 +78,8 @@ class HostPlan(Plan):
         self._kept_states = [list(states) for states in self._states]
         self._kept = [(pair, states) for (pair, _), states in zip(parameters, self._kept_states, strict=True)]
         self._values = list(_flat(parameters))
-        self._watch = ArrayWatch(arrays)
+        # A tensor of ours stays where it is and as it is.
+        self._watch = ArrayWatch([value for value in self._values if isinstance(value, np.ndarray)])
         self._foreign = [
             (value, array)
             for value, array in zip(self._values, arrays, strict=True)

@@ -34,7 +34,12 @@ class Group:
     tasks: np.ndarray
     size: int
 
-    @property
+    @cached_property
+    def addresses(self) -> tuple[int, int]:
+        """Where ``tasks`` and ``chunks`` are in memory."""
+        return self.tasks.ctypes.data, self.chunks.ctypes.data
+
+    @cached_property
     def one_chunk_a_row(self) -> bool:
         """Whether no row has more than one chunk."""
         return not self.chunks[:, 1].any()
@@ -81,6 +86,11 @@ class Table:
         """The address of every array, one row of numbers for each row."""
         addresses = [[a.__array_interface__["data"][0] for a in row] for row in self.rows]
         return np.array(addresses, np.uint64).reshape(len(self.rows), -1)
+
+    @cached_property
+    def addresses(self) -> tuple[int, int]:
+        """Where ``sets`` and ``pointers`` are in memory."""
+        return self.sets.ctypes.data, self.pointers.ctypes.data
 
     @cached_property
     def groups(self) -> list[Group]:

@@ -26,7 +26,7 @@ class CPUTensor(Tensor):
     array([[3., 5.],
            [7., 9.]], dtype=float32)
     >>> import numpy as np
-    >>> np.asarray(t) is t.asnumpyarray()
+    >>> np.shares_memory(np.asarray(t), t.asnumpyarray())
     True
     """
 
@@ -35,7 +35,7 @@ class CPUTensor(Tensor):
 
     def __init__(self, backend: CPUBackend, array: np.ndarray, name: str | None = None, rounding: int = 0):
         super().__init__(backend, name, rounding)
-        self._array = array
+        self._array = array  # never given to anybody, who could resize it: plans count on that
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -52,13 +52,13 @@ class CPUTensor(Tensor):
         return self._array.copy()
 
     def asnumpyarray(self) -> np.ndarray:
-        """The array itself: what is written to it is written to the tensor."""
-        return self._array
+        """A NumPy array on the same memory: what is written to it is written to the tensor."""
+        return self._array.view()
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         if dtype is not None and np.dtype(dtype) != self._array.dtype:
             return self._array.astype(dtype)
-        return self._array.copy() if copy else self._array
+        return self._array.copy() if copy else self._array.view()
 
     def __dlpack__(self, **options: Any) -> Any:
         return self._array.__dlpack__(**options)

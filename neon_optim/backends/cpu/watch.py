@@ -8,7 +8,9 @@ is checked against what the arrays say; where it is not, each array is asked.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -16,27 +18,44 @@ import numpy as np
 __all__ = ["ArrayWatch"]
 
 _HEAD = object.__basicsize__ // 8
-_DATA, _DIMENSIONS, _DESCR, _FLAGS = _HEAD, _HEAD + 2, _HEAD + 5, _HEAD + 6
-_FIELDS = np.array([_DATA, _DIMENSIONS, _DESCR, _FLAGS])
+_FIELDS = np.array([_HEAD, _HEAD + 2, _HEAD + 5, _HEAD + 6])
+"""Words of an array object: address of the data, of the extents and strides, of the dtype; flags."""
+_ARE_READABLE = sys.implementation.name == "cpython" and np.ndarray.__basicsize__ >= 8 * (_HEAD + 7)
 
 
-class _Memory:
-    """The words of this process's memory from the lowest to the highest of some addresses, as an array."""
+class _Words:
+    """The words of this process's memory at some addresses.
 
-    def __init__(self, addresses: np.ndarray, span: int):
-        self.low = int(addresses.min())
-        n_words = (int(addresses.max()) - self.low) // 8 + span
+    Attributes:
+        then: what they were when this was made.
+    """
+
+    def __init__(self, addresses: np.ndarray):
+        low = int(addresses.min()) if addresses.size else id(self)
+        n_words = (int(addresses.max()) - low) // 8 + 1 if addresses.size else 0
         self.__array_interface__ = {
-            "data": (self.low, True),
+            "data": (low, True),
             "shape": (n_words,),
             "typestr": "<i8",
             "version": 3,
         }
-        self.words = np.asarray(self)
+        self._memory = np.asarray(self)
+        self._places = ((addresses - low) // 8).reshape(-1)
+        self.then = self._memory[self._places]
+        self._now = np.empty_like(self.then)
+        self._differs = np.empty(self.then.shape, np.bool_)
 
-    def index(self, addresses: np.ndarray) -> Any:
-        """The places of addresses in ``words``."""
-        return (addresses - self.low) // 8
+    def unchanged(self) -> bool:
+        """Whether they are the same still; quickly, so without new memory or checks of the places."""
+        np.take(self._memory, self._places, out=self._now, mode="clip")
+        np.not_equal(self._now, self.then, out=self._differs)
+        return not self._differs.any()
+
+
+def _beyond(starts: np.ndarray, counts: Any) -> _Words:
+    """So many words from each of some addresses on."""
+    n = np.array(counts, np.int64)
+    return _Words(np.repeat(starts - 8 * (np.cumsum(n) - n), n) + 8 * np.arange(n.sum()))
 
 
 class ArrayWatch:
@@ -53,38 +72,25 @@ class ArrayWatch:
 
     def __init__(self, arrays: Sequence[np.ndarray]):
         self._arrays = list(arrays)  # alive as long as their memory is read
-        self._slow = [_layout(a) for a in arrays]
-        self._fast = (
-            self._look_directly() if self._arrays and np.ndarray.__basicsize__ >= 8 * (_FLAGS + 1) else None
-        )
+        self._layouts = [_layout(a) for a in arrays]
+        self._words = self._look_directly() if _ARE_READABLE and self._arrays else None
 
-    def _look_directly(self) -> Any:
-        objects = np.array([id(a) for a in self._arrays], np.int64)
-        structures = _Memory(objects, _FLAGS + 1)
-        fields = structures.index(objects)[:, None] + _FIELDS
-        now = structures.words[fields]
-        if now[:, 0].tolist() != [data for data, *_ in self._slow]:
+    def _look_directly(self) -> tuple[_Words, _Words] | None:
+        fields = _Words(np.array([id(a) for a in self._arrays])[:, None] + 8 * _FIELDS)
+        data, extents_at, _, _ = fields.then.reshape(-1, 4).T
+        if data.tolist() != [layout[0] for layout in self._layouts]:
             return None
-        counts = np.array([a.ndim for a in self._arrays])
-        starts = np.repeat(now[:, 1], counts)
-        places = starts + 8 * (np.arange(len(starts)) - np.repeat(np.cumsum(counts) - counts, counts))
-        if not len(places):
-            return structures.words, fields, now, structures.words, places, places
-        extents = _Memory(places, 1)
-        index = extents.index(places)
-        lengths = extents.words[index]
-        if lengths.tolist() != [extent for a in self._arrays for extent in a.shape]:
-            return None
-        return structures.words, fields, now, extents.words, index, lengths
+        extents = _beyond(extents_at, [2 * a.ndim for a in self._arrays])  # the strides follow them
+        expected = list(chain.from_iterable(a.shape + a.strides for a in self._arrays))
+        return (fields, extents) if extents.then.tolist() == expected else None
 
     def unchanged(self) -> bool:
         """Whether every array is where it was and as it was."""
-        if self._fast is None:
-            return all(_layout(a) == then for a, then in zip(self._arrays, self._slow, strict=True))
-        structures, fields, then, extents, index, lengths = self._fast
-        if not np.array_equal(structures[fields], then):
-            return False  # the extents may be elsewhere, so they must not be read
-        return np.array_equal(extents[index], lengths)
+        if self._words is None:
+            return all(_layout(a) == then for a, then in zip(self._arrays, self._layouts, strict=True))
+        fields, extents = self._words
+        # Where the fields have changed, the extents may be elsewhere and must not be read.
+        return fields.unchanged() and extents.unchanged()
 
 
 def _layout(array: np.ndarray) -> tuple[Any, ...]:

@@ -6,6 +6,7 @@ may be used from several threads at once, and a forked process starts its own.
 
 from __future__ import annotations
 
+import ctypes
 import os
 import sys
 import threading
@@ -50,7 +51,8 @@ class _Job:
 
 
 _jobs: SimpleQueue[_Job] = SimpleQueue()
-_threads = 0
+_helpers: list[threading.Thread] = []
+_left_free: int | None = None
 _growing = threading.Lock()
 
 
@@ -61,20 +63,56 @@ def _serve(jobs: SimpleQueue[_Job]) -> None:
 
 def _need(count: int) -> None:
     """Have so many helpers, or as many as the system gives."""
-    global _threads
+    global _left_free
     with _growing:
-        while _threads < count:
+        while len(_helpers) < count:
+            helper = threading.Thread(target=_serve, args=(_jobs,), name="neon_optim", daemon=True)
             try:
-                threading.Thread(target=_serve, args=(_jobs,), name="neon_optim", daemon=True).start()
+                helper.start()
             except RuntimeError:  # at a limit, or at the end of the process: the caller does all by itself
                 return
-            _threads += 1
+            _helpers.append(helper)
+            _left_free = None
+
+
+def _leave_processor() -> None:
+    """Keep the helpers off the processor that this thread runs on.
+
+    Threads of a BLAS or OpenMP library spin for milliseconds after their work. The system takes their processors for
+    busy ones and puts a helper where its caller runs, so that the two take turns instead of working together.
+    """
+    global _left_free
+    if _current_processor is None:
+        return
+    here = _current_processor()
+    if here == _left_free:
+        return
+    others = os.sched_getaffinity(0) - {here}
+    if here < 0 or not others:
+        return
+    _left_free = here
+    for helper in _helpers:
+        try:
+            os.sched_setaffinity(helper.native_id or 0, others)
+        except OSError:  # the processors of this process have just changed
+            return
+
+
+def _find_current_processor() -> Callable[[], int] | None:
+    """The C library's function that tells where the calling thread runs; None where threads cannot be placed."""
+    if not hasattr(os, "sched_setaffinity"):
+        return None
+    function: Callable[[], int] | None = getattr(ctypes.CDLL(None), "sched_getcpu", None)
+    return function
+
+
+_current_processor = _find_current_processor()
 
 
 def _forget_threads() -> None:
     """A forked child has none of its parent's threads."""
-    global _jobs, _threads, _growing
-    _jobs, _threads, _growing = SimpleQueue(), 0, threading.Lock()
+    global _jobs, _helpers, _left_free, _growing
+    _jobs, _helpers, _left_free, _growing = SimpleQueue(), [], None, threading.Lock()
 
 
 if hasattr(os, "register_at_fork"):
@@ -91,6 +129,7 @@ def run_together(work: Callable[[], None], threads: int) -> None:
         work()
         return
     _need(threads - 1)
+    _leave_processor()
     job = _Job(work)
     for _ in range(threads - 1):
         _jobs.put(job)

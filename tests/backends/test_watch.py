@@ -1,0 +1,58 @@
+"""Arrays are watched by looking at their words in memory, or by asking each where those cannot be read."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from neon_optim import gen_backend
+from neon_optim.backends.cpu import watch
+from neon_optim.backends.cpu.watch import ArrayWatch
+
+# NumPy 2.5 and later warn of shapes and dtypes that are set.
+pytestmark = pytest.mark.filterwarnings("ignore:Setting:DeprecationWarning")
+
+CHANGES = {
+    "data": lambda a: a.resize(40, 50, refcheck=False),
+    "shape": lambda a: setattr(a, "shape", (16,)),
+    "strides": lambda a: setattr(a, "strides", (8, 32)),
+    "extents": lambda a: setattr(a, "shape", (2, 8)),
+    "dtype": lambda a: setattr(a, "dtype", np.int64),
+    "permission": lambda a: a.setflags(write=False),
+}
+
+
+@pytest.fixture(params=["words", "asked"])
+def looked(request, monkeypatch):
+    if request.param == "asked":
+        monkeypatch.setattr(watch, "_ARE_READABLE", False)
+    return request.param
+
+
+@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize("which", [0, 1, 2])
+def test_every_change_is_noticed(looked, change, which):
+    arrays = [np.zeros((4, 4)) for _ in range(3)]
+    watched = ArrayWatch([np.zeros(()), *arrays, np.zeros((0, 3))])
+    assert (watched._words is not None) == (looked == "words")
+    assert watched.unchanged()
+    arrays[which][...] = 1.0  # what they hold may change
+    assert watched.unchanged()
+    CHANGES[change](arrays[which])
+    assert not watched.unchanged()
+
+
+def test_nothing_is_never_changed(looked):
+    assert ArrayWatch([]).unchanged()
+
+
+def test_nobody_can_move_the_memory_of_a_tensor():
+    """Why tensors need no watching."""
+    tensor = gen_backend("cpu").ones((4, 4))
+    for given in (tensor.asnumpyarray(), np.asarray(tensor)):
+        with pytest.raises(ValueError, match="own"):
+            given.resize(1000, refcheck=False)
+        given.shape = (16,)
+        assert tensor.shape == (4, 4)
+        given[:] = 3.0
+        assert tensor.get().sum() == 48
