@@ -51,9 +51,6 @@ _INEXACT = {
 LANES_SCOPE, WORDS_SCOPE = SLOTS_OF_A_ROW, SLOTS_OF_A_ROW + 1
 """What accesses to the lanes and to the random words name as their slot."""
 
-_LANE_ROWS = 4
-"""Elements of a lane that are added before the lane is written back."""
-
 WORDS_BLOCK = 1024
 """Elements whose random words are computed at a time; a divisor of a chunk."""
 
@@ -285,37 +282,28 @@ class _Writer:
             yield f"lanes_{k} = lanes + {k * LANES * 8}"
             start = {"amax": "-np.inf", "amin": "np.inf"}.get(code[reduction].op, "0.0")
             yield f"support.fill_lanes(lanes_{k}, width, {start})"
-        block = LANES * _LANE_ROWS
-        yield f"for base in range(0, n - {block - 1}, {block}):"
+        yield f"for base in range(0, n - {LANES - 1}, {LANES}):"
         yield f"    for lane in range({LANES}):"
-        yield from _indented(
-            self._add_to_lane(f"base + {LANES} * k + lane", f"for k in range({_LANE_ROWS}):"), 2
-        )
-        yield f"for base in range(n // {block} * {block}, n, {LANES}):"
-        yield f"    for lane in range(min({LANES}, n - base)):"
         yield from _indented(self._add_to_lane("base + lane"), 2)
+        yield f"for lane in range(n % {LANES}):"
+        yield from _indented(self._add_to_lane(f"n - n % {LANES} + lane"))
         for k, reduction in enumerate(reductions):
             kind = {"amax": "max", "amin": "min"}.get(code[reduction].op, "sum")
             joined = f"support.{kind}_of_lanes(lanes_{k}, width)"
             yield f"support.write_float64(partial, {len(reductions)} * chunk + {k}, {joined})"
 
-    def _add_to_lane(self, element: str, repeat: str = "") -> Iterator[str]:
-        """One element, or several that belong to the same lane, added to it in order."""
-        code, reductions = self._program.code, self._stage.reductions
-        for k in range(len(reductions)):
-            yield f"sum_{k} = support.load_float64(lanes_{k}, lane, {LANES_SCOPE})"
-        lines = [f"i = {element}", *self._elements()]
-        for k, reduction in enumerate(reductions):
+    def _add_to_lane(self, element: str) -> Iterator[str]:
+        """One element, added to the lane of each reduction."""
+        code = self._program.code
+        yield f"i = {element}"
+        yield from self._elements()
+        for k, reduction in enumerate(self._stage.reductions):
             op = code[reduction].op
-            lines.append(f"x{k} = float64({self._names[code[reduction].args[0]]})")
+            yield f"sum_{k} = support.load_float64(lanes_{k}, lane, {LANES_SCOPE})"
+            yield f"x{k} = float64({self._names[code[reduction].args[0]]})"
             if op.endswith("square"):
-                lines.append(f"x{k} = x{k} * x{k}")
-            lines.append(f"sum_{k} = {_joined(op, f'sum_{k}', f'x{k}')}")
-        if repeat:
-            yield repeat
-        yield from _indented(lines, 1 if repeat else 0)
-        for k in range(len(reductions)):
-            yield f"support.store_float64(lanes_{k}, lane, {LANES_SCOPE}, sum_{k})"
+                yield f"x{k} = x{k} * x{k}"
+            yield f"support.store_float64(lanes_{k}, lane, {LANES_SCOPE}, {_joined(op, f'sum_{k}', f'x{k}')})"
 
 
 def _indented(lines: Iterable[str], levels: int = 1) -> Iterator[str]:
