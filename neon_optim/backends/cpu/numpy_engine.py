@@ -23,8 +23,12 @@ from neon_optim.backends.program import Program, Stage
 
 __all__ = ["BLOCK", "NumpyEngine"]
 
-BLOCK = CHUNK
-"""Elements that are worked on at a time: few enough to stay in the cache from one operation to the next."""
+BLOCK = 4 * CHUNK
+"""Elements that are worked on at a time, where no sums are taken.
+
+Few enough to stay in the cache from one operation to the next, and so many that threads seldom wait for each other
+between operations, when they hold the interpreter's lock.
+"""
 
 _WORTH_A_THREAD = 16_384
 """Elements of an average chunk below which threads only wait for each other's Python."""
@@ -52,7 +56,7 @@ class NumpyEngine(Engine):
         kernel = self.kernel(program, stage, group.dtypes)
         inputs = [list(row) for row in values.by_row(stage.inputs).astype(kernel.dtype)]
         operations = [program.code[r].op for r in stage.reductions]
-        chunks = group.chunks.tolist()
+        chunks = (group.chunks if operations else _blocks(group, table)).tolist()
         numbers = itertools.count()  # the lock of the interpreter makes each number go to one thread
 
         def work() -> None:
@@ -65,7 +69,8 @@ class NumpyEngine(Engine):
                     results = self._run_chunk(
                         kernel, arrays, list(inputs[row]), operations, rounding, row, first
                     )
-                    partial[k] = results
+                    if operations:
+                        partial[k] = results
 
         wanted = len(chunks) if group.size >= _WORTH_A_THREAD * max(2, len(chunks)) else 1
         run_together(work, min(thread_count(), wanted))
@@ -140,3 +145,10 @@ class NumpyEngine(Engine):
     def close(self) -> None:
         """Free the scratch."""
         self._local = threading.local()
+
+
+def _blocks(group: Group, table: Table) -> np.ndarray:
+    """Like the chunks of a group, but of up to BLOCK elements."""
+    blocks = group.chunks[group.chunks[:, 1] % BLOCK == 0]
+    blocks[:, 2] = np.minimum(table.sizes[blocks[:, 0]] - blocks[:, 1], BLOCK)
+    return blocks

@@ -49,7 +49,9 @@ class ScalarValues:
                 self._values[v] = self._sizes.astype(np.float64)
             else:
                 args = [self._at_rank(a, instruction.rank) for a in instruction.args]
-                value = self._values[v] = np.empty(len(self._scopes if instruction.rank == SET else self._sets))
+                value = self._values[v] = np.empty(
+                    len(self._scopes if instruction.rank == SET else self._sets)
+                )
                 FUNCTIONS[instruction.op](*args, out=value)
 
     def reduced(self, v: int, by_row: np.ndarray) -> None:
