@@ -65,10 +65,10 @@ class NumpyEngine(Engine):
                     if k >= len(chunks):
                         return
                     row, first, n = chunks[k]
-                    arrays = [a[first : first + n] for a in table.rows[row]]
-                    results = self._run_chunk(
-                        kernel, arrays, list(inputs[row]), operations, rounding, row, first
-                    )
+                    arrays = table.rows[row]
+                    if n < arrays[0].size:
+                        arrays = tuple([a[first : first + n] for a in arrays])
+                    results = self._run_chunk(kernel, arrays, inputs[row], operations, rounding, row, first)
                     if operations:
                         partial[k] = results
 
@@ -134,13 +134,18 @@ class NumpyEngine(Engine):
 
     def scratch(self, kernel: NumpyKernel, shape: tuple[int, ...]) -> list[np.ndarray]:
         """Scratch buffers for one block, views of memory that is kept for each thread."""
+        mine = self._local.__dict__
+        if mine.get("scratch_of") == (kernel, shape):
+            return list(mine["scratch"])
         size = math.prod(shape)
-        kept: list[np.ndarray] = self._local.__dict__.setdefault(kernel.dtype.char, [])
+        if size > BLOCK:
+            return [np.empty(shape, kernel.dtype) for _ in range(kernel.n_scratch)]
+        kept: list[np.ndarray] = mine.setdefault(kernel.dtype.char, [])
         while len(kept) < kernel.n_scratch:
             kept.append(np.empty(BLOCK, kernel.dtype))
-        if size <= BLOCK:
-            return [buffer[:size].reshape(shape) for buffer in kept[: kernel.n_scratch]]
-        return [np.empty(shape, kernel.dtype) for _ in range(kernel.n_scratch)]
+        mine["scratch_of"] = kernel, shape
+        mine["scratch"] = [buffer[:size].reshape(shape) for buffer in kept[: kernel.n_scratch]]
+        return list(mine["scratch"])
 
     def close(self) -> None:
         """Free the scratch."""

@@ -7,6 +7,7 @@ else a scratch buffer that is free again after its last reader.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -62,7 +63,10 @@ class NumpyKernel:
         def place(reference: Reference) -> int:
             return starts[reference[0]] + reference[1]
 
-        self._calls = [(f, [*map(place, arguments), place(out)]) for f, arguments, out in self._steps]
+        # Every step has two places or more, so that its getter gives a tuple.
+        self._calls = [
+            (f, itemgetter(*map(place, arguments), place(out))) for f, arguments, out in self._steps
+        ]
         self._stored = [(slot, place(reference)) for slot, reference in self._stores]
         self._reduced = [place(self._references[program.code[r].args[0]]) for r in stage.reductions]
 
@@ -128,7 +132,7 @@ class NumpyKernel:
             their slot has another type or is read to the end.
         """
         registers = [*slots, *inputs, *scratch]
-        for function, places in self._calls:
-            function(*[registers[k] for k in places])
+        for function, operands in self._calls:
+            function(*operands(registers))
         stores = [(slot, registers[k]) for slot, k in self._stored]
         return [registers[k] for k in self._reduced], stores
