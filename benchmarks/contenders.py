@@ -138,8 +138,8 @@ def torch_adam(shapes: Sequence[tuple[int, ...]], kind: str, clips: Clips | None
         torch.nn.utils.clip_grad_value_(parameters, clips.value)
         optimizer.step()
         with torch.no_grad():
-            torch._foreach_clamp_min_(parameters, -clips.param)
-            torch._foreach_clamp_max_(parameters, clips.param)
+            for parameter in parameters:
+                parameter.clamp_(-clips.param, clips.param)
 
     return step
 

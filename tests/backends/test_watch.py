@@ -22,19 +22,31 @@ CHANGES = {
 }
 
 
-@pytest.fixture(params=["words", "asked"])
-def looked(request, monkeypatch):
+@pytest.fixture(params=["compiled", "words", "asked"])
+def watch_of(request, monkeypatch):
+    """Each way of watching."""
     if request.param == "asked":
         monkeypatch.setattr(watch, "_ARE_READABLE", False)
-    return request.param
+    differ = None
+    if request.param == "compiled":
+        pytest.importorskip("numba")
+        from neon_optim.backends.cpu.numba_watch import words_differ
+
+        differ = words_differ()
+
+    def make(arrays):
+        watched = ArrayWatch(arrays, differ)
+        assert (watched._words is None) == (request.param == "asked" or not arrays)
+        return watched
+
+    return make
 
 
 @pytest.mark.parametrize("change", CHANGES)
 @pytest.mark.parametrize("which", [0, 1, 2])
-def test_every_change_is_noticed(looked, change, which):
+def test_every_change_is_noticed(watch_of, change, which):
     arrays = [np.zeros((4, 4)) for _ in range(3)]
-    watched = ArrayWatch([np.zeros(()), *arrays, np.zeros((0, 3))])
-    assert (watched._words is not None) == (looked == "words")
+    watched = watch_of([np.zeros(()), *arrays, np.zeros((0, 3))])
     assert watched.unchanged()
     arrays[which][...] = 1.0  # what they hold may change
     assert watched.unchanged()
@@ -42,8 +54,8 @@ def test_every_change_is_noticed(looked, change, which):
     assert not watched.unchanged()
 
 
-def test_nothing_is_never_changed(looked):
-    assert ArrayWatch([]).unchanged()
+def test_nothing_is_never_changed(watch_of):
+    assert watch_of([]).unchanged()
 
 
 def test_nobody_can_move_the_memory_of_a_tensor():

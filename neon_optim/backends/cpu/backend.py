@@ -89,7 +89,7 @@ class CPUBackend(Backend):
         describe: Callable[[int], str] | None = None,
     ) -> Plan:
         """Check a list of parameters; see :meth:`Backend.plan`."""
-        return HostPlan(parameters, slots, sets, scopes, describe)
+        return HostPlan(parameters, slots, sets, scopes, describe, self.engine.words_differ())
 
     def execute(
         self,

@@ -11,6 +11,7 @@ from neon_optim.backends.backend import Outcome, Rounding
 from neon_optim.backends.cpu.functions import largest, smallest
 from neon_optim.backends.cpu.scalars import ScalarValues
 from neon_optim.backends.cpu.table import Group, Table
+from neon_optim.backends.cpu.watch import Differ
 from neon_optim.backends.program import Program, Stage
 
 __all__ = ["Engine"]
@@ -75,6 +76,10 @@ class Engine(ABC):
             partial: receives for each chunk the result of each of the stage's reductions.
             rounding: of the stores.
         """
+
+    def words_differ(self) -> Differ | None:
+        """Compiled code for :class:`~neon_optim.backends.cpu.watch.ArrayWatch`; None where there is none."""
+        return None
 
     def close(self) -> None:  # noqa: B027 (most hold nothing)
         """Free what the engine holds."""

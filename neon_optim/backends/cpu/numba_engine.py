@@ -16,6 +16,7 @@ from neon_optim.backends.cpu.numpy_kernel import compute_type
 from neon_optim.backends.cpu.scalars import ScalarValues
 from neon_optim.backends.cpu.sums import LANES
 from neon_optim.backends.cpu.table import TASK, Group, Table
+from neon_optim.backends.cpu.watch import Differ
 from neon_optim.backends.cpu.workers import run_together, thread_count
 from neon_optim.backends.program import ROW, SET, Program, Stage
 
@@ -72,6 +73,12 @@ class NumbaEngine(Engine):
 
         wanted = min(n_tasks, group.size // _WORTH_A_THREAD)
         run_together(work, min(thread_count(), wanted) if wanted > 1 else 1)
+
+    def words_differ(self) -> Differ:
+        """See :meth:`Engine.words_differ`."""
+        from neon_optim.backends.cpu.numba_watch import words_differ
+
+        return words_differ()
 
     @staticmethod
     def kernel(

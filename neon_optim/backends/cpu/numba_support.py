@@ -86,15 +86,19 @@ def _reader(stored: Any) -> Any:
 read_int64, read_float64 = _reader(types.int64), _reader(types.float64)
 
 
-@intrinsic
-def write_float64(typing_context: Any, address: Any, index: Any, value: Any) -> Any:
-    """Store a number in a table of float64."""
+def _writer(stored: Any) -> Any:
+    @intrinsic
+    def write(typing_context: Any, address: Any, index: Any, value: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            builder.store(args[2], _place(builder, context.get_value_type(stored), args[0], args[1]))
+            return context.get_dummy_value()
 
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        builder.store(args[2], _place(builder, ir.DoubleType(), args[0], args[1]))
-        return context.get_dummy_value()
+        return types.void(types.int64, types.int64, stored), generate
 
-    return types.void(types.int64, types.int64, types.float64), generate
+    return write
+
+
+write_int64, write_float64 = _writer(types.int64), _writer(types.float64)
 
 
 @intrinsic

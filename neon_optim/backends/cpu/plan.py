@@ -11,7 +11,7 @@ import numpy as np
 
 from neon_optim.backends.backend import Parameter, Plan, Tensor
 from neon_optim.backends.cpu.table import Table
-from neon_optim.backends.cpu.watch import ArrayWatch
+from neon_optim.backends.cpu.watch import ArrayWatch, Differ
 from neon_optim.errors import StateError
 
 __all__ = ["HostPlan", "host_array"]
@@ -48,7 +48,7 @@ def host_array(value: Any) -> np.ndarray:
 
 
 class HostPlan(Plan):
-    """The plan of the CPU backend; arguments as for :meth:`Backend.plan`.
+    """The plan of the CPU backend; arguments as for :meth:`Backend.plan`, and ``differ`` as for :class:`ArrayWatch`.
 
     A backend of another memory says in :attr:`array_of` how values become described arrays, and in :attr:`table_of`
     what is kept of them.
@@ -64,22 +64,25 @@ class HostPlan(Plan):
         sets: Sequence[int] | None,
         scopes: Sequence[int] | None,
         describe: Callable[[int], str] | None,
+        differ: Differ | None = None,
     ):
         self._describe = describe or "parameter {}".format
         self._slots = list(slots)
         rows = [self._row(index, parameter) for index, parameter in enumerate(parameters)]
         self._check_overlap(rows)
         self.table = self.table_of(rows, sets, scopes)
-        self._remember(parameters, list(chain.from_iterable(rows)))
+        self._remember(parameters, list(chain.from_iterable(rows)), differ)
 
-    def _remember(self, parameters: Sequence[Parameter], arrays: list[np.ndarray]) -> None:
+    def _remember(
+        self, parameters: Sequence[Parameter], arrays: list[np.ndarray], differ: Differ | None
+    ) -> None:
         self._given = parameters if type(parameters) is tuple else None  # which cannot change
         self._states = [states for _, states in parameters]
         self._kept_states = [list(states) for states in self._states]
         self._kept = [(pair, states) for (pair, _), states in zip(parameters, self._kept_states, strict=True)]
         self._values = list(_flat(parameters))
         # A tensor of ours stays where it is and as it is.
-        self._watch = ArrayWatch([value for value in self._values if isinstance(value, np.ndarray)])
+        self._watch = ArrayWatch([value for value in self._values if isinstance(value, np.ndarray)], differ)
         self._foreign = [
             (value, array)
             for value, array in zip(self._values, arrays, strict=True)

@@ -9,18 +9,22 @@ is checked against what the arrays say; where it is not, each array is asked.
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import chain
 from typing import Any
 
 import numpy as np
 
-__all__ = ["ArrayWatch"]
+__all__ = ["ArrayWatch", "Differ"]
 
 _HEAD = object.__basicsize__ // 8
 _FIELDS = np.array([_HEAD, _HEAD + 2, _HEAD + 5, _HEAD + 6])
 """Words of an array object: address of the data, of the extents and strides, of the dtype; flags."""
 _ARE_READABLE = sys.implementation.name == "cpython" and np.ndarray.__basicsize__ >= 8 * (_HEAD + 7)
+
+
+Differ = Callable[[int, int], bool]
+"""Like :func:`neon_optim.backends.cpu.numba_watch.words_differ`."""
 
 
 class _Words:
@@ -30,7 +34,7 @@ class _Words:
         then: what they were when this was made.
     """
 
-    def __init__(self, addresses: np.ndarray):
+    def __init__(self, addresses: np.ndarray, differ: Differ | None):
         low = int(addresses.min()) if addresses.size else id(self)
         n_words = (int(addresses.max()) - low) // 8 + 1 if addresses.size else 0
         self.__array_interface__ = {
@@ -42,24 +46,29 @@ class _Words:
         self._memory = np.asarray(self)
         self._places = ((addresses - low) // 8).reshape(-1)
         self.then = self._memory[self._places]
-        self._now = np.empty_like(self.then)
-        self._differs = np.empty(self.then.shape, np.bool_)
+        self._table = np.stack([addresses.reshape(-1), self.then], axis=1)
+        self._rows = self._table.ctypes.data, len(self._table)
+        self._differ = differ
 
     def unchanged(self) -> bool:
-        """Whether they are the same still; quickly, so without new memory or checks of the places."""
-        np.take(self._memory, self._places, out=self._now, mode="clip")
-        np.not_equal(self._now, self.then, out=self._differs)
-        return not self._differs.any()
+        """Whether they are the same still."""
+        if self._differ is not None:
+            return not self._differ(*self._rows)
+        return np.array_equal(self._memory[self._places], self.then)
 
 
-def _beyond(starts: np.ndarray, counts: Any) -> _Words:
-    """So many words from each of some addresses on."""
+def _beyond(starts: np.ndarray, counts: Sequence[int]) -> np.ndarray:
+    """The addresses of so many words from each of some addresses on."""
     n = np.array(counts, np.int64)
-    return _Words(np.repeat(starts - 8 * (np.cumsum(n) - n), n) + 8 * np.arange(n.sum()))
+    return np.repeat(starts - 8 * (np.cumsum(n) - n), n) + 8 * np.arange(n.sum())
 
 
 class ArrayWatch:
     """Remembers how arrays are now.
+
+    Arguments:
+        arrays: what to watch; they stay alive as long as this does.
+        differ: compiled code that compares words; None: NumPy does.
 
     >>> a = np.zeros(10)
     >>> watch = ArrayWatch([a])
@@ -70,17 +79,18 @@ class ArrayWatch:
     False
     """
 
-    def __init__(self, arrays: Sequence[np.ndarray]):
-        self._arrays = list(arrays)  # alive as long as their memory is read
+    def __init__(self, arrays: Sequence[np.ndarray], differ: Differ | None = None):
+        self._arrays = list(arrays)
         self._layouts = [_layout(a) for a in arrays]
-        self._words = self._look_directly() if _ARE_READABLE and self._arrays else None
+        self._words = self._look_directly(differ) if _ARE_READABLE and self._arrays else None
 
-    def _look_directly(self) -> tuple[_Words, _Words] | None:
-        fields = _Words(np.array([id(a) for a in self._arrays])[:, None] + 8 * _FIELDS)
+    def _look_directly(self, differ: Differ | None) -> tuple[_Words, _Words] | None:
+        fields = _Words(np.array([id(a) for a in self._arrays])[:, None] + 8 * _FIELDS, differ)
         data, extents_at, _, _ = fields.then.reshape(-1, 4).T
         if data.tolist() != [layout[0] for layout in self._layouts]:
             return None
-        extents = _beyond(extents_at, [2 * a.ndim for a in self._arrays])  # the strides follow them
+        counts = [2 * a.ndim for a in self._arrays]  # the strides follow the extents
+        extents = _Words(_beyond(extents_at, counts), differ)
         expected = list(chain.from_iterable(a.shape + a.strides for a in self._arrays))
         return (fields, extents) if extents.then.tolist() == expected else None
 
