@@ -10,7 +10,8 @@ import numpy as np
 
 from neon_optim.checks import Number
 from neon_optim.errors import ArgumentError, NonFiniteError, Problem, StateError, shown
-from neon_optim.optimizers.step import gradient_norm, run_step
+from neon_optim.optimizers.norm import gradient_norm
+from neon_optim.optimizers.step import run_step
 from neon_optim.optimizers.variables import Variable, layers_of
 from neon_optim.parameters import NamedParameter, NamedParameters, named_parameters
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from neon_optim.arguments import Name
+from neon_optim.counters import set_all_counters
 from neon_optim.errors import ArgumentError, Problem, StateError
 from neon_optim.optimizers.optimizer import Optimizer
+from neon_optim.optimizers.part import Part
 from neon_optim.optimizers.partition import partition
 from neon_optim.optimizers.patterns import check_patterns, is_pattern, matches
-from neon_optim.optimizers.step import Part
 from neon_optim.parameters import NamedParameter, NamedParameters, named_parameters
 from neon_optim.schedules import BaseSchedule
 
@@ -102,5 +103,4 @@ class MultiOptimizer(Optimizer):
             raise StateError(
                 f"counters of {sorted(counters)} do not fit a MultiOptimizer of {sorted(self.optimizer_mapping)}"
             )
-        for key, optimizer in self.optimizer_mapping.items():
-            optimizer.set_counters(counters[key])
+        set_all_counters([(optimizer, counters[key]) for key, optimizer in self.optimizer_mapping.items()])

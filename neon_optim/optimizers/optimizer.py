@@ -23,11 +23,14 @@ from neon_optim.base import NervanaObject
 from neon_optim.checks import Check, Number
 from neon_optim.errors import ArgumentError, BackendError, NonFiniteError, Problem, StateError
 from neon_optim.optimizers.bound import BoundOptimizer
+from neon_optim.optimizers.counting import Counting
+from neon_optim.optimizers.norm import gradient_norm
+from neon_optim.optimizers.part import Part
 from neon_optim.optimizers.partition import partition
 from neon_optim.optimizers.patterns import check_patterns, matches
-from neon_optim.optimizers.step import Part, gradient_norm, run_step
+from neon_optim.optimizers.step import run_step
 from neon_optim.parameters import NamedParameter, get_param_list, named_parameters, parameters_of
-from neon_optim.schedules import BaseSchedule, Schedule
+from neon_optim.schedules import Schedule
 from neon_optim.schedules.schedule import value_at
 
 __all__ = ["Hyper", "Optimizer"]
@@ -41,7 +44,7 @@ _RATE = Number(ge=0)
 DecayForm = Literal["coupled", "decoupled", "rule"]
 
 
-class Optimizer(NervanaObject, kind="optimizer", abstract=True):
+class Optimizer(Counting, NervanaObject, kind="optimizer", abstract=True):
     """Base class: a subclass names its state in ``slots`` and writes its rule as :meth:`update`.
 
     Arguments:
@@ -77,9 +80,6 @@ class Optimizer(NervanaObject, kind="optimizer", abstract=True):
     """What ``wdecay`` means: added to the gradient, taken off the parameter, or left to the rule."""
     scales_update: ClassVar[bool] = False
     """True for a rule that multiplies its update by ``self.scale``, as neon's do, and wants its gradient unscaled."""
-    counters: ClassVar[tuple[str, ...]] = ()
-    """Attributes that, beside ``t``, change from step to step: :meth:`prepare` sets them for the step."""
-
     #: What holds in a step only; set on the object that :meth:`at` returns.
     gradient_clip_norm: Hyper
     gradient_clip_value: Hyper
@@ -297,11 +297,6 @@ class Optimizer(NervanaObject, kind="optimizer", abstract=True):
         if self.param_clip_value:
             param[:] = self.clip_value(param, self.param_clip_value)
 
-    def commit(self) -> None:
-        """Called on a step's copy when the step is done: its counters become those of the optimizer."""
-        for name in ("t", *self.counters):
-            setattr(self.origin, name, getattr(self, name))
-
     # --- evaluation ---
 
     def evaluated(self, param: Any, *states: Any) -> Any:
@@ -364,53 +359,6 @@ class Optimizer(NervanaObject, kind="optimizer", abstract=True):
             return v
         return self.be.clip(v, -abs(abs_bound), abs(abs_bound))
 
-    # --- state, for checkpoints ---
-
     def named_parameters(self, layer_list: Any) -> list[tuple[NamedParameter, Optimizer]]:
         """Every parameter with its name and the optimizer that updates it."""
         return [(parameter, self) for parameter in named_parameters(layer_list)]
-
-    def get_counters(self) -> dict[str, Any]:
-        """Everything that belongs to the training state beside the arrays: JSON-able."""
-        counters = {name: getattr(self, name) for name in ("t", *self.counters)}
-        schedules = {name: schedule.get_counters() for name, schedule in self._schedules()}
-        stateful = {name: state for name, state in schedules.items() if state}
-        return {**counters, "schedules": stateful} if stateful else counters
-
-    def set_counters(self, counters: dict[str, Any]) -> None:
-        """Restore what :meth:`get_counters` gave.
-
-        Raises:
-            StateError: a counter is missing or is no number, or they are those of another optimizer.
-        """
-        expected = Optimizer.get_counters(self)
-        if set(counters) != set(expected):
-            raise StateError(
-                f"{self.classnm} has the counters {sorted(expected)}, received {sorted(counters)}"
-            )
-        for name in ("t", *self.counters):
-            if isinstance(counters[name], bool) or not isinstance(counters[name], (int, float)):
-                raise StateError(
-                    f"{self.classnm}: counter {name!r} must be a number, received {counters[name]!r}"
-                )
-        schedules = dict(self._schedules())
-        for name, state in counters.get("schedules", {}).items():
-            if name not in schedules:
-                raise StateError(f"{self.classnm} has no schedule at {name!r}; it has {sorted(schedules)}")
-            schedules[name].set_counters(state)
-        for name in ("t", *self.counters):
-            setattr(self, name, type(getattr(self, name))(counters[name]))
-
-    def observe(self, metric: float) -> None:
-        """Tell the schedules that wait for it (Plateau) the validation metric; once an epoch, as a rule."""
-        for schedule in {id(schedule): schedule for schedule in self.all_schedules()}.values():
-            schedule.observe(metric)
-
-    def all_schedules(self) -> list[BaseSchedule]:
-        """The schedules of this optimizer and of those inside it."""
-        return [schedule for _, schedule in self._schedules()]
-
-    def _schedules(self) -> list[tuple[str, BaseSchedule]]:
-        return [
-            (name.lstrip("_"), value) for name, value in vars(self).items() if isinstance(value, BaseSchedule)
-        ]

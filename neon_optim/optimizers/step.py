@@ -3,80 +3,25 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from neon_optim.backends.backend import Backend, Plan, Rounding
-from neon_optim.backends.optree import Node, Symbol, slots_of
-from neon_optim.backends.program import Program, linearize, trace
+from neon_optim.backends.program import Program
 from neon_optim.errors import NonFiniteError, StateError, shown
-from neon_optim.parameters import Parameter, named_parameters
+from neon_optim.optimizers.by_tensor import check_own_shapes, keeps_own_shapes, run_by_tensor
+from neon_optim.optimizers.norm import gradient_norm
+from neon_optim.optimizers.part import Part
+from neon_optim.parameters import Parameter
 
 if TYPE_CHECKING:
     from neon_optim.optimizers.optimizer import Optimizer
 
-__all__ = ["Part", "gradient_norm", "run_step"]
-
-
-@dataclass
-class Part:
-    """Parameters that one rule updates.
-
-    Attributes:
-        optimizer: whose counters the step advances, and whose gradients are clipped together.
-        now: that optimizer with the numbers of this step.
-        parameters: the tuples.
-        layer_list: where they come from, for messages.
-        plan: a plan for these parameters alone that is kept from an earlier step and fits; None: not known.
-    """
-
-    optimizer: Optimizer
-    now: Optimizer
-    parameters: Sequence[Parameter]
-    layer_list: Any
-    plan: Plan | None = None
-
-    @property
-    def slots(self) -> tuple[str, ...]:
-        """The arrays of one row."""
-        return ("param", "grad", *self.now.slots)
-
-    @property
-    def guarded(self) -> bool:
-        """Whether a gradient that is not finite must stop the step."""
-        policy = self.now.on_nonfinite
-        return policy in ("raise", "skip") or (policy is None and bool(self.now.gradient_clip_norm))
-
-    def describe(self, index: int) -> str:
-        """Words for a parameter of this part."""
-        found = {id(p.value[0][0]): p for p in named_parameters(self.layer_list)}
-        named = found.get(id(self.parameters[index][0][0]))
-        where = f"layer '{named.layer}', parameter '{named.name}'" if named else f"parameter {index}"
-        return f"{where}, optimizer '{self.optimizer.name}' ({self.optimizer.classnm})"
-
-    def checks(self, grad: Any, batch_size: float) -> tuple[Any, Any]:
-        """(guard, scale): expressions on the gradient; None where nothing has to be finite, 1.0 for no clipping."""
-        limit = self.now.gradient_clip_norm
-        if limit:
-            norm = _norm(grad, batch_size)
-            return (norm if self.guarded else None), limit / Node("maximum", norm, limit)
-        return (Node("total", grad * 0.0) if self.guarded else None), 1.0  # x * 0 is NaN unless x is finite
-
-    def trace(self, batch_size: float, scale: float | None = None) -> tuple[Program, list[float]]:
-        """The rule as a Program; with ``scale`` given, without the norm in it."""
-
-        def guard(param: Symbol, grad: Symbol, *states: Symbol) -> Any:
-            finite, self.now.scale = self.checks(self.now.incoming(grad, *states), batch_size)
-            if scale is not None:
-                finite, self.now.scale = None, scale
-            return finite
-
-        return trace(self.now.classnm.lower(), self.slots, self.now.apply, guard)
-
+__all__ = ["run_step"]
 
 _plans: weakref.WeakKeyDictionary[Any, dict[Any, Plan]] = weakref.WeakKeyDictionary()
 _MOST_PLANS = 64
@@ -145,7 +90,10 @@ def _run_fused(owner: Optimizer, be: Backend, parts: list[Part], batch_size: flo
     counters = owner.get_counters() if any(part.guarded for part in parts) else {}
     for part in by_tensor:
         part.now.scale = scales.get(part.optimizer, 1.0)
-        _check_by_tensor(owner, be, part)
+        if keeps_own_shapes(part):
+            check_own_shapes(part, be)
+        else:
+            _plan(owner, be, [part])
     first_row = 0
     for ((program, rounding), group), plan in zip(groups.items(), plans, strict=True):
         if rounding is not None:
@@ -159,7 +107,7 @@ def _run_fused(owner: Optimizer, be: Backend, parts: list[Part], batch_size: flo
             return False
     for part in by_tensor:
         rounding = _rounding(part, be)
-        _run_by_tensor(part, be, rounding and replace(rounding, first_row=first_row))
+        run_by_tensor(part, be, rounding and replace(rounding, first_row=first_row))
         first_row += len(part.parameters) * len(part.slots)
     return True
 
@@ -224,88 +172,9 @@ def _plan(owner: Optimizer, be: Backend, parts: list[Part]) -> Plan:
     return plan
 
 
-def _check_by_tensor(owner: Optimizer, be: Backend, part: Part) -> None:
-    """The checks of a plan, for a rule that runs tensor by tensor and may keep states of shapes of their own."""
-    wanted = [
-        [part.now.state_shape(slot, tuple(param.shape)) for slot in part.now.slots]
-        for (param, _), _ in part.parameters
-    ]
-    if all(
-        shape == tuple(row[0][0].shape) for row, s in zip(part.parameters, wanted, strict=True) for shape in s
-    ):
-        _plan(owner, be, [part])
-        return
-    be.plan([(pair, []) for pair, _ in part.parameters], ("param", "grad"), None, None, part.describe)
-    for index, ((_, states), shapes) in enumerate(zip(part.parameters, wanted, strict=True)):
-        for slot, state, shape in zip(part.now.slots, states, shapes, strict=True):
-            if tuple(state.shape) != shape:
-                raise StateError(f"{part.describe(index)}: {slot} has shape {state.shape}, {shape} is needed")
-
-
 def _rounding(part: Part, be: Backend) -> Rounding | None:
     bits = part.now.stochastic_round or be.stochastic_round
     return Rounding(0 if bits is True else int(bits), be.noise_seed, part.now.t) if bits else None
-
-
-def _norm(grad: Any, batch_size: float) -> Node:
-    """The L2 norm of a gradient over all rows that are run together, divided by the batch size, as an expression."""
-    return Node("sqrt", Node("total_square", grad)) / batch_size
-
-
-def gradient_norm(
-    be: Any,
-    parameters: Sequence[Parameter],
-    batch_size: float,
-    slots: Sequence[str] = ("param", "grad"),
-    incoming: Callable[..., Any] = lambda grad, *states: grad,
-) -> float:
-    """The L2 norm of all gradients together, divided by the batch size.
-
-    ``incoming`` says what the gradient is, given the array and the states named in ``slots``.
-    """
-    if not isinstance(be, Backend):
-        values = [(grad, incoming(grad, *states)) for (_, grad), states in parameters]
-        arrays = [value.get() if value is grad else _computed(be, grad, value) for grad, value in values]
-        return float(np.sqrt(sum(np.square(np.asarray(a, np.float64)).sum() for a in arrays)) / batch_size)
-    symbols = [Symbol(slot, index) for index, slot in enumerate(slots)]
-    used = sorted(
-        slots_of(incoming(*symbols[1:])) - {0, 1}
-    )  # states of other shapes must not stand in the rows
-    for place, index in enumerate(used, 2):
-        symbols[index] = Symbol(slots[index], place)
-    norm = _norm(incoming(*symbols[1:]), batch_size)
-    slots = [*slots[:2], *[slots[index] for index in used]]
-    program, scalars = linearize("norm", slots, (), results=(norm,))
-    rows = [(pair, [states[index - 2] for index in used]) for pair, states in parameters]
-    return float(be.execute(program, be.plan(rows, slots), [scalars]).results[0][0])
-
-
-def _computed(be: Any, like: Any, tree: Any) -> Any:
-    out = be.empty_like(like)
-    out[:] = tree
-    return out.get()
-
-
-def _run_by_tensor(part: Part, be: Any, rounding: Rounding | None) -> None:
-    for index, ((param, grad), states) in enumerate(part.parameters):
-        tensors = [be.as_tensor(value) for value in (param, grad, *states)]
-        if not tensors[0].size:
-            continue
-        if rounding is None:
-            part.now.apply(*tensors)
-            continue
-        wide = np.float64 if any(t.dtype == np.float64 for t in tensors) else np.float32
-        copies = [be.empty_like(t, wide).copy_from(t) for t in tensors]
-        part.now.apply(*copies)
-        first_row = rounding.first_row + index * len(tensors)
-        _store_rounded(be, tensors, copies, replace(rounding, first_row=first_row))
-
-
-def _store_rounded(be: Backend, tensors: Sequence[Any], values: Sequence[Any], rounding: Rounding) -> None:
-    """Copy values into tensors of narrower types, all but the gradient; each tensor counts as a row."""
-    rows: list[Any] = [((t, v), []) for k, (t, v) in enumerate(zip(tensors, values, strict=True)) if k != 1]
-    program, scalars = linearize("store", ("value", "grad"), [(0, Symbol("grad", 1).held)])
-    be.execute(program, be.plan(rows, ("value", "grad")), [scalars], rounding)
 
 
 def _run_foreign(owner: Optimizer, be: Any, parts: list[Part], batch_size: float) -> bool:

@@ -8,7 +8,7 @@ from neon_optim.arguments import Name
 from neon_optim.base import NervanaObject
 from neon_optim.errors import StateError
 from neon_optim.optimizers.optimizer import Optimizer
-from neon_optim.optimizers.step import Part
+from neon_optim.optimizers.part import Part
 from neon_optim.parameters import NamedParameter
 from neon_optim.schedules import BaseSchedule
 

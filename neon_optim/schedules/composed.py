@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 from neon_optim.arguments import AnySchedule, NonNegative, Positive, Real
 from neon_optim.checks import Number
+from neon_optim.counters import set_all_counters
 from neon_optim.errors import ArgumentError, Problem, StateError
 from neon_optim.schedules.decay import Constant
 from neon_optim.schedules.schedule import BaseSchedule, Unit, value_at
@@ -54,8 +55,8 @@ class Composed(BaseSchedule, abstract=True):
         """Restore what :meth:`get_counters` gave."""
         if set(counters) != set(self.get_counters()):
             raise StateError(f"{self.classnm}: counters of {sorted(counters)} do not fit")
-        for place, state in counters.items():
-            self.inner()[int(place)].set_counters(state)
+        inner = self.inner()
+        set_all_counters([(inner[int(place)], state) for place, state in counters.items()])
 
     def _rate_since(self, schedule: Any, base: float, begin: float, epoch: float, step: float) -> float:
         """What a schedule inside gives where its time starts at ``begin``; one of the other unit has its own clock."""

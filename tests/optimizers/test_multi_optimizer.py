@@ -200,3 +200,12 @@ def test_decoupled_decay_has_one_meaning_where_it_is_the_default():
         AdamW(0.1, **options).optimize(layers, 0)
         found.append(layer.params[0][0][0][0, 0])
     assert found[0] == found[1] == found[2] == pytest.approx(1 - 0.05 - 0.1, rel=1e-6)
+
+
+def test_counters_that_do_not_fit_change_nothing():
+    multi = MultiOptimizer({"default": Adam(), "late": Adam(schedule=Plateau())})
+    before = multi.get_counters()
+    wrong = {"default": {"t": 7}, "late": {"t": 7, "schedules": {"schedule": {"unknown": 1}}}}
+    with pytest.raises(StateError, match="Plateau"):
+        multi.set_counters(wrong)
+    assert multi.get_counters() == before
