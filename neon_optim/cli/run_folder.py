@@ -13,7 +13,7 @@ from typing import Any
 
 from neon_optim.errors import ConfigProblem, RunError, shown
 
-__all__ = ["RunFolder"]
+__all__ = ["RunFolder", "check_same_data", "check_same_settings"]
 
 #: Settings that may change when a run is resumed: they decide how long and where it runs, not what it computes.
 FREE_TO_CHANGE = ("epochs", "backend", "engine", "device_id", "checkpoint")
@@ -126,4 +126,15 @@ def check_same_settings(folder: RunFolder, stored: Mapping[str, Any], given: Map
                     "or start a new one in another folder.",
                 ]
             )
+        )
+
+
+def check_same_data(folder: RunFolder, extra: Any, digest: str) -> None:
+    """Raise `RunError` if a run that is to be continued was trained on other data, by what its checkpoint says."""
+    known = extra.get("data", digest) if isinstance(extra, dict) else digest
+    if known != digest:
+        raise RunError(
+            f"the run in {str(folder.path)!r} was trained on other data, so it cannot be continued exactly:\n"
+            f"  SHA-256 of the training data: {known} in the run, {digest} now\n"
+            "put the data back as it was, or start a new run in another folder."
         )

@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from neon_optim.cli.run_folder import RunFolder, check_same_settings
+from neon_optim.cli.run_folder import RunFolder, check_same_data, check_same_settings
 
 __all__ = ["train"]
 
@@ -127,6 +127,7 @@ class _Run:
 
         settings = self.config.settings
         self.dataset = self.config.build_dataset()
+        self.data = self.dataset.train_iter.digest()
         gen_backend(**self.config.backend_arguments())
         self.model = Model(list(settings.layers))
         self.model.initialize(self.dataset.train_iter, settings.cost)
@@ -149,22 +150,26 @@ class _Run:
             with CheckpointManager(self.folder.checkpoints, keep_last=kept, keep_best=best) as manager:
                 newest = manager.latest() if self.resume else None
                 if newest is not None:
-                    self._restore(newest)
+                    found = self._restore(newest)
                     if self.model.epoch_index >= self.training.num_epochs:
                         click.echo(f"The run in {self.folder.path} is finished: {self.position()}.")
                         return True
+                    check_same_data(self.folder, found.extra, self.data)
                     click.echo(f"Resumed {self.position()} from {newest}")
                 self.folder.write_config(self.values)
                 self._describe()
                 self._train(manager)
         return not self.training.stopped or self.model.epoch_index >= self.training.num_epochs
 
-    def _restore(self, path: str) -> None:
+    def _restore(self, path: str) -> Any:
+        """Bring model and optimizer to where a checkpoint is; what was read."""
         from neon_optim.model.training import Training
         from neon_optim.serialization import load_checkpoint
 
         optimizer = self.config.settings.optimizer
-        load_checkpoint(path, optimizer=optimizer, layers=self.model.layers_to_optimize, model=self.model)
+        found = load_checkpoint(
+            path, optimizer=optimizer, layers=self.model.layers_to_optimize, model=self.model
+        )
         self.training = Training(
             self.model,
             self.dataset.train_iter,
@@ -172,6 +177,7 @@ class _Run:
             optimizer,
             self.config.settings.epochs,
         )
+        return found
 
     def _describe(self) -> None:
         be = self.model.be
@@ -197,7 +203,7 @@ class _Run:
                 manager,
                 every_epochs=when.every_epochs or 0,
                 every_steps=when.every_steps,
-                extra={"config": self.values},
+                extra={"config": self.values, "data": self.data},
             ),
         ]
         with _signals_stop(self.training):

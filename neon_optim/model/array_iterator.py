@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -83,6 +84,15 @@ class ArrayIterator(NervanaObject, abstract=True):
     def ndata(self) -> int:
         """Number of samples."""
         return len(self.X)
+
+    def digest(self) -> str:
+        """SHA-256 of all samples with their targets: equal only for equal data, in equal types and shapes."""
+        found = hashlib.sha256()
+        for array in (self.X, self.labels, self.targets):
+            if array is not None:
+                found.update(f"{array.dtype.str} {array.shape} ".encode())
+                found.update(np.ascontiguousarray(array).data)
+        return found.hexdigest()
 
     @property
     def nin(self) -> int:

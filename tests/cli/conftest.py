@@ -42,7 +42,7 @@ def start(here):
 
     def call(*arguments, **options):
         environment = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "100"}
-        command = [sys.executable, "-c", "from neon_optim.cli import main; main()", *map(str, arguments)]
+        command = [sys.executable, "-m", "neon_optim", *map(str, arguments)]
         return subprocess.Popen(
             command,
             cwd=here,

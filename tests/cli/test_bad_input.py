@@ -6,9 +6,11 @@ import errno
 import os
 import shutil
 
+import numpy as np
 import pytest
 from runs import CONFIG, final_arrays, log_of
 
+from neon_optim.model.datasets import Digits
 from neon_optim.serialization import durable
 from neon_optim.serialization.manager import CheckpointManager
 
@@ -113,6 +115,26 @@ def test_a_run_is_not_continued_with_other_settings(run):
     assert code == 2
     assert "batchsize: 64 in the run, 32 now" in err
     assert final_arrays("out") == before
+
+
+def test_a_run_is_not_continued_on_other_data(run, monkeypatch):
+    run("train", "model.yaml", "-s", "out", "-e", 1)
+    before = final_arrays("out"), log_of("out")
+    load = Digits.load
+
+    def changed(self):
+        (X, y), valid = load(self)
+        X = X.copy()
+        X[7, 5] = np.nextafter(X[7, 5], 2, dtype=X.dtype)
+        return (X, y), valid
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Digits, "load", changed)
+        code, _, err = run("train", "model.yaml", "-s", "out", "--resume", "-e", 2)
+    assert code == 2
+    assert "was trained on other data" in err
+    assert (final_arrays("out"), log_of("out")) == before
+    assert run("train", "model.yaml", "-s", "out", "--resume", "-e", 2)[0] == 0
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
