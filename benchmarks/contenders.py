@@ -66,8 +66,8 @@ def ours(
     return step
 
 
-def bytes_per_element(step: Any) -> int:
-    """What a step of :func:`ours` reads and writes, for each element of a parameter."""
+def bytes_per_element(step: Any) -> tuple[int, int]:
+    """The bytes that a step of :func:`ours` reads and those that it writes, for each element of a parameter."""
     (part,) = step.optimizer.parts(step.rows, 0)
     part.now.batch_size = 1.0
     program, _ = part.trace(1.0)
@@ -75,12 +75,10 @@ def bytes_per_element(step: Any) -> int:
     return _traffic(program, [np.asarray(a).dtype.itemsize for a in (param, grad, *states)])
 
 
-def _traffic(program: Program, sizes: Sequence[int]) -> int:
-    total = 0
-    for stage in program.stages:
-        total += sum(sizes[program.code[v].index] for v in stage.element_code if program.code[v].op == "slot")
-        total += sum(sizes[slot] for slot, _ in stage.outputs)
-    return total
+def _traffic(program: Program, sizes: Sequence[int]) -> tuple[int, int]:
+    code, stages = program.code, program.stages
+    read = sum(sizes[code[v].index] for stage in stages for v in stage.element_code if code[v].op == "slot")
+    return read, sum(sizes[slot] for stage in stages for slot, _ in stage.outputs)
 
 
 def floor(shapes: Sequence[tuple[int, ...]]) -> Step:
