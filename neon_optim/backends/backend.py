@@ -18,7 +18,6 @@ from neon_optim.backends.algebra import Algebra
 from neon_optim.backends.optree import Expression
 from neon_optim.backends.philox import DROPOUT, random_words
 from neon_optim.backends.program import Program
-from neon_optim.errors import BackendError
 
 __all__ = [
     "Backend",
@@ -26,72 +25,10 @@ __all__ = [
     "Plan",
     "Rounding",
     "Tensor",
-    "as_slices",
-    "at_least_2d",
-    "resolve_shape",
-    "view_as",
 ]
 
 #: One parameter: ((param, grad), state), the tuples that neon's layers return from get_params().
 Parameter = tuple[tuple[Any, Any], Sequence[Any]]
-
-
-def at_least_2d(shape: Any) -> tuple[int, ...]:
-    """The shape of a tensor: neon's have two dimensions or more, a vector is a column.
-
-    >>> at_least_2d(3), at_least_2d((3,)), at_least_2d(()), at_least_2d((2, 3))
-    ((3, 1), (3, 1), (1, 1), (2, 3))
-    """
-    dims = (shape,) if isinstance(shape, (int, np.integer)) else tuple(shape)
-    if any(not isinstance(d, (int, np.integer)) or isinstance(d, bool) or d < 0 for d in dims):
-        raise BackendError(f"a shape holds integers >= 0, received {shape!r}")
-    return tuple(int(d) for d in dims + (1,) * (2 - len(dims)))
-
-
-def as_slices(key: Any) -> tuple[Any, ...]:
-    """An index of a tensor as slices: integers become slices of length one, so that a part is a view with all axes.
-
-    >>> as_slices((1, slice(2)))
-    (slice(1, 2, None), slice(None, 2, None))
-    """
-    keys = key if isinstance(key, tuple) else (key,)
-    out: list[Any] = []
-    for k in keys:
-        if isinstance(k, (int, np.integer)):
-            out.append(slice(k, k + 1 if k != -1 else None))
-        elif isinstance(k, slice) or k is Ellipsis:
-            out.append(k)
-        else:
-            raise BackendError(f"a tensor is indexed by integers and slices, received {k!r}; see take()")
-    return tuple(out)
-
-
-def resolve_shape(shape: Any, size: int) -> tuple[int, ...]:
-    """A shape with one -1 in it replaced by what is left of the size.
-
-    >>> resolve_shape((2, -1), 6)
-    (2, 3)
-    """
-    dims = tuple(shape) if isinstance(shape, (tuple, list)) else (shape,)
-    if dims.count(-1) == 1:
-        known = 1
-        for d in dims:
-            known *= 1 if d == -1 else d
-        dims = tuple(size // known if d == -1 and known else d for d in dims)
-    return at_least_2d(dims)
-
-
-def view_as(array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """A view of another shape on the same memory.
-
-    Raises:
-        ValueError, AttributeError: there is none, of that size or without a copy.
-    """
-    if np.lib.NumpyVersion(np.__version__) >= "2.1.0":
-        return array.reshape(shape, copy=False)
-    view = array.view()
-    view.shape = shape
-    return view
 
 
 class Tensor(Expression, ABC):
@@ -100,7 +37,8 @@ class Tensor(Expression, ABC):
     Attributes:
         backend: the backend that made it.
         name: for people and for the names in checkpoints; None if not given.
-        rounding: bits kept by stochastic rounding at stores to this tensor; 0 for rounding to nearest.
+        rounding: neon's attribute, for programs that read it. It has no effect: ``t[:] = tree`` rounds to nearest, and
+            what a step stores is rounded as the optimizer's or the backend's ``stochastic_round`` says.
     """
 
     __slots__ = ("__weakref__", "backend", "name", "rounding")

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from neon_optim.backends.backend import Backend, Outcome, Parameter, Plan, Rounding, Tensor, at_least_2d
+from neon_optim.backends.backend import Backend, Outcome, Parameter, Plan, Rounding, Tensor
 from neon_optim.backends.gpu.device import Device
 from neon_optim.backends.gpu.engine import CudaEngine
 from neon_optim.backends.gpu.evaluate import Evaluator
@@ -15,6 +15,7 @@ from neon_optim.backends.gpu.layout import address_of, device_array, new_array
 from neon_optim.backends.gpu.plan import DevicePlan
 from neon_optim.backends.gpu.tensor import GPUTensor
 from neon_optim.backends.program import Program
+from neon_optim.backends.shapes import at_least_2d
 from neon_optim.errors import BackendError
 
 __all__ = ["GPUBackend"]
