@@ -55,6 +55,9 @@ _helpers: list[threading.Thread] = []
 _left_free: int | None = None
 _growing = threading.Lock()
 
+_FEW = 8
+"""Helpers that are worth telling one by one where to run."""
+
 
 def _serve(jobs: SimpleQueue[_Job]) -> None:
     while True:
@@ -79,10 +82,11 @@ def _leave_processor() -> None:
     """Keep the helpers off the processor that this thread runs on.
 
     Threads of a BLAS or OpenMP library spin for milliseconds after their work. The system takes their processors for
-    busy ones and puts a helper where its caller runs, so that the two take turns instead of working together.
+    busy ones and puts a helper where its caller runs, so that the two take turns instead of working together. (Among
+    many processors it finds a free one.)
     """
     global _left_free
-    if _current_processor is None:
+    if _current_processor is None or len(_helpers) > _FEW:
         return
     here = _current_processor()
     if here == _left_free:
