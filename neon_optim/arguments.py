@@ -197,18 +197,16 @@ def _arguments(cls: type) -> Arguments:
 
 def _hints(function: Any) -> dict[str, Any]:
     """The evaluated annotations of a function; those that cannot be evaluated are left out."""
-    try:
-        return typing.get_type_hints(function, include_extras=True)
-    except (NameError, TypeError, AttributeError):
-        hints = {}
-        for name, annotation in getattr(function, "__annotations__", {}).items():
-            single = types.SimpleNamespace(__annotations__={name: annotation})
-            try:
-                names = getattr(function, "__globals__", {})
-                hints.update(typing.get_type_hints(single, names, include_extras=True))
-            except (NameError, TypeError, AttributeError):
-                continue
-        return hints
+    hints = {}
+    names = getattr(function, "__globals__", {})
+    for name, annotation in getattr(function, "__annotations__", {}).items():
+        # Not of the function itself: Python 3.10 adds "or None" where the default is None.
+        single = types.SimpleNamespace(__annotations__={name: annotation})
+        try:
+            hints.update(typing.get_type_hints(single, names, include_extras=True))
+        except (NameError, TypeError, AttributeError):
+            continue
+    return hints
 
 
 def closest(name: str, known: Iterable[str]) -> str:
