@@ -137,9 +137,9 @@ def test_every_number_of_threads(engine, rounding, monkeypatch):
 
 
 def test_a_processor_without_float16(monkeypatch):
+    expected = train("numba", described("Adam", gradient_clip_norm=0.5), ["float16", "float32"])
     from neon_optim.backends.cpu import kernel_cache
 
-    expected = train("numba", described("Adam", gradient_clip_norm=0.5), ["float16", "float32"])
     monkeypatch.setattr(kernel_cache, "converts_float16", lambda: False)
     got = train("numba", described("Adam", gradient_clip_norm=0.5), ["float16", "float32"])
     for mine, theirs in zip(expected, got, strict=True):
