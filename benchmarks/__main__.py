@@ -70,7 +70,7 @@ def _others(shapes: Any, clips: Any = None, large: bool = False) -> dict[str, Ca
 def _and_optax(
     row: dict[str, Any], step: Callable[[], object], shapes: Any, clips: Any, rounds: int
 ) -> dict[str, Any]:
-    """The row with Optax, which takes turns with us alone: its threads stay busy for long after a step."""
+    """The row with Optax, which takes turns with us alone, so that what it leaves behind meets nobody else."""
     if not HAS_OPTAX:
         return row
     times = interleaved({"ours": step, "Optax": optax_adam(shapes, clips)}, rounds)

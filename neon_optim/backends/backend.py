@@ -19,13 +19,7 @@ from neon_optim.backends.optree import Expression
 from neon_optim.backends.philox import DROPOUT, random_words
 from neon_optim.backends.program import Program
 
-__all__ = [
-    "Backend",
-    "Outcome",
-    "Plan",
-    "Rounding",
-    "Tensor",
-]
+__all__ = ["Backend", "Outcome", "Plan", "Rounding", "Tensor"]
 
 #: One parameter: ((param, grad), state), the tuples that neon's layers return from get_params().
 Parameter = tuple[tuple[Any, Any], Sequence[Any]]

@@ -225,6 +225,10 @@ class _Code:
         return known
 
 
+_by_tape: dict[Any, Program] = {}
+_interned: dict[Any, Program] = {}
+
+
 def linearize(
     name: str,
     slots: Sequence[str],
@@ -257,10 +261,6 @@ def linearize(
     if program is None:
         program = _by_tape[key] = _compiled(name, *key)
     return program, tape.scalars
-
-
-_by_tape: dict[Any, Program] = {}
-_interned: dict[Any, Program] = {}
 
 
 def _compiled(

@@ -36,9 +36,8 @@ def gradient_norm(
         arrays = [value.get() if value is grad else _computed(be, grad, value) for grad, value in values]
         return float(np.sqrt(sum(np.square(np.asarray(a, np.float64)).sum() for a in arrays)) / batch_size)
     symbols = [Symbol(slot, index) for index, slot in enumerate(slots)]
-    used = sorted(
-        slots_of(incoming(*symbols[1:])) - {0, 1}
-    )  # states of other shapes must not stand in the rows
+    # States that are not read may have other shapes, and must not stand in the rows.
+    used = sorted(slots_of(incoming(*symbols[1:])) - {0, 1})
     for place, index in enumerate(used, 2):
         symbols[index] = Symbol(slots[index], place)
     norm = norm_of(incoming(*symbols[1:]), batch_size)

@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 from neon_optim.arguments import Name
 from neon_optim.base import NervanaObject
+from neon_optim.counters import set_all_counters
 from neon_optim.errors import StateError
 from neon_optim.optimizers.optimizer import Optimizer
 from neon_optim.optimizers.part import Part
@@ -154,10 +155,4 @@ class Wrapper(Optimizer, abstract=True):
             raise StateError(
                 f"{self.classnm} has counters of its inner optimizer, received {sorted(counters)}"
             )
-        before = self.optimizer.get_counters()
-        self.optimizer.set_counters(inner)
-        try:
-            super().set_counters(own)
-        except StateError:
-            self.optimizer.set_counters(before)
-            raise
+        set_all_counters([(self.optimizer, inner), (super(), own)])

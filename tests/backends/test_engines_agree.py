@@ -252,6 +252,18 @@ def test_zeros_of_both_signs_have_a_larger_and_a_smaller():
             np.testing.assert_array_equal(np.signbit(out), np.array(sign * 9, bool))
 
 
+@pytest.mark.parametrize("op", ["maximum", "minimum"])
+@pytest.mark.parametrize("bound", [1.0, 0.0, -0.0, np.nan, 1e-60], ids=repr)
+@pytest.mark.parametrize("by_row", [False, True])
+def test_bounds_that_are_zero_or_no_number_are_like_any(op, bound, by_row):
+    number = Node("size", Symbol("param", 0)) * bound if by_row else bound
+    outputs = [(0, Node(op, Symbol("grad", 1), number)), (2, Node(op, number, Symbol("grad", 1)))]
+    got = [run_rule(engine, outputs, ["float32"] * 4, [1, 300, 500], None) for engine in ("numpy", "numba")]
+    for mine, theirs in zip(*got, strict=True):
+        for a, b in zip(mine, theirs, strict=True):
+            assert_same_bits(a, b)
+
+
 def test_a_difference_in_the_last_bit_is_noticed():
     """Negative control: another order of operations gives other bits, and the comparison says so."""
     got = [

@@ -54,8 +54,23 @@ def test_every_change_is_noticed(watch_of, change, which):
     assert not watched.unchanged()
 
 
+def test_new_strides_are_noticed_where_nothing_else_changes(watch_of):
+    array = np.zeros((8, 8))[::2, ::2]  # neither contiguous before nor after
+    watched = watch_of([array])
+    assert watched.unchanged()
+    array.strides = array.strides[::-1]
+    assert not watched.unchanged()
+
+
 def test_nothing_is_never_changed(watch_of):
     assert watch_of([]).unchanged()
+
+
+def test_a_tensor_on_an_array_keeps_its_shape_when_that_changes():
+    array = np.ones((4, 4))
+    tensor = gen_backend("cpu").as_tensor(array)
+    array.shape = (16,)
+    assert tensor.shape == (4, 4)
 
 
 def test_nobody_can_move_the_memory_of_a_tensor():

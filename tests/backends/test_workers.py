@@ -64,6 +64,7 @@ def test_processors_that_are_taken_away_are_no_error(monkeypatch):
     def refuse(thread, processors):
         raise OSError(22, "Invalid argument")
 
+    monkeypatch.setattr(workers, "_FEW", 100)
     monkeypatch.setattr(os, "sched_setaffinity", refuse, raising=False)
     monkeypatch.setattr(workers, "_left_free", None)
     meet()

@@ -73,7 +73,7 @@ class CPUBackend(Backend):
         if isinstance(value, CPUTensor):
             return value
         array = host_array(value)
-        # An axis of length 1 more never takes a copy.
+        # An array object of the tensor's own; an axis of length 1 more never takes a copy.
         return CPUTensor(self, array.reshape(at_least_2d(array.shape)), getattr(value, "name", None))
 
     def assign(self, target: np.ndarray, tree: Any) -> None:

@@ -111,5 +111,5 @@ def _are_plain(program: Program, stage: Stage, group: Group, values: ScalarValue
     limits = bounds(program, stage)
     if not limits:
         return False
-    numbers = values.by_row(limits).astype(compute_type(group.dtypes))
-    return bool(numbers.all() and (numbers == numbers).all())
+    numbers = [values.matrix(limits, rank).astype(compute_type(group.dtypes)) for rank in (SET, ROW)]
+    return all(bool(x.all() and (x == x).all()) for x in numbers)

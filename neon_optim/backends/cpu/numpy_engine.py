@@ -132,20 +132,21 @@ class NumpyEngine(Engine):
             kernel = program.compiled[key] = NumpyKernel(program, stage, dtypes)
         return kernel
 
-    def scratch(self, kernel: NumpyKernel, shape: tuple[int, ...]) -> list[np.ndarray]:
+    def scratch(self, kernel: NumpyKernel, shape: tuple[int, ...]) -> Sequence[np.ndarray]:
         """Scratch buffers for one block, views of memory that is kept for each thread."""
-        mine = self._local.__dict__
-        if mine.get("scratch_of") == (kernel, shape):
-            return list(mine["scratch"])
+        mine: dict[str, Any] = self._local.__dict__
+        wanted, views = mine.get("scratch", (None, ()))
+        if wanted == (kernel, shape):
+            return views
         size = math.prod(shape)
         if size > BLOCK:
             return [np.empty(shape, kernel.dtype) for _ in range(kernel.n_scratch)]
         kept: list[np.ndarray] = mine.setdefault(kernel.dtype.char, [])
         while len(kept) < kernel.n_scratch:
             kept.append(np.empty(BLOCK, kernel.dtype))
-        mine["scratch_of"] = kernel, shape
-        mine["scratch"] = [buffer[:size].reshape(shape) for buffer in kept[: kernel.n_scratch]]
-        return list(mine["scratch"])
+        views = [buffer[:size].reshape(shape) for buffer in kept[: kernel.n_scratch]]
+        mine["scratch"] = (kernel, shape), views
+        return views
 
     def close(self) -> None:
         """Free the scratch."""
