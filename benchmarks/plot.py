@@ -30,6 +30,7 @@ def main() -> None:
         left.bar(places, [row.get(other) or float("nan") for row in results["adam"]], width, label=other)
     left.axhline(1, color="black", linewidth=0.8)
     left.set_yscale("log")
+    left.set_ylim(top=5 * left.get_ylim()[1])  # room for the legend
     left.set_xticks(range(len(work)), work, rotation=20)
     left.set_ylabel("our time / other's time")
     left.set_title("Adam, float32: below 1 is faster")
