@@ -19,6 +19,7 @@ from neon_optim.serialization.training_state import (
     named_rows,
     restore_backend,
     rule_name,
+    same_rule,
 )
 
 _LISTED = 8
@@ -78,7 +79,7 @@ class Matching:
                 f"{self.file} holds no state of an optimizer. Pass reset_state=True to load the parameters and start "
                 f"{optimizer.classnm} fresh."
             )
-        if written != wanted:
+        if not same_rule(written, wanted):
             self._refuse(written, wanted, "")
 
     def _refuse(self, written: str, wanted: str, where: str) -> None:
@@ -108,7 +109,7 @@ class Matching:
         record: ParameterRecord = self.found.parameters[source]
         slots = record.slots
         if owner is not None:
-            if record.optimizer != rule_name(owner):
+            if not same_rule(record.optimizer, rule_name(owner)):
                 self._refuse(record.optimizer or "no optimizer", str(rule_name(owner)), f" for {source!r}")
             if slots != tuple(owner.slots):
                 self.mismatched[name] = (

@@ -20,14 +20,16 @@ JSON has no NaN and no infinities; they stand as ``{"$float": "nan"}``, ``"inf"`
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
+from neon_optim import registry
 from neon_optim.base import NervanaObject, plain
-from neon_optim.errors import CheckpointError, shown
+from neon_optim.errors import CheckpointError, RegistryError, shown
 from neon_optim.parameters import named_parameters
 from neon_optim.version import __version__
 
@@ -162,6 +164,23 @@ def rule_name(owner: Any) -> str | None:
         return None
     inner = getattr(owner, "optimizer", None)
     return f"{owner.modulenm}({rule_name(inner)})" if hasattr(inner, "modulenm") else str(owner.modulenm)
+
+
+def same_rule(one: str | None, other: str | None) -> bool:
+    """Do two :func:`rule_name` name the same classes? A class keeps its name in files when its module moves."""
+    return one == other or (one is not None and other is not None and _today(one) == _today(other))
+
+
+def _today(rule: str) -> str:
+    """A rule name with every class by the path that it has in this version, as far as it is known."""
+    return re.sub(r"[^()]+", lambda match: _path_of(match[0]), rule)
+
+
+def _path_of(name: str) -> str:
+    try:
+        return registry.full_name(registry.resolve(name, "optimizer"))
+    except RegistryError:
+        return name
 
 
 def described_rule(description: Mapping[str, Any] | None) -> str | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import weakref
+
 import numpy as np
 import pytest
 
@@ -60,6 +62,16 @@ def test_new_strides_are_noticed_where_nothing_else_changes(watch_of):
     assert watched.unchanged()
     array.strides = array.strides[::-1]
     assert not watched.unchanged()
+
+
+def test_a_watch_that_is_dropped_leaves_nothing(watch_of):
+    """At once: no garbage collector sees a cycle through the base of an array."""
+    array = np.zeros(4)
+    watched = watch_of([array])
+    assert watched.unchanged()
+    alive = [weakref.ref(thing) for thing in (array, *(watched._words or ()))]
+    del array, watched
+    assert [reference() for reference in alive] == [None] * len(alive)
 
 
 def test_nothing_is_never_changed(watch_of):

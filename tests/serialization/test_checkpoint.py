@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import os
 
 import numpy as np
@@ -292,6 +293,37 @@ def test_state_of_another_inner_optimizer_is_refused(path):
     saved(path, EMA(Adam()))
     refuse(path, r"written by EMA\(Adam\) and cannot go on under EMA\(AdamW\)", network(1), EMA(AdamW()))
     refuse(path, r"written by EMA\(Adam\) and cannot go on under Adam\.", network(1), Adam())
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "here", "old"),
+    [
+        (Adam, "neon_optim.optimizers.adam.Adam", "neon_optim.optimizers.before_it_moved.Adam"),
+        (lambda: EMA(Adam()), "neon_optim.optimizers.ema.EMA", "neon_optim.optimizers.averages.EMA"),
+        (lambda: EMA(Adam()), "neon_optim.optimizers.adam.Adam", "neon_optim.optimizers.first.second.Adam"),
+    ],
+)
+def test_a_class_whose_module_has_moved_since_goes_on_with_its_state(path, optimizer, here, old):
+    saved(path, optimizer())
+    found = container.read(path)
+    text = json.dumps(found.state)
+    assert here in text
+    container.write(path, found.arrays, json.loads(text.replace(here, old)))
+    layers, again = network(1), optimizer()
+    load_checkpoint(path, optimizer=again, layers=layers)
+    assert contents(layers) == [array.tobytes() for array in sorted_like(layers, found.arrays, again)]
+    container.write(path, found.arrays, json.loads(text.replace(here, old.replace("Adam", "AdaBelief"))))
+    if "Adam" in old:
+        refuse(path, "AdaBelief", network(1), optimizer())
+
+
+def sorted_like(layers, arrays, optimizer):
+    """The arrays of a file in the order of :func:`contents`."""
+    return [
+        arrays[name]
+        for parameter, owner in optimizer.named_parameters(layers)
+        for name in (parameter.path, *(f"{parameter.path}/{slot}" for slot in owner.slots))
+    ]
 
 
 def test_parameters_that_are_set_for_evaluation_are_not_saved_as_training(path):

@@ -27,6 +27,18 @@ Differ = Callable[[int, int], bool]
 """Like :func:`neon_optim.backends.cpu.numba_watch.words_differ`."""
 
 
+class _Window:
+    """Memory of this process as NumPy sees it; apart from :class:`_Words`, which no array must keep alive."""
+
+    def __init__(self, address: int, n_words: int):
+        self.__array_interface__ = {
+            "data": (address, True),
+            "shape": (n_words,),
+            "typestr": "<i8",
+            "version": 3,
+        }
+
+
 class _Words:
     """The words of this process's memory at some addresses.
 
@@ -37,13 +49,7 @@ class _Words:
     def __init__(self, addresses: np.ndarray, differ: Differ | None):
         low = int(addresses.min()) if addresses.size else id(self)
         n_words = (int(addresses.max()) - low) // 8 + 1 if addresses.size else 0
-        self.__array_interface__ = {
-            "data": (low, True),
-            "shape": (n_words,),
-            "typestr": "<i8",
-            "version": 3,
-        }
-        self._memory = np.asarray(self)
+        self._memory = np.asarray(_Window(low, n_words))
         self._places = ((addresses - low) // 8).reshape(-1)
         self.then = self._memory[self._places]
         self._table = np.stack([addresses.reshape(-1), self.then], axis=1)
