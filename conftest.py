@@ -13,7 +13,9 @@ HAS_NUMBA = importlib.util.find_spec("numba") is not None
 
 CPU = "neon_optim/backends/cpu"
 collect_ignore_glob = (
-    [] if HAS_NUMBA else [f"{CPU}/kernel_*.py", f"{CPU}/numba_support.py", f"{CPU}/numba_watch.py"]
+    []
+    if HAS_NUMBA
+    else [f"{CPU}/compiled/{name}.py" for name in ("cache", "compiler", "support", "words_differ")]
 )
 
 

@@ -19,7 +19,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from neon_optim.serialization import CheckpointManager, container
+from neon_optim.serialization import CheckpointManager
+from neon_optim.serialization.checkpoint import archive
 
 PIECE = 1 << 20
 
@@ -67,9 +68,9 @@ def measure(folder: str, megabytes: int, repeats: int) -> dict[str, float]:
         times["write"].append(seconds(lambda: plain_write(other, arrays)))
         os.unlink(other)
         os.sync()
-        times["save"].append(seconds(lambda: container.write(path, arrays, {})))
+        times["save"].append(seconds(lambda: archive.write(path, arrays, {})))
         times["read"].append(seconds(lambda: plain_read(path, [array.nbytes for array in arrays.values()])))
-        times["load"].append(seconds(lambda: container.read(path)))
+        times["load"].append(seconds(lambda: archive.read(path)))
     os.unlink(path)
     with CheckpointManager(folder, keep_last=1, async_save=True) as manager:
         copies = {name: np.empty_like(array) for name, array in arrays.items()}

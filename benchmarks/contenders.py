@@ -11,7 +11,7 @@ import numpy as np
 from neon_optim import NervanaObject, gen_backend
 from neon_optim.backends.optree import Symbol
 from neon_optim.backends.program import Program, trace
-from neon_optim.base import from_description
+from neon_optim.described.build import from_description
 
 __all__ = ["CLIPS", "Clips", "bytes_per_element", "floor", "naive_numpy", "optax_adam", "ours", "torch_adam"]
 

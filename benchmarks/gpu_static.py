@@ -25,12 +25,12 @@ from pathlib import Path
 import numpy as np
 
 from neon_optim import cleanup_backend, gen_backend
-from neon_optim.backends.gpu.arguments import kernel_name
 from neon_optim.backends.gpu.device import FLAGS
+from neon_optim.backends.gpu.kernel_arguments import kernel_name
 from neon_optim.backends.gpu.program_source import program_source
 from neon_optim.backends.program import Program
 from neon_optim.optimizers import Adam
-from neon_optim.optimizers.part import Part
+from neon_optim.stepping.part import Part
 
 ARCHITECTURES = ("sm_80", "sm_90", "sm_100")
 CLIPS = {"gradient_clip_norm": 1.0, "gradient_clip_value": 0.5, "param_clip_value": 2.0}

@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 
 from neon_optim import gen_backend, optimizers, schedules
-from neon_optim.arguments import REQUIRED, constructor_arguments
-from neon_optim.base import from_description
+from neon_optim.described.arguments import REQUIRED, constructor_arguments
+from neon_optim.described.build import from_description
 from neon_optim.optimizers import Optimizer, Wrapper
 from neon_optim.schedules import BaseSchedule
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from neon_optim.base import NervanaObject
+from neon_optim.described.object import NervanaObject
 from neon_optim.version import __version__
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from neon_optim.base import from_description
+from neon_optim.described.build import from_description
 from neon_optim.optimizers import Optimizer
 from neon_optim.serialization import load_config
 

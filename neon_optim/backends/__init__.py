@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from neon_optim.backends.dtypes import float_dtype
-from neon_optim.base import NervanaObject
+from neon_optim.described.object import NervanaObject
 from neon_optim.errors import BackendError
 
 __all__ = ["cleanup_backend", "gen_backend"]
@@ -75,7 +75,7 @@ def gen_backend(
 
 
 def _plugged_in(name: str) -> Any:
-    from neon_optim.registry import resolve
+    from neon_optim.described.registry import resolve
 
     return resolve(name, "backend")
 

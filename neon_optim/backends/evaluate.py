@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from neon_optim.backends.backend import Tensor
+from neon_optim.backends.contract import Tensor
 from neon_optim.backends.optree import ELEMENTWISE, Node
 from neon_optim.errors import BackendError
 

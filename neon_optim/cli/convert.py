@@ -36,7 +36,7 @@ def convert(
 
     SOURCE is a checkpoint, a pickle of neon (no code in it is run), or a safetensors file of another program.
     """
-    from neon_optim.serialization.convert import convert_checkpoint
+    from neon_optim.serialization.conversion import convert_checkpoint
 
     path = convert_checkpoint(
         source,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from neon_optim.serialization.inspect import Difference, Inspection
+    from neon_optim.serialization.checkpoint.inspection import Difference, Inspection
 
 
 @click.command()
@@ -31,12 +31,12 @@ def inspect(files: tuple[str, ...], verify: bool, diff: bool, as_json: bool) -> 
     if verify:
         _verify(files, as_json)
     elif diff:
-        from neon_optim.serialization.inspect import diff_checkpoints
+        from neon_optim.serialization.checkpoint.inspection import diff_checkpoints
 
         difference = diff_checkpoints(*files)
         _print(difference.as_dict() if as_json else _difference_lines(difference))
     else:
-        from neon_optim.serialization.inspect import inspect_checkpoint
+        from neon_optim.serialization.checkpoint.inspection import inspect_checkpoint
 
         found = inspect_checkpoint(files[0])
         _print(found.as_dict() if as_json else _inspection_lines(found))
@@ -44,12 +44,12 @@ def inspect(files: tuple[str, ...], verify: bool, diff: bool, as_json: bool) -> 
 
 def _verify(files: tuple[str, ...], as_json: bool) -> None:
     from neon_optim.errors import CheckpointError
-    from neon_optim.serialization import container
+    from neon_optim.serialization.checkpoint import archive
 
     results: dict[str, str | None] = {}
     for file in files:
         try:
-            container.verify(file)
+            archive.verify(file)
             results[file] = None
         except CheckpointError as error:
             results[file] = str(error)

@@ -140,7 +140,7 @@ class _Run:
 
     def start(self) -> bool:
         """Train; whether the run is finished."""
-        from neon_optim.serialization.manager import CheckpointManager
+        from neon_optim.serialization.checkpoint.manager import CheckpointManager
 
         with self.folder.locked():
             if not self.resume:

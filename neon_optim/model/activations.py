@@ -5,8 +5,8 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import Any
 
-from neon_optim.arguments import Flag, Name, NonNegative
-from neon_optim.base import NervanaObject
+from neon_optim.described.arguments import Flag, Name, NonNegative
+from neon_optim.described.object import NervanaObject
 
 __all__ = ["ActivationFunction", "Identity", "Logistic", "Rectlin", "Softmax", "Tanh"]
 

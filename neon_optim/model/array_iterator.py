@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from neon_optim.arguments import Flag, Name, NonNegativeInt, PositiveInt
 from neon_optim.backends.philox import permutation
-from neon_optim.base import NervanaObject
+from neon_optim.described.arguments import Flag, Name, NonNegativeInt, PositiveInt
+from neon_optim.described.object import NervanaObject
 from neon_optim.errors import DataError
 
 __all__ = ["ArrayIterator"]

@@ -11,8 +11,8 @@ from typing import IO, Any
 
 from neon_optim.errors import RunError
 from neon_optim.model.training import Training
+from neon_optim.serialization.checkpoint.manager import CheckpointManager
 from neon_optim.serialization.durable import replacing
-from neon_optim.serialization.manager import CheckpointManager
 
 __all__ = ["Callback", "Checkpoints", "MetricsLog", "Validation"]
 

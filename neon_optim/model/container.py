@@ -5,8 +5,8 @@ from __future__ import annotations
 import itertools
 from typing import Annotated, Any
 
-from neon_optim.arguments import Name, PositiveInt
-from neon_optim.checks import Items, OfKind
+from neon_optim.described.arguments import Name, PositiveInt
+from neon_optim.described.checks import Items, OfKind
 from neon_optim.errors import ArgumentError, Problem
 from neon_optim.model.layer import Layer
 from neon_optim.model.layers import Activation, AnyActivation, AnyInitializer, Bias, Linear

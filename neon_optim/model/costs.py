@@ -6,9 +6,9 @@ import math
 from abc import abstractmethod
 from typing import Annotated, Any
 
-from neon_optim.arguments import Flag, Name, Positive
-from neon_optim.base import NervanaObject
-from neon_optim.checks import OfKind
+from neon_optim.described.arguments import Flag, Name, Positive
+from neon_optim.described.checks import OfKind
+from neon_optim.described.object import NervanaObject
 from neon_optim.errors import ArgumentError
 from neon_optim.model.activations import Logistic, Softmax
 

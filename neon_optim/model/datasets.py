@@ -8,13 +8,13 @@ from typing import Annotated
 
 import numpy as np
 
-from neon_optim.arguments import Flag, Name, NonNegativeInt
 from neon_optim.backends.philox import permutation
-from neon_optim.base import NervanaObject
-from neon_optim.checks import Number
+from neon_optim.described.arguments import Flag, Name, NonNegativeInt
+from neon_optim.described.checks import Number
+from neon_optim.described.object import NervanaObject
+from neon_optim.described.registry import register
 from neon_optim.errors import DataError
 from neon_optim.model.array_iterator import ArrayIterator
-from neon_optim.registry import register
 
 __all__ = ["Dataset", "Digits", "stratified_split"]
 

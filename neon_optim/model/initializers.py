@@ -6,8 +6,8 @@ import math
 from abc import abstractmethod
 from typing import Any
 
-from neon_optim.arguments import Name, NonNegative, Real
-from neon_optim.base import NervanaObject
+from neon_optim.described.arguments import Name, NonNegative, Real
+from neon_optim.described.object import NervanaObject
 from neon_optim.errors import ArgumentError, Problem
 
 __all__ = ["Constant", "Gaussian", "GlorotUniform", "Initializer", "Kaiming", "Uniform"]

@@ -5,8 +5,8 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import Any, ClassVar
 
-from neon_optim.arguments import Name
-from neon_optim.base import NervanaObject
+from neon_optim.described.arguments import Name
+from neon_optim.described.object import NervanaObject
 from neon_optim.errors import ArgumentError, BackendError
 
 __all__ = ["Layer", "ParameterLayer"]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from neon_optim.arguments import Name, PositiveInt
-from neon_optim.checks import Number, OfKind
+from neon_optim.described.arguments import Name, PositiveInt
+from neon_optim.described.checks import Number, OfKind
 from neon_optim.model.layer import Layer, ParameterLayer
 
 __all__ = ["Activation", "Bias", "Dropout", "Linear"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import Any
 
-from neon_optim.base import NervanaObject
+from neon_optim.described.object import NervanaObject
 from neon_optim.errors import ArgumentError
 
 __all__ = ["Accuracy", "Metric", "Misclassification"]

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import numpy as np
 
-from neon_optim.arguments import Flag, Name
+from neon_optim.described.arguments import Flag, Name
+from neon_optim.described.registry import register
 from neon_optim.errors import DataError
 from neon_optim.model.datasets import Arrays, Dataset
-from neon_optim.registry import register
 
 __all__ = ["MNIST", "read_idx"]
 

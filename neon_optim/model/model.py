@@ -8,9 +8,9 @@ from typing import Annotated, Any
 
 import numpy as np
 
-from neon_optim.arguments import Name
-from neon_optim.base import NervanaObject
-from neon_optim.checks import Either, Items, OfKind
+from neon_optim.described.arguments import Name
+from neon_optim.described.checks import Either, Items, OfKind
+from neon_optim.described.object import NervanaObject
 from neon_optim.errors import ArgumentError, StateError
 from neon_optim.model.container import Sequential, backward
 from neon_optim.model.layer import Layer

@@ -7,7 +7,6 @@ from neon_optim.optimizers.adagrad import Adagrad
 from neon_optim.optimizers.adam import Adam
 from neon_optim.optimizers.adamax import Adamax
 from neon_optim.optimizers.adamw import AdamW
-from neon_optim.optimizers.bound import BoundOptimizer
 from neon_optim.optimizers.ema import EMA
 from neon_optim.optimizers.gradient_accumulation import GradientAccumulation
 from neon_optim.optimizers.gradient_descent_momentum import GradientDescentMomentum
@@ -27,7 +26,6 @@ from neon_optim.optimizers.sgd import SGD
 from neon_optim.optimizers.shift_ada_max import ShiftAdaMax
 from neon_optim.optimizers.wrapper import Wrapper
 from neon_optim.optimizers.yogi import Yogi
-from neon_optim.parameters import get_param_list
 from neon_optim.schedules import (
     ExpSchedule,
     PolySchedule,
@@ -36,6 +34,8 @@ from neon_optim.schedules import (
     ShiftSchedule,
     StepSchedule,
 )
+from neon_optim.stepping.bound import BoundOptimizer
+from neon_optim.stepping.parameters import get_param_list
 
 __all__ = [
     "EMA",

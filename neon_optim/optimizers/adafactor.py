@@ -7,8 +7,8 @@ from typing import Annotated, Any
 
 import numpy as np
 
-from neon_optim.arguments import NonNegative, Positive, Scheduled
-from neon_optim.checks import Number
+from neon_optim.described.arguments import NonNegative, Positive, Scheduled
+from neon_optim.described.checks import Number
 from neon_optim.optimizers.matrices import compute_like, matrix_shape
 from neon_optim.optimizers.optimizer import Hyper, Optimizer
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from neon_optim.arguments import Flag, Fraction, Name, NonNegative, Positive, RoundBits, Scheduled
+from neon_optim.described.arguments import Flag, Fraction, Name, NonNegative, Positive, RoundBits, Scheduled
 from neon_optim.optimizers.optimizer import Hyper, Optimizer
 
 __all__ = ["Adam"]

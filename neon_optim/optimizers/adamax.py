@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from neon_optim.arguments import Fraction, Positive, Scheduled
+from neon_optim.described.arguments import Fraction, Positive, Scheduled
 from neon_optim.optimizers.optimizer import Hyper, Optimizer
 
 __all__ = ["Adamax"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from neon_optim.arguments import Name, PositiveInt
+from neon_optim.described.arguments import Name, PositiveInt
 from neon_optim.optimizers.optimizer import Optimizer
 from neon_optim.optimizers.wrapper import Wrapper
 

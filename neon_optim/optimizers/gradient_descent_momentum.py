@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from neon_optim.arguments import (
+from neon_optim.described.arguments import (
     AnySchedule,
     Flag,
     Fraction,
@@ -14,7 +14,7 @@ from neon_optim.arguments import (
     RoundBits,
     Scheduled,
 )
-from neon_optim.checks import Number
+from neon_optim.described.checks import Number
 from neon_optim.errors import ArgumentError, Problem
 from neon_optim.optimizers.optimizer import Hyper, Optimizer
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from neon_optim.arguments import Name
-from neon_optim.counters import set_all_counters
+from neon_optim.described.arguments import Name
+from neon_optim.described.counters import set_all_counters
 from neon_optim.errors import ArgumentError, Problem, StateError
 from neon_optim.optimizers.optimizer import Optimizer
-from neon_optim.optimizers.part import Part
-from neon_optim.optimizers.partition import partition
-from neon_optim.optimizers.patterns import check_patterns, is_pattern, matches
-from neon_optim.parameters import NamedParameter, NamedParameters, named_parameters
 from neon_optim.schedules import BaseSchedule
+from neon_optim.stepping.parameters import NamedParameter, NamedParameters, named_parameters
+from neon_optim.stepping.part import Part
+from neon_optim.stepping.partition import partition
+from neon_optim.stepping.patterns import check_patterns, is_pattern, matches
 
 __all__ = ["MultiOptimizer"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any, Literal
 
-from neon_optim.arguments import Flag, Fraction, NonNegative, Positive, PositiveInt, Scheduled
+from neon_optim.described.arguments import Flag, Fraction, NonNegative, Positive, PositiveInt, Scheduled
 from neon_optim.optimizers.matrices import compute_like, matrix_shape
 from neon_optim.optimizers.optimizer import Hyper, Optimizer
 

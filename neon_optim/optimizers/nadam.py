@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from neon_optim.arguments import Flag, Fraction, NonNegative, Positive, Scheduled
+from neon_optim.described.arguments import Flag, Fraction, NonNegative, Positive, Scheduled
 from neon_optim.optimizers.optimizer import DecayForm, Hyper, Optimizer
 
 __all__ = ["NAdam"]

@@ -7,7 +7,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, ClassVar, Literal
 
-from neon_optim.arguments import (
+from neon_optim.backends import gen_backend
+from neon_optim.backends.dtypes import float_dtype
+from neon_optim.described.arguments import (
     AnySchedule,
     Flag,
     Name,
@@ -17,21 +19,19 @@ from neon_optim.arguments import (
     Scheduled,
     constructor_arguments,
 )
-from neon_optim.backends import gen_backend
-from neon_optim.backends.dtypes import float_dtype
-from neon_optim.base import NervanaObject
-from neon_optim.checks import Check, Number
+from neon_optim.described.checks import Check, Number
+from neon_optim.described.object import NervanaObject
 from neon_optim.errors import ArgumentError, BackendError, NonFiniteError, Problem, StateError
-from neon_optim.optimizers.bound import BoundOptimizer
-from neon_optim.optimizers.counting import Counting
-from neon_optim.optimizers.norm import gradient_norm
-from neon_optim.optimizers.part import Part
-from neon_optim.optimizers.partition import partition
-from neon_optim.optimizers.patterns import check_patterns, matches
-from neon_optim.optimizers.step import run_step
-from neon_optim.parameters import NamedParameter, get_param_list, named_parameters, parameters_of
 from neon_optim.schedules import Schedule
 from neon_optim.schedules.schedule import value_at
+from neon_optim.stepping.bound import BoundOptimizer
+from neon_optim.stepping.counting import Counting
+from neon_optim.stepping.norm import gradient_norm
+from neon_optim.stepping.parameters import NamedParameter, get_param_list, named_parameters, parameters_of
+from neon_optim.stepping.part import Part
+from neon_optim.stepping.partition import partition
+from neon_optim.stepping.patterns import check_patterns, matches
+from neon_optim.stepping.step import run_step
 
 __all__ = ["Hyper", "Optimizer"]
 

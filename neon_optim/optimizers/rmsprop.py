@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from neon_optim.arguments import (
+from neon_optim.described.arguments import (
     AnySchedule,
     Flag,
     Fraction,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from neon_optim.arguments import Positive, Scheduled
+from neon_optim.described.arguments import Positive, Scheduled
 from neon_optim.errors import ArgumentError, Problem
 from neon_optim.optimizers.optimizer import Hyper, Optimizer
 

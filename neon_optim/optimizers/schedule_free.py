@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from neon_optim.arguments import Fraction, NonNegative, NonNegativeInt, Positive, Scheduled
-from neon_optim.checks import Number
+from neon_optim.described.arguments import Fraction, NonNegative, NonNegativeInt, Positive, Scheduled
+from neon_optim.described.checks import Number
 from neon_optim.optimizers.optimizer import Hyper, Optimizer
 
 __all__ = ["ScheduleFreeAdamW"]

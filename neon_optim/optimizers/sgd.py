@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from neon_optim.arguments import Flag, Fraction, Positive, Scheduled
-from neon_optim.checks import Number
+from neon_optim.described.arguments import Flag, Fraction, Positive, Scheduled
+from neon_optim.described.checks import Number
 from neon_optim.errors import ArgumentError, Problem
 from neon_optim.optimizers.optimizer import Hyper, Optimizer
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from neon_optim.arguments import Name
-from neon_optim.base import NervanaObject
-from neon_optim.counters import set_all_counters
+from neon_optim.described.arguments import Name
+from neon_optim.described.counters import set_all_counters
+from neon_optim.described.object import NervanaObject
 from neon_optim.errors import StateError
 from neon_optim.optimizers.optimizer import Optimizer
-from neon_optim.optimizers.part import Part
-from neon_optim.parameters import NamedParameter
 from neon_optim.schedules import BaseSchedule
+from neon_optim.stepping.parameters import NamedParameter
+from neon_optim.stepping.part import Part
 
 __all__ = ["Wrapper"]
 

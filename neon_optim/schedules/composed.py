@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, Any
 
-from neon_optim.arguments import AnySchedule, NonNegative, Positive, Real
-from neon_optim.checks import Number
-from neon_optim.counters import set_all_counters
+from neon_optim.described.arguments import AnySchedule, NonNegative, Positive, Real
+from neon_optim.described.checks import Number
+from neon_optim.described.counters import set_all_counters
 from neon_optim.errors import ArgumentError, Problem, StateError
 from neon_optim.schedules.decay import Constant
 from neon_optim.schedules.schedule import BaseSchedule, Unit, value_at

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from typing import Annotated, Literal
 
-from neon_optim.arguments import NonNegative, Positive, Real
-from neon_optim.checks import Number
+from neon_optim.described.arguments import NonNegative, Positive, Real
+from neon_optim.described.checks import Number
 from neon_optim.schedules.schedule import BaseSchedule, Unit
 
 __all__ = ["CosineRestarts", "Cyclic", "OneCycle"]

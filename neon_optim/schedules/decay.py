@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from neon_optim.arguments import Flag, NonNegative, Positive, Real
+from neon_optim.described.arguments import Flag, NonNegative, Positive, Real
 from neon_optim.schedules.schedule import BaseSchedule, Unit, polynomial_between
 
 __all__ = ["Constant", "Cosine", "Exponential", "Linear", "Polynomial"]

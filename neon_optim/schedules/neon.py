@@ -9,8 +9,8 @@ from __future__ import annotations
 import math
 from typing import Annotated, Any
 
-from neon_optim.arguments import NonNegative, NonNegativeInt, PositiveInt
-from neon_optim.checks import Either, Items, Nothing, Number
+from neon_optim.described.arguments import NonNegative, NonNegativeInt, PositiveInt
+from neon_optim.described.checks import Either, Items, Nothing, Number
 from neon_optim.errors import ArgumentError, Problem
 from neon_optim.schedules.schedule import BaseSchedule
 

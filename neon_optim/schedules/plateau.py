@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from typing import Annotated, Any, Literal
 
-from neon_optim.arguments import NonNegative, NonNegativeInt
-from neon_optim.checks import Number
+from neon_optim.described.arguments import NonNegative, NonNegativeInt
+from neon_optim.described.checks import Number
 from neon_optim.errors import ArgumentError, Problem, StateError
 from neon_optim.schedules.schedule import BaseSchedule
 

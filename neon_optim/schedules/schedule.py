@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import Any, Literal
 
-from neon_optim.base import NervanaObject
+from neon_optim.described.object import NervanaObject
 
 __all__ = ["BaseSchedule", "Unit", "polynomial_between", "value_at"]
 

@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from neon_optim.errors import CheckpointError, CheckpointWarning, ConfigError, ConfigWarning
-    from neon_optim.serialization.checkpoint import inspect_checkpoint, load_checkpoint, save_checkpoint
-    from neon_optim.serialization.config import Config, load_config
-    from neon_optim.serialization.manager import CheckpointManager
-    from neon_optim.serialization.neon_pickle import read_neon_pickle
-    from neon_optim.serialization.yaml_dump import dump_config
+    from neon_optim.serialization.checkpoint.checkpoint import load_checkpoint, save_checkpoint
+    from neon_optim.serialization.checkpoint.inspection import inspect_checkpoint
+    from neon_optim.serialization.checkpoint.manager import CheckpointManager
+    from neon_optim.serialization.config.loading import Config, load_config
+    from neon_optim.serialization.config.yaml_dump import dump_config
+    from neon_optim.serialization.neon.neon_pickle import read_neon_pickle
 
 __all__ = [
     "CheckpointError",
@@ -29,24 +30,25 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name not in __all__:
+    home: Any
+    if name in ("load_checkpoint", "save_checkpoint"):
+        from neon_optim.serialization.checkpoint import checkpoint as home
+    elif name == "inspect_checkpoint":
+        from neon_optim.serialization.checkpoint import inspection as home
+    elif name == "CheckpointManager":
+        from neon_optim.serialization.checkpoint import manager as home
+    elif name in ("Config", "load_config"):
+        from neon_optim.serialization.config import loading as home
+    elif name == "dump_config":
+        from neon_optim.serialization.config import yaml_dump as home
+    elif name == "read_neon_pickle":
+        from neon_optim.serialization.neon import neon_pickle as home
+    elif name in ("CheckpointError", "CheckpointWarning", "ConfigError", "ConfigWarning"):
+        from neon_optim import errors as home
+    else:
         raise AttributeError(f"module 'neon_optim.serialization' has no attribute '{name}'")
-    if name in ("inspect_checkpoint", "load_checkpoint", "save_checkpoint"):
-        from neon_optim.serialization import checkpoint
+    return getattr(home, name)
 
-        return getattr(checkpoint, name)
-    if name == "CheckpointManager":
-        from neon_optim.serialization import manager
 
-        return getattr(manager, name)
-    if name == "read_neon_pickle":
-        from neon_optim.serialization import neon_pickle
-
-        return getattr(neon_pickle, name)
-    if name in ("CheckpointError", "CheckpointWarning", "ConfigError", "ConfigWarning"):
-        from neon_optim import errors
-
-        return getattr(errors, name)
-    from neon_optim.serialization import config
-
-    return getattr(config, name)
+def __dir__() -> list[str]:
+    return __all__

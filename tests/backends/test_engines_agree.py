@@ -9,10 +9,10 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from neon_optim import cleanup_backend, gen_backend, optimizers
-from neon_optim.backends.backend import Rounding
+from neon_optim.backends.contract import Rounding
 from neon_optim.backends.optree import ELEMENTWISE, Node, Symbol
 from neon_optim.backends.program import linearize
-from neon_optim.base import from_description
+from neon_optim.described.build import from_description
 from neon_optim.optimizers import Adam, GradientDescentMomentum
 
 BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
@@ -138,7 +138,7 @@ def test_every_number_of_threads(engine, rounding, monkeypatch):
 
 def test_a_processor_without_float16(monkeypatch):
     expected = train("numba", described("Adam", gradient_clip_norm=0.5), ["float16", "float32"])
-    from neon_optim.backends.cpu import kernel_cache
+    from neon_optim.backends.cpu.compiled import cache as kernel_cache
 
     monkeypatch.setattr(kernel_cache, "converts_float16", lambda: False)
     got = train("numba", described("Adam", gradient_clip_norm=0.5), ["float16", "float32"])

@@ -15,8 +15,8 @@ import pytest
 pytest.importorskip("numba")
 
 from neon_optim import cleanup_backend, gen_backend
-from neon_optim.backends.cpu import kernel_cache
-from neon_optim.backends.cpu.kernel_cache import MachineCode
+from neon_optim.backends.cpu.compiled import cache as kernel_cache
+from neon_optim.backends.cpu.compiled.cache import MachineCode
 from neon_optim.errors import BackendError
 
 STEP = """
@@ -34,7 +34,7 @@ STEP = """
 
 TWICE = """
 from numba import njit
-from neon_optim.backends.cpu import numba_support as support
+from neon_optim.backends.cpu.compiled import support
 
 
 @njit("void(int64)", error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
@@ -154,7 +154,7 @@ def test_the_default_folder_follows_xdg(tmp_path, monkeypatch):
 
 
 def test_without_numba(monkeypatch):
-    from neon_optim.backends.cpu import numba_engine
+    from neon_optim.backends.cpu.compiled import numba_engine
 
     monkeypatch.setattr(numba_engine.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(BackendError, match="pip install"):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from neon_optim import cleanup_backend, gen_backend
-from neon_optim.backends.cpu.plan import HostPlan
+from neon_optim.backends.plan import HostPlan
 from neon_optim.errors import StateError
 from neon_optim.optimizers import Adam, GradientDescentMomentum
 

@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from neon_optim import gen_backend
-from neon_optim.backends.backend import Rounding
-from neon_optim.backends.cpu.stochastic import round_stochastically, rounding_words, store_rounding
+from neon_optim.backends.contract import Rounding
 from neon_optim.backends.optree import Symbol
 from neon_optim.backends.program import linearize
+from neon_optim.backends.rounding import round_stochastically, rounding_words, store_rounding
 from neon_optim.optimizers import GradientDescentMomentum, Muon
 
 BFLOAT16 = np.dtype(ml_dtypes.bfloat16)

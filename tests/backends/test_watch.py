@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from neon_optim import gen_backend
-from neon_optim.backends.cpu import watch
-from neon_optim.backends.cpu.watch import ArrayWatch
+from neon_optim.backends import watch
+from neon_optim.backends.watch import ArrayWatch
 
 # NumPy 2.5 and later warn of shapes and dtypes that are set.
 pytestmark = pytest.mark.filterwarnings("ignore:Setting:DeprecationWarning")
@@ -32,7 +32,7 @@ def watch_of(request, monkeypatch):
     differ = None
     if request.param == "compiled":
         pytest.importorskip("numba")
-        from neon_optim.backends.cpu.numba_watch import words_differ
+        from neon_optim.backends.cpu.compiled.words_differ import words_differ
 
         differ = words_differ()
 

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from neon_optim.arguments import (
+from neon_optim.described.arguments import (
     AnySchedule,
     Flag,
     Fraction,
@@ -28,7 +28,7 @@ from neon_optim.arguments import (
     check_of,
     constructor_arguments,
 )
-from neon_optim.base import NervanaObject
+from neon_optim.described.object import NervanaObject
 from neon_optim.errors import ArgumentError, ArgumentTypeError, NeonOptimError
 
 if TYPE_CHECKING:

@@ -14,11 +14,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import neon_optim
-from neon_optim.arguments import Name, Positive, Real
-from neon_optim.base import NervanaObject, from_description
+from neon_optim.described.arguments import Name, Positive, Real
+from neon_optim.described.build import from_description
+from neon_optim.described.object import NervanaObject
 from neon_optim.errors import ArgumentError, NeonOptimError, RegistryError
-from neon_optim.serialization.yaml_dump import dump_config
-from neon_optim.serialization.yaml_tree import parse_yaml
+from neon_optim.serialization.config.yaml_dump import dump_config
+from neon_optim.serialization.config.yaml_tree import parse_yaml
 
 
 class Leaf(NervanaObject, kind="leaf"):

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from neon_optim import registry
-from neon_optim.base import NervanaObject
+from neon_optim.described import registry
+from neon_optim.described.object import NervanaObject
+from neon_optim.described.registry import available, register, resolve
 from neon_optim.errors import RegistryError
-from neon_optim.registry import available, register, resolve
 
 NEON_NAMES = {
     "neon.optimizers.optimizer.Adam": "neon_optim.optimizers.adam.Adam",
@@ -41,8 +41,8 @@ def test_neons_names_are_ours(name: str, ours: str) -> None:
         "builtins.eval",
         "subprocess.Popen",
         "neon.optimizers.optimizer.os",
-        "neon_optim.registry.resolve",
-        "neon_optim.base.Adam",
+        "neon_optim.described.registry.resolve",
+        "neon_optim.described.object.Adam",
         "neon.layers.layer.Adam",
         "neon.Adam",
         ".Adam",

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from neon_optim.serialization import load_checkpoint
-from neon_optim.serialization.manager import CheckpointManager
+from neon_optim.serialization.checkpoint.manager import CheckpointManager
 
 ROOT = Path(__file__).parents[2]
 

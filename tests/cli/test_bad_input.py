@@ -12,7 +12,7 @@ from runs import CONFIG, final_arrays, log_of
 
 from neon_optim.model.datasets import Digits
 from neon_optim.serialization import durable
-from neon_optim.serialization.manager import CheckpointManager
+from neon_optim.serialization.checkpoint.manager import CheckpointManager
 
 
 def changed(old, new):

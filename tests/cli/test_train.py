@@ -14,7 +14,7 @@ import pytest
 from runs import ROOT, final_arrays, log_of
 
 from neon_optim.serialization import load_config
-from neon_optim.serialization.manager import CheckpointManager
+from neon_optim.serialization.checkpoint.manager import CheckpointManager
 
 
 def test_a_run_leaves_its_folder_and_says_what_it_does(run, here):

@@ -11,7 +11,7 @@ import pytest
 from cudasim import session
 
 from neon_optim import cleanup_backend, gen_backend
-from neon_optim.backends.backend import Rounding
+from neon_optim.backends.contract import Rounding
 from neon_optim.backends.program import trace
 from neon_optim.errors import BackendError, NonFiniteError, StateError
 from neon_optim.optimizers import Adam, GradientDescentMomentum

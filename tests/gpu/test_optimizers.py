@@ -269,7 +269,7 @@ def test_a_broken_kernel_is_noticed(change, monkeypatch, emulator):
     """Negative control of the tests above: each of these faults changes a bit or stops the launch."""
     import pycuda.driver as cuda
 
-    from neon_optim.backends.gpu import engine
+    from neon_optim.backends.gpu import cuda_engine as engine
 
     right, wrong = BREAKS[change]
     generate = engine.program_source

@@ -8,8 +8,9 @@ import json
 import numpy as np
 import pytest
 
-from neon_optim import cleanup_backend, gen_backend, registry
-from neon_optim.arguments import REQUIRED, constructor_arguments
+from neon_optim import cleanup_backend, gen_backend
+from neon_optim.described import registry
+from neon_optim.described.arguments import REQUIRED, constructor_arguments
 from neon_optim.errors import ArgumentError, CheckpointError, DataError, NonFiniteError, RunError
 from neon_optim.model import (
     Accuracy,
@@ -49,7 +50,7 @@ from neon_optim.optimizers import (
     StepSchedule,
 )
 from neon_optim.schedules.plateau import Plateau
-from neon_optim.serialization.manager import CheckpointManager
+from neon_optim.serialization.checkpoint.manager import CheckpointManager
 
 OPTIMIZERS = {
     "momentum, Schedule": lambda: GradientDescentMomentum(0.1, 0.9, schedule=Schedule([1, 2], 0.5)),

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from neon_optim import cleanup_backend, gen_backend
-from neon_optim.base import from_description
+from neon_optim.described.build import from_description
 from neon_optim.model import ArrayIterator, Model
 from neon_optim.serialization import read_neon_pickle
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from neon_optim.base import from_description
+from neon_optim.described.build import from_description
 
 
 @dataclass(frozen=True)

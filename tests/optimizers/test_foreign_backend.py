@@ -14,7 +14,8 @@ from rows import ROWS
 from test_neon_trajectories import ARRAYS, CASES, MANIFEST
 
 from neon_optim import gen_backend
-from neon_optim.base import NervanaObject, from_description
+from neon_optim.described.build import from_description
+from neon_optim.described.object import NervanaObject
 
 
 class ForeignTensor:

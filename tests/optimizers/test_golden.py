@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from neon_optim import gen_backend
-from neon_optim.base import from_description
+from neon_optim.described.build import from_description
 
 DATA = Path(__file__).parents[1] / "data"
 GOLDEN = json.loads((DATA / "torch_optax_manifest.json").read_text())["cases"]

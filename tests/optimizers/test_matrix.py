@@ -13,14 +13,15 @@ import numpy as np
 import pytest
 from rows import ROWS
 
-from neon_optim import cleanup_backend, gen_backend, registry
+from neon_optim import cleanup_backend, gen_backend
 from neon_optim.backends import program
-from neon_optim.base import from_description
+from neon_optim.described import registry
+from neon_optim.described.build import from_description
 from neon_optim.optimizers import Wrapper
 from neon_optim.schedules import Cosine
 from neon_optim.serialization import load_checkpoint, save_checkpoint
-from neon_optim.serialization.yaml_dump import dump_config
-from neon_optim.serialization.yaml_tree import parse_yaml
+from neon_optim.serialization.config.yaml_dump import dump_config
+from neon_optim.serialization.config.yaml_tree import parse_yaml
 
 GRADS = np.random.default_rng(5).normal(size=(8, 4, 3))
 SIMPLE = [row for row in ROWS if not row.name.startswith("Multi") and "optimizer" not in row.config]

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from neon_optim import gen_backend
-from neon_optim.base import from_description
+from neon_optim.described.build import from_description
 from neon_optim.errors import ArgumentError, StateError
 from neon_optim.optimizers import SGD, Adam, AdamW, Lookahead, MultiOptimizer, Muon
-from neon_optim.parameters import NamedParameter
 from neon_optim.schedules import Plateau
+from neon_optim.stepping.parameters import NamedParameter
 
 
 class Dense:

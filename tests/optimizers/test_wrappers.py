@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from neon_optim import gen_backend
-from neon_optim.base import from_description
+from neon_optim.described.build import from_description
 from neon_optim.errors import NonFiniteError, StateError
 from neon_optim.optimizers import (
     EMA,

@@ -21,8 +21,8 @@ USE = """
 import io, json, sys
 import numpy as np
 from neon_optim import gen_backend
-from neon_optim.base import from_description
-from neon_optim.registry import available
+from neon_optim.described.build import from_description
+from neon_optim.described.registry import available
 
 assert "tiny_optim" not in sys.modules
 assert "SignMomentum" in available("optimizer")

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from neon_optim import gen_backend
-from neon_optim.base import from_description
+from neon_optim.described.build import from_description
 from neon_optim.errors import ArgumentError, StateError
 from neon_optim.optimizers import SGD, AdamW
 from neon_optim.schedules import (

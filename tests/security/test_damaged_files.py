@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from neon_optim.errors import CheckpointError
-from neon_optim.serialization import container, layout, training_state
+from neon_optim.serialization.checkpoint import archive, file_header, training_state
 
 
 def make(path, seed: int = 0) -> bytes:
@@ -21,7 +21,7 @@ def make(path, seed: int = 0) -> bytes:
         "fc/b": random.random((2, 3)).astype("f4"),
         "ok": np.array([True]),
     }
-    container.write(path, arrays, {"epoch": seed})
+    archive.write(path, arrays, {"epoch": seed})
     return path.read_bytes()
 
 
@@ -33,7 +33,7 @@ def put(path, raw: bytes) -> None:
 
 def refused(path, raw: bytes) -> None:
     put(path, raw)
-    for read in (container.read, container.verify):
+    for read in (archive.read, archive.verify):
         with pytest.raises(CheckpointError):
             read(path)
 
@@ -51,9 +51,9 @@ def test_every_flipped_bit_is_refused(path):
             damaged[position] ^= 1 << bit
             put(path, damaged)
             with pytest.raises(CheckpointError):
-                container.read(path)
+                archive.read(path)
     put(path, raw)
-    container.read(path)
+    archive.read(path)
 
 
 def test_every_truncation_and_every_appended_byte_is_refused(path):
@@ -83,7 +83,7 @@ def test_swapped_tensors_and_blocks_of_another_file_are_refused(path):
 
 
 def test_a_large_file_is_refused_for_one_bit(path):
-    container.write(path, {"x": np.zeros(3 << 20, np.uint8)}, {})
+    archive.write(path, {"x": np.zeros(3 << 20, np.uint8)}, {})
     raw = bytearray(path.read_bytes())
     raw[-(1 << 20)] ^= 4
     refused(path, bytes(raw))
@@ -94,9 +94,9 @@ def test_a_large_file_is_refused_for_one_bit(path):
 
 def sign(body: str, data: bytes = b"") -> bytes:
     """A file whose header digest is right: ``body`` holds SIGNATURE where it belongs."""
-    header = body.replace("SIGNATURE", layout.NO_DIGEST, 1).encode("utf-8", "surrogatepass")
+    header = body.replace("SIGNATURE", file_header.NO_DIGEST, 1).encode("utf-8", "surrogatepass")
     raw = len(header).to_bytes(8, "little") + header
-    return raw.replace(layout.NO_DIGEST.encode(), hashlib.sha256(raw).hexdigest().encode(), 1) + data
+    return raw.replace(file_header.NO_DIGEST.encode(), hashlib.sha256(raw).hexdigest().encode(), 1) + data
 
 
 def header(
@@ -216,9 +216,9 @@ HOSTILE = {
 
 def test_the_signed_headers_of_this_module_are_accepted_where_they_are_sound(path):
     put(path, sign(header(entry()), FOUR))
-    assert container.read(path).arrays["x"].tolist() == [0, 0, 0, 0]
+    assert archive.read(path).arrays["x"].tolist() == [0, 0, 0, 0]
     put(path, sign(header(state=nested(60))))
-    assert "a" in container.read(path).state
+    assert "a" in archive.read(path).state
 
 
 @pytest.mark.parametrize("case", HOSTILE)
@@ -228,7 +228,7 @@ def test_hostile_header(path, case):
     try:
         start = time.process_time()
         with pytest.raises(CheckpointError) as caught:
-            container.read(path)
+            archive.read(path)
         seconds = time.process_time() - start
         peak = tracemalloc.get_traced_memory()[1]
     finally:
@@ -239,7 +239,7 @@ def test_hostile_header(path, case):
     assert len(str(caught.value)) < 1000
     start = time.process_time()
     with pytest.raises(CheckpointError):
-        container.read(path)
+        archive.read(path)
     assert time.process_time() - start < 1
 
 
@@ -249,7 +249,7 @@ def test_the_header_digest_alone_would_not_stop_these(path):
         raw = HOSTILE[case]
         length = 8 + int.from_bytes(raw[:8], "little")
         start = raw.index(b'"sha256":"') + 10
-        unsigned = raw[:start] + layout.NO_DIGEST.encode() + raw[start + 64 : length]
+        unsigned = raw[:start] + file_header.NO_DIGEST.encode() + raw[start + 64 : length]
         assert hashlib.sha256(unsigned).hexdigest().encode() == raw[start : start + 64]
 
 
@@ -257,7 +257,7 @@ def resign(raw: bytes) -> bytes:
     """``raw`` with the right length and digest of its header again."""
     size = 8 + int.from_bytes(raw[:8], "little")
     start = raw.index(b'"sha256":"') + 10
-    unsigned = raw[:start] + layout.NO_DIGEST.encode() + raw[start + 64 : size]
+    unsigned = raw[:start] + file_header.NO_DIGEST.encode() + raw[start + 64 : size]
     return (
         unsigned[:start] + hashlib.sha256(unsigned).hexdigest().encode() + unsigned[start + 64 :] + raw[size:]
     )
@@ -290,7 +290,7 @@ def test_mutated_headers_with_right_digests_are_loaded_or_refused(path):
                 mutated[place : place + count] = bytes(reversed(mutated[place : place + count]))
         put(path, resign(bytes(mutated)))
         try:
-            contents = container.read(path)
+            contents = archive.read(path)
             training_state.parse(contents.state, "file")
             outcomes[True] += 1
         except CheckpointError:

@@ -9,10 +9,11 @@ import sys
 import pytest
 import yaml
 
-from neon_optim import registry
-from neon_optim.base import from_description
+from neon_optim.described import registry
+from neon_optim.described.build import from_description
 from neon_optim.errors import ConfigError, NeonOptimError
-from neon_optim.serialization import container, load_checkpoint, load_config
+from neon_optim.serialization import load_checkpoint, load_config
+from neon_optim.serialization.checkpoint import archive
 
 CANARY = "canary"
 EVIL_MODULE = (
@@ -62,7 +63,12 @@ TYPES = [
         "numpy.load",
     ),
     *("evil", "evil.Evil", "./evil", "./evil.py", "../evil.Evil", "evil:Evil", "/etc/passwd", "file:evil.py"),
-    *("neon_optim.evil.Evil", "neon_optim.os.system", "neon_optim.registry.importlib", "neon.evil.Evil"),
+    *(
+        "neon_optim.evil.Evil",
+        "neon_optim.os.system",
+        "neon_optim.described.registry.importlib",
+        "neon.evil.Evil",
+    ),
     *(
         "neon_optim.optimizers.adam.Adam.__init__",
         "neon_optim.optimizers.adam.np",
@@ -70,7 +76,7 @@ TYPES = [
         "Adam()",
     ),
     *(
-        "neon_optim.base.NervanaObject",
+        "neon_optim.described.object.NervanaObject",
         "NervanaObject",
         "Optimizer",
         "object",
@@ -144,7 +150,7 @@ def test_type_by_override(name):
 def test_type_in_a_checkpoint(name):
     state = {"written_by": "x", "epoch": 0, "parameters": {}, "backend": None, "model": None}
     described = {"type": name, "config": {"x": 1}}
-    container.write("state", {}, {**state, "optimizer": {"description": described, "counters": {}}})
+    archive.write("state", {}, {**state, "optimizer": {"description": described, "counters": {}}})
     found = load_checkpoint("state")
     with pytest.raises(NeonOptimError):
         from_description(found.description)

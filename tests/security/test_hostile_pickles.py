@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from neon_optim.errors import CheckpointError
-from neon_optim.serialization.neon_pickle import read_neon_pickle
+from neon_optim.serialization.neon.neon_pickle import read_neon_pickle
 
 CANARY = "canary"
 SHELL = f"touch {CANARY}"

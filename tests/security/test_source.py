@@ -41,13 +41,13 @@ FORBIDDEN_ATTRIBUTES = {
 # What may stand where, and why. Each entry must be in use.
 OWN_KERNELS = "runs the text of kernels that this package generates from Programs, never of a file"
 EXCEPTIONS = {
-    ("serialization/pickle_data.py", "import pickletools"): "the instruction table; it runs nothing",
-    ("registry.py", "entry_points"): "plug-ins of installed distributions",
-    ("backends/cpu/kernel_compiler.py", "import importlib.abc"): OWN_KERNELS,
-    ("backends/cpu/kernel_compiler.py", "import importlib.machinery.ModuleSpec"): OWN_KERNELS,
-    ("backends/cpu/kernel_compiler.py", "importlib.util.module_from_spec"): OWN_KERNELS,
-    ("backends/cpu/kernel_compiler.py", "exec_module"): OWN_KERNELS,
-    ("backends/cpu/kernel_compiler.py", "source_to_code"): OWN_KERNELS,
+    ("serialization/neon/pickle_data.py", "import pickletools"): "the instruction table; it runs nothing",
+    ("described/registry.py", "entry_points"): "plug-ins of installed distributions",
+    ("backends/cpu/compiled/compiler.py", "import importlib.abc"): OWN_KERNELS,
+    ("backends/cpu/compiled/compiler.py", "import importlib.machinery.ModuleSpec"): OWN_KERNELS,
+    ("backends/cpu/compiled/compiler.py", "importlib.util.module_from_spec"): OWN_KERNELS,
+    ("backends/cpu/compiled/compiler.py", "exec_module"): OWN_KERNELS,
+    ("backends/cpu/compiled/compiler.py", "source_to_code"): OWN_KERNELS,
     ("cli/app.py", "import_module of a name that is not written here"): "a command out of the table there",
     ("cli/doctor.py", "import subprocess"): "asks nvcc for its version",
 }

@@ -19,7 +19,7 @@ import time
 import numpy as np
 
 from neon_optim.errors import CheckpointError
-from neon_optim.serialization import container
+from neon_optim.serialization.checkpoint import archive
 
 
 def save(path: str, step: int, arrays: dict[str, np.ndarray], kind: str) -> None:
@@ -29,7 +29,7 @@ def save(path: str, step: int, arrays: dict[str, np.ndarray], kind: str) -> None
         with open(path, "wb") as file:
             pickle.dump({"step": step, "arrays": arrays}, file, protocol=2)
     else:
-        container.write(path, arrays, {"step": step})
+        archive.write(path, arrays, {"step": step})
 
 
 def load(path: str, kind: str) -> int | None:
@@ -40,7 +40,7 @@ def load(path: str, kind: str) -> int | None:
                 content = pickle.load(file)  # noqa: S301 (our own file of a moment ago)
             step, arrays = content["step"], content["arrays"]
         else:
-            contents = container.read(path)
+            contents = archive.read(path)
             step, arrays = contents.state["step"], contents.arrays
     except (CheckpointError, OSError, EOFError, pickle.UnpicklingError, KeyError, ValueError):
         return None

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from neon_optim import cleanup_backend, gen_backend
-from neon_optim.base import from_description
+from neon_optim.described.build import from_description
 from neon_optim.serialization import load_checkpoint, save_checkpoint
 
 STEPS = 5

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from neon_optim import NervanaObject, cleanup_backend, gen_backend
-from neon_optim.base import from_description
+from neon_optim.described.build import from_description
 from neon_optim.errors import CheckpointError
 from neon_optim.optimizers import (
     EMA,
@@ -24,7 +24,8 @@ from neon_optim.optimizers import (
     Schedule,
     ShiftAdaMax,
 )
-from neon_optim.serialization import container, inspect_checkpoint, load_checkpoint, save_checkpoint
+from neon_optim.serialization import inspect_checkpoint, load_checkpoint, save_checkpoint
+from neon_optim.serialization.checkpoint import archive
 
 SHAPES = {"fc1": (4, 3), "fc2": (2, 4), "bias": (4, 1)}
 
@@ -223,7 +224,7 @@ def test_strict_lists_everything_and_changes_nothing(path):
 
 def test_without_strict_what_fits_is_restored(path):
     saved(path)
-    arrays = container.read(path).arrays
+    arrays = archive.read(path).arrays
     layers = network(1, shapes={"fc1": (3, 4), "fc3": (2, 2), "bias": (4, 1)})
     before = contents(layers[:2])
     found = load_checkpoint(path, optimizer=Adam(), layers=layers, strict=False)
@@ -274,7 +275,7 @@ def test_state_of_another_optimizer_is_refused(path, other, strict):
     optimizer, layers = OPTIMIZERS[other](), network(1)
     message = refuse(path, "written by Adam and cannot go on under", layers, optimizer, strict=strict)
     assert "reset_state=True" in message
-    arrays = container.read(path).arrays
+    arrays = archive.read(path).arrays
     train(optimizer, layers, range(1))
     counters = optimizer.get_counters()
     load_checkpoint(path, optimizer=optimizer, layers=layers, reset_state=True)
@@ -305,14 +306,14 @@ def test_state_of_another_inner_optimizer_is_refused(path):
 )
 def test_a_class_whose_module_has_moved_since_goes_on_with_its_state(path, optimizer, here, old):
     saved(path, optimizer())
-    found = container.read(path)
+    found = archive.read(path)
     text = json.dumps(found.state)
     assert here in text
-    container.write(path, found.arrays, json.loads(text.replace(here, old)))
+    archive.write(path, found.arrays, json.loads(text.replace(here, old)))
     layers, again = network(1), optimizer()
     load_checkpoint(path, optimizer=again, layers=layers)
     assert contents(layers) == [array.tobytes() for array in sorted_like(layers, found.arrays, again)]
-    container.write(path, found.arrays, json.loads(text.replace(here, old.replace("Adam", "AdaBelief"))))
+    archive.write(path, found.arrays, json.loads(text.replace(here, old.replace("Adam", "AdaBelief"))))
     if "Adam" in old:
         refuse(path, "AdaBelief", network(1), optimizer())
 
@@ -481,7 +482,7 @@ def test_well_signed_files_of_another_meaning_are_refused(path, state):
         "backend": None,
         "model": None,
     }
-    container.write(path, {}, {**sound, **state} if state else {})
+    archive.write(path, {}, {**sound, **state} if state else {})
     with pytest.raises(CheckpointError, match="not a checkpoint of a training run"):
         load_checkpoint(path)
     with pytest.raises(CheckpointError, match="not a checkpoint of a training run"):
@@ -493,16 +494,16 @@ def test_well_signed_files_of_another_meaning_are_refused(path, state):
 )
 def test_damaged_random_numbers_are_refused(path, rng):
     saved(path)
-    found = container.read(path)
-    container.write(path, found.arrays, {**found.state, "backend": {**found.state["backend"], "rng": rng}})
+    found = archive.read(path)
+    archive.write(path, found.arrays, {**found.state, "backend": {**found.state["backend"], "rng": rng}})
     refuse(path, "random numbers", network(1))
 
 
 def test_the_optimizer_of_a_hostile_file_is_not_imported(path):
     saved(path)
-    found = container.read(path)
+    found = archive.read(path)
     state = {**found.state, "optimizer": {"description": {"type": "os.system", "config": {}}, "counters": {}}}
-    container.write(path, found.arrays, state)
+    archive.write(path, found.arrays, state)
     description = load_checkpoint(path).description
     with pytest.raises(ValueError, match=r"unknown class 'os\.system'"):
         from_description(description)

@@ -11,10 +11,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from toys import MODEL, ToyAdam, ToyCost, ToyData, ToyInit, ToyLinear, ToySchedule
 
-from neon_optim.base import from_description
+from neon_optim.described.build import from_description
 from neon_optim.errors import ConfigError, ConfigWarning
 from neon_optim.serialization import dump_config, load_config
-from neon_optim.serialization.yaml_tree import parse_yaml
+from neon_optim.serialization.config.yaml_tree import parse_yaml
 
 plain_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),

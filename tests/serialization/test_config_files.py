@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from neon_optim.arguments import constructor_arguments
+from neon_optim.described.arguments import constructor_arguments
 from neon_optim.serialization import dump_config, load_config
-from neon_optim.serialization.settings import CheckpointSettings, Settings
+from neon_optim.serialization.config.settings import CheckpointSettings, Settings
 
 ROOT = Path(__file__).parents[2]
 CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))

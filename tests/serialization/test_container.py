@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from neon_optim.errors import CheckpointError
-from neon_optim.serialization import container, layout
+from neon_optim.serialization.checkpoint import archive, file_header
 
 DTYPES = ["?", "u1", "i1", "u2", "i2", "f2", "u4", "i4", "f4", "u8", "i8", "f8", ml_dtypes.bfloat16]
 
@@ -44,15 +44,15 @@ def test_round_trip_of_every_dtype(path):
         example(),
         {"epoch": 3, "rate": 1e-05, "none": None, "nested": {"list": [1, -2.5, "ü", True]}},
     )
-    assert container.write(path, arrays, state) == path
-    found = container.read(path)
+    assert archive.write(path, arrays, state) == path
+    found = archive.read(path)
     assert found.state == state
-    assert found.format_version == layout.FORMAT_VERSION == 1
+    assert found.format_version == file_header.FORMAT_VERSION == 1
     assert found.arrays.keys() == arrays.keys()
     assert all(same(found.arrays[name], arrays[name]) for name in arrays)
     assert all(array.flags.writeable and array.flags.aligned for array in found.arrays.values())
-    assert container.verify(path) is None
-    assert container.read_state(path) == state
+    assert archive.verify(path) is None
+    assert archive.read_state(path) == state
 
 
 JSON = st.recursive(
@@ -77,8 +77,8 @@ ARRAYS = hnp.arrays(
 )
 def test_round_trip_property(tmp_path_factory, arrays, state):
     path = str(tmp_path_factory.mktemp("c") / "x")
-    container.write(path, arrays, state)
-    found = container.read(path)
+    archive.write(path, arrays, state)
+    found = archive.read(path)
     assert found.state == state
     assert found.arrays.keys() == arrays.keys()
     for name, array in arrays.items():
@@ -95,26 +95,26 @@ def test_memory_order_and_byte_order_do_not_show(path, tmp_path):
     variants = [plain, np.asfortranarray(plain), plain.astype(">f4"), np.repeat(plain, 2, axis=1)[:, ::2]]
     files = []
     for variant in variants:
-        container.write(path, {"x": variant}, {})
+        archive.write(path, {"x": variant}, {})
         with open(path, "rb") as file:
             files.append(file.read())
     assert files == files[:1] * len(files)
-    assert same(container.read(path).arrays["x"], plain)
+    assert same(archive.read(path).arrays["x"], plain)
 
 
 def test_the_same_state_gives_the_same_bytes(path):
     arrays = example()
-    container.write(path, arrays, {"a": 1, "b": {"c": 2, "d": 3}})
+    archive.write(path, arrays, {"a": 1, "b": {"c": 2, "d": 3}})
     with open(path, "rb") as file:
         first = file.read()
-    container.write(path, dict(reversed(arrays.items())), {"b": {"d": 3, "c": 2}, "a": 1})
+    archive.write(path, dict(reversed(arrays.items())), {"b": {"d": 3, "c": 2}, "a": 1})
     with open(path, "rb") as file:
         assert file.read() == first
 
 
 def test_safetensors_reads_the_file_and_finds_the_data_aligned(path):
     arrays = example()
-    container.write(path, arrays, {"epoch": 3})
+    archive.write(path, arrays, {"epoch": 3})
     with safetensors.safe_open(path, "np") as file:
         assert json.loads(file.metadata()["state"]) == {"epoch": 3}
         assert set(file.keys()) == set(arrays)
@@ -126,7 +126,7 @@ def test_safetensors_reads_the_file_and_finds_the_data_aligned(path):
 
 def test_layout_of_the_data_is_that_of_safetensors(path, tmp_path):
     arrays = {name: array for name, array in example().items() if array.dtype != ml_dtypes.bfloat16}
-    container.write(path, arrays, {})
+    archive.write(path, arrays, {})
     with open(path, "rb") as file:
         ours = file.read()
     theirs = safetensors.numpy.save(arrays)
@@ -141,14 +141,14 @@ def test_layout_of_the_data_is_that_of_safetensors(path, tmp_path):
 def test_files_of_safetensors_itself_are_refused_with_the_reason(path):
     safetensors.numpy.save_file({"x": np.zeros(3, np.float32)}, path, metadata={"format": "np"})
     with pytest.raises(CheckpointError, match="safetensors file of another program"):
-        container.read(path)
+        archive.read(path)
 
 
 def test_bfloat16_without_ml_dtypes_is_handed_out_as_bits(path, monkeypatch):
     array = np.array([1.0, -2.5], ml_dtypes.bfloat16)
-    container.write(path, {"x": array, "y": np.array([1, 2], np.uint16)}, {})
+    archive.write(path, {"x": array, "y": np.array([1, 2], np.uint16)}, {})
     monkeypatch.setitem(sys.modules, "ml_dtypes", None)
-    found = container.read(path)
+    found = archive.read(path)
     assert found.dtypes == {"x": "BF16", "y": "U16"}
     assert same(found.arrays["x"], array.view(np.uint16))
 
@@ -183,7 +183,7 @@ def test_bfloat16_without_ml_dtypes_is_handed_out_as_bits(path, monkeypatch):
 def test_what_does_not_fit_is_refused_and_nothing_is_written(tmp_path, arrays, state, message):
     (tmp_path / "x").write_bytes(b"old")
     with pytest.raises(CheckpointError, match=message):
-        container.write(tmp_path / "x", arrays, state)
+        archive.write(tmp_path / "x", arrays, state)
     assert os.listdir(tmp_path) == ["x"]
     assert (tmp_path / "x").read_bytes() == b"old"
 
@@ -192,26 +192,26 @@ def test_endless_nesting_is_refused(path):
     state: dict = {}
     state["a"] = state
     with pytest.raises(CheckpointError, match="nested more than 64 levels"):
-        container.write(path, {}, state)
+        archive.write(path, {}, state)
 
 
 def test_newer_format_is_refused_and_an_older_one_migrated(path, monkeypatch):
-    monkeypatch.setattr(layout, "FORMAT_VERSION", 3)
-    container.write(path, {"x": np.ones(2)}, {"epoch": 1})
+    monkeypatch.setattr(file_header, "FORMAT_VERSION", 3)
+    archive.write(path, {"x": np.ones(2)}, {"epoch": 1})
     monkeypatch.undo()
     with pytest.raises(CheckpointError, match=r"written by format 3, this is 1"):
-        container.read(path)
+        archive.read(path)
 
-    container.write(path, {"x": np.ones(2)}, {"epoch": 1})
-    for module in (layout, container):
+    archive.write(path, {"x": np.ones(2)}, {"epoch": 1})
+    for module in (file_header, archive):
         monkeypatch.setattr(module, "FORMAT_VERSION", 3)
     with pytest.raises(CheckpointError, match="format version 1 was never released"):
-        container.read(path)
+        archive.read(path)
     monkeypatch.setitem(
-        container.MIGRATIONS, 1, lambda arrays, state: ({"y": arrays["x"]}, {**state, "two": 2})
+        archive.MIGRATIONS, 1, lambda arrays, state: ({"y": arrays["x"]}, {**state, "two": 2})
     )
-    monkeypatch.setitem(container.MIGRATIONS, 2, lambda arrays, state: (arrays, {**state, "three": 3}))
-    found = container.read(path)
+    monkeypatch.setitem(archive.MIGRATIONS, 2, lambda arrays, state: (arrays, {**state, "three": 3}))
+    found = archive.read(path)
     assert found.format_version == 1
     assert found.state == {"epoch": 1, "two": 2, "three": 3}
     assert same(found.arrays["y"], np.ones(2))
@@ -223,6 +223,6 @@ def test_what_cannot_be_read(tmp_path, name):
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "empty").touch()
     (tmp_path / "text").write_text("learning_rate: 0.1\n" * 9)
-    for read in (container.read, container.verify, container.read_state):
+    for read in (archive.read, archive.verify, archive.read_state):
         with pytest.raises(CheckpointError, match=name[:3]):
             read(os.path.join(tmp_path, name))

@@ -12,15 +12,15 @@ import safetensors.numpy
 from click.testing import CliRunner
 
 from neon_optim import cleanup_backend, gen_backend
-from neon_optim.base import from_description
 from neon_optim.cli.app import cli
+from neon_optim.described.build import from_description
 from neon_optim.errors import CheckpointError, CheckpointWarning
 from neon_optim.model import Affine, Dropout, Gaussian, Logistic, Model, Rectlin
 from neon_optim.optimizers import Adam, AdamW, GradientDescentMomentum, MultiOptimizer, Schedule
 from neon_optim.serialization import inspect_checkpoint, load_checkpoint, read_neon_pickle, save_checkpoint
-from neon_optim.serialization.convert import convert_checkpoint, rebuild_neon
-from neon_optim.serialization.pickle_data import read_pickle_data
-from neon_optim.serialization.pickle_write import write_pickle_data
+from neon_optim.serialization.conversion import convert_checkpoint, rebuild_neon
+from neon_optim.serialization.neon.pickle_data import read_pickle_data
+from neon_optim.serialization.neon.pickle_write import write_pickle_data
 
 GENUINE = pathlib.Path(__file__).parents[1] / "data" / "neon_mnist_mlp.p"
 

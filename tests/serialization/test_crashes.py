@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 
 from neon_optim.errors import CheckpointError
-from neon_optim.serialization import CheckpointManager, container
+from neon_optim.serialization import CheckpointManager
+from neon_optim.serialization.checkpoint import archive
 
 HARNESS = pathlib.Path(__file__).with_name("kill_saves.py")
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(pathlib.Path(__file__).parents[2])}
@@ -62,25 +63,25 @@ def small_disk(tmp_path):
 def test_full_disk(small_disk):
     path = small_disk / "run.safetensors"
     old = {"x": np.arange(100_000, dtype=np.float32)}
-    container.write(path, old, {"step": 1})
+    archive.write(path, old, {"step": 1})
     for nbytes in (400_000, 700_000, 2_000_000, 9_000_000):
         with pytest.raises(CheckpointError, match=r"run\.safetensors.*disk is full"):
-            container.write(path, {"x": np.zeros(nbytes + 300_000, np.uint8)}, {"step": 2})
+            archive.write(path, {"x": np.zeros(nbytes + 300_000, np.uint8)}, {"step": 2})
         assert os.listdir(small_disk) == ["run.safetensors"]
-        assert container.read(path).arrays["x"].tobytes() == old["x"].tobytes()
-    container.write(path, {"x": np.zeros(1000)}, {"step": 3})
-    assert container.read(path).state == {"step": 3}
+        assert archive.read(path).arrays["x"].tobytes() == old["x"].tobytes()
+    archive.write(path, {"x": np.zeros(1000)}, {"step": 3})
+    assert archive.read(path).state == {"step": 3}
 
 
 def test_read_only_disk(small_disk):
     path = small_disk / "run.safetensors"
-    container.write(path, {"x": np.ones(3)}, {"step": 1})
+    archive.write(path, {"x": np.ones(3)}, {"step": 1})
     subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
     with pytest.raises(CheckpointError, match=r"run\.safetensors.*read-only"):
-        container.write(path, {"x": np.zeros(3)}, {"step": 2})
+        archive.write(path, {"x": np.zeros(3)}, {"step": 2})
     with pytest.raises(CheckpointError, match="cannot write to"):
         CheckpointManager(small_disk).write(1, {}, {})
-    assert container.read(path).state == {"step": 1}
+    assert archive.read(path).state == {"step": 1}
     assert os.listdir(small_disk) == ["run.safetensors"]
 
 
@@ -92,15 +93,15 @@ def test_full_disk_under_a_manager(small_disk):
             with pytest.raises(CheckpointError, match="disk is full"):
                 manager.write(4, {"x": np.zeros(200_000, np.float32)}, {})
             assert manager.steps() == [3]
-        assert float(container.read(manager.latest()).arrays["x"][0]) == 3
+        assert float(archive.read(manager.latest()).arrays["x"][0]) == 3
 
 
 WRITER = """
 import sys, numpy as np
-from neon_optim.serialization import container
+from neon_optim.serialization.checkpoint import archive
 value = int(sys.argv[2])
 while True:
-    container.write(sys.argv[1], {"a": np.full(300_000, value, "f4"), "b": np.full(9, value, "i8")}, {"step": value})
+    archive.write(sys.argv[1], {"a": np.full(300_000, value, "f4"), "b": np.full(9, value, "i8")}, {"step": value})
     value += 2
 """
 MANAGER = """
@@ -135,7 +136,7 @@ def test_two_writers_and_a_reader_of_one_file(tmp_path, seconds):
     seen, end = set(), time.monotonic() + seconds
     try:
         while time.monotonic() < end:
-            contents = container.read(path)
+            contents = archive.read(path)
             value = contents.state["step"]
             assert (contents.arrays["a"] == value).all()
             assert (contents.arrays["b"] == value).all()

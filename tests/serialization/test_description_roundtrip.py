@@ -13,12 +13,12 @@ import pytest
 from hypothesis import HealthCheck, given, reject, settings
 from hypothesis import strategies as st
 
-from neon_optim import checks, registry
-from neon_optim.arguments import REQUIRED, constructor_arguments
-from neon_optim.base import from_description, object_kinds
+from neon_optim.described import checks, registry
+from neon_optim.described.arguments import REQUIRED, constructor_arguments
+from neon_optim.described.build import from_description, object_kinds
 from neon_optim.errors import ArgumentError
 from neon_optim.serialization import dump_config
-from neon_optim.serialization.yaml_tree import parse_yaml
+from neon_optim.serialization.config.yaml_tree import parse_yaml
 
 KINDS = ("optimizer", "schedule", "layer", "activation", "cost", "initializer", "dataset")
 NAMED = dict.fromkeys(registry.resolve(name, kind) for kind in KINDS for name in registry.available(kind))

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from neon_optim import cleanup_backend, gen_backend
-from neon_optim.base import from_description
-from neon_optim.serialization import container, inspect_checkpoint, layout, load_checkpoint
+from neon_optim.described.build import from_description
+from neon_optim.serialization import inspect_checkpoint, load_checkpoint
+from neon_optim.serialization.checkpoint import archive, file_header
 
 DATA = pathlib.Path(__file__).parents[1] / "data"
 VERSION_1 = DATA / "checkpoint_v1.safetensors"
@@ -45,7 +46,7 @@ def layers(value: float = 0.0) -> list:
 
 
 def test_every_version_has_its_file():
-    assert layout.FORMAT_VERSION == 1, "add a file of the new version, and a test like those below"
+    assert file_header.FORMAT_VERSION == 1, "add a file of the new version, and a test like those below"
     assert VERSION_1.exists()
 
 
@@ -78,8 +79,8 @@ def test_version_1_holds_every_dtype():
 
 
 def test_version_1_is_still_written_to_the_byte(tmp_path):
-    contents = container.read(VERSION_1)
-    container.write(tmp_path / "again", contents.arrays, contents.state)
+    contents = archive.read(VERSION_1)
+    archive.write(tmp_path / "again", contents.arrays, contents.state)
     assert (tmp_path / "again").read_bytes() == VERSION_1.read_bytes()
 
 

@@ -14,7 +14,7 @@ from neon_optim import cleanup_backend, gen_backend
 from neon_optim.cli.app import cli
 from neon_optim.optimizers import Adam
 from neon_optim.serialization import inspect_checkpoint, save_checkpoint
-from neon_optim.serialization.inspect import diff_checkpoints, summarize
+from neon_optim.serialization.checkpoint.inspection import diff_checkpoints, summarize
 
 
 @pytest.fixture(autouse=True)

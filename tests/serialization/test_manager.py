@@ -15,7 +15,8 @@ import pytest
 
 from neon_optim.errors import ArgumentError, CheckpointError, CheckpointWarning
 from neon_optim.optimizers import Adam
-from neon_optim.serialization import CheckpointManager, container, durable
+from neon_optim.serialization import CheckpointManager, durable
+from neon_optim.serialization.checkpoint import archive
 
 STATE = {
     "written_by": "test",
@@ -33,7 +34,7 @@ def arrays(value: float = 0.0) -> dict[str, np.ndarray]:
 
 def value_of(path: str | None) -> float:
     assert path is not None
-    return float(container.read(path).arrays["fc/W"][0, 0])
+    return float(archive.read(path).arrays["fc/W"][0, 0])
 
 
 def fill(folder, steps, metric=None, **options) -> CheckpointManager:
@@ -301,14 +302,14 @@ class SlowWrite:
     """Holds writes back until they are let go."""
 
     def __init__(self, monkeypatch) -> None:
-        self.go, self.started, real = threading.Event(), threading.Event(), container.write
+        self.go, self.started, real = threading.Event(), threading.Event(), archive.write
 
         def write(*arguments):
             self.started.set()
             assert self.go.wait(30)
             return real(*arguments)
 
-        monkeypatch.setattr(container, "write", write)
+        monkeypatch.setattr(archive, "write", write)
 
 
 def test_training_goes_on_while_the_state_as_it_was_is_written(tmp_path, monkeypatch):
@@ -333,7 +334,7 @@ def test_an_error_in_the_background_surfaces_at_the_next_call(tmp_path, monkeypa
 
     manager = fill(tmp_path, [1], async_save=True)
     with monkeypatch.context() as patch:
-        patch.setattr(container, "write", failing)
+        patch.setattr(archive, "write", failing)
         manager.write(2, arrays(), STATE)
         manager._thread.join()
     arguments = (3, arrays(), STATE) if call == "write" else ()
@@ -344,16 +345,17 @@ def test_an_error_in_the_background_surfaces_at_the_next_call(tmp_path, monkeypa
 
 END = """
 import sys, numpy as np
-from neon_optim.serialization import CheckpointManager, container
+from neon_optim.serialization import CheckpointManager
+from neon_optim.serialization.checkpoint import archive
 manager = CheckpointManager(sys.argv[1], async_save=True)
-real = container.write
+real = archive.write
 def slow(*arguments):
     import time
     time.sleep(0.5)
     if sys.argv[2] == 'fail':
-        raise container.CheckpointError('the disk is full')
+        raise archive.CheckpointError('the disk is full')
     return real(*arguments)
-container.write = slow
+archive.write = slow
 manager.write(1, {'fc/W': np.ones((1200, 1200), 'f4')}, {})
 if sys.argv[2] == 'exception':
     raise SystemExit(3)

@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 
 from neon_optim.errors import CheckpointError
-from neon_optim.serialization.neon_pickle import read_neon_pickle
-from neon_optim.serialization.pickle_data import read_pickle_data
+from neon_optim.serialization.neon.neon_pickle import read_neon_pickle
+from neon_optim.serialization.neon.pickle_data import read_pickle_data
 
 GENUINE = pathlib.Path(__file__).parents[1] / "data" / "neon_mnist_mlp.p"
 
@@ -266,7 +266,7 @@ def test_what_cannot_be_read(tmp_path, name):
 
 def test_the_reader_does_not_load_the_pickle_machinery():
     code = (
-        "import sys; from neon_optim.serialization.neon_pickle import read_neon_pickle as r; import pickle\n"
+        "import sys; from neon_optim.serialization.neon.neon_pickle import read_neon_pickle as r; import pickle\n"
         "def refuse(*a, **k): raise SystemExit('pickle was used')\n"
         "pickle.loads = pickle.load = pickle.Unpickler = pickle._Unpickler = refuse\n"
         f"print(r({str(GENUINE)!r}).epoch_index)"

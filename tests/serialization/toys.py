@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from neon_optim.arguments import (
+from neon_optim.described.arguments import (
     AnySchedule,
     Flag,
     Fraction,
@@ -12,8 +12,8 @@ from neon_optim.arguments import (
     RoundBits,
     Scheduled,
 )
-from neon_optim.base import NervanaObject
-from neon_optim.registry import register
+from neon_optim.described.object import NervanaObject
+from neon_optim.described.registry import register
 
 
 class ToySchedule(NervanaObject, kind="schedule"):

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from neon_optim.backends.backend import Outcome, Rounding
-from neon_optim.backends.cpu.functions import largest, smallest
-from neon_optim.backends.cpu.scalars import ScalarValues
+from neon_optim.backends.contract import Outcome, Rounding
 from neon_optim.backends.cpu.table import Group, Table
-from neon_optim.backends.cpu.watch import Differ
+from neon_optim.backends.functions import largest, smallest
 from neon_optim.backends.program import Program, Stage
+from neon_optim.backends.scalars import ScalarValues
+from neon_optim.backends.watch import Differ
 
 __all__ = ["Engine"]
 
@@ -33,7 +33,7 @@ class Engine(ABC):
         scalars: Sequence[Sequence[float]],
         rounding: Rounding | None = None,
     ) -> Outcome:
-        """See :meth:`neon_optim.backends.backend.Backend.execute`."""
+        """See :meth:`neon_optim.backends.contract.Backend.execute`."""
         with np.errstate(all="ignore"):
             values = ScalarValues(program, scalars, table.sets, table.sizes, table.scopes)
             for stage in program.stages:
@@ -78,7 +78,7 @@ class Engine(ABC):
         """
 
     def words_differ(self) -> Differ | None:
-        """Compiled code for :class:`~neon_optim.backends.cpu.watch.ArrayWatch`; None where there is none."""
+        """Compiled code for :class:`~neon_optim.backends.watch.ArrayWatch`; None where there is none."""
         return None
 
     def close(self) -> None:  # noqa: B027 (most hold nothing)

@@ -10,16 +10,16 @@ from typing import Any
 
 import numpy as np
 
-from neon_optim.backends.backend import Rounding
+from neon_optim.backends.contract import Rounding
 from neon_optim.backends.cpu.engine import Engine
-from neon_optim.backends.cpu.functions import largest, smallest, store
 from neon_optim.backends.cpu.numpy_kernel import NumpyKernel
-from neon_optim.backends.cpu.scalars import ScalarValues
-from neon_optim.backends.cpu.stochastic import round_stochastically, rounding_words, store_rounding
-from neon_optim.backends.cpu.sums import CHUNK, LaneSum
 from neon_optim.backends.cpu.table import Group, Table
 from neon_optim.backends.cpu.workers import run_together, thread_count
+from neon_optim.backends.functions import largest, smallest, store
 from neon_optim.backends.program import Program, Stage
+from neon_optim.backends.rounding import round_stochastically, rounding_words, store_rounding
+from neon_optim.backends.scalars import ScalarValues
+from neon_optim.backends.sums import CHUNK, LaneSum
 
 __all__ = ["BLOCK", "NumpyEngine"]
 

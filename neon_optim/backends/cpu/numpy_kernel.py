@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from neon_optim.backends.cpu.functions import FUNCTIONS
 from neon_optim.backends.evaluate import compute_type
+from neon_optim.backends.functions import FUNCTIONS
 from neon_optim.backends.program import ELEMENT, Program, Stage
 
 __all__ = ["NumpyKernel", "compute_type"]

@@ -8,7 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
-from neon_optim.backends.cpu.sums import CHUNK
+from neon_optim.backends.sums import CHUNK
 
 __all__ = ["Group", "Table"]
 

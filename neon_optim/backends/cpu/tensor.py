@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from neon_optim.backends.backend import Tensor
+from neon_optim.backends.contract import Tensor
 from neon_optim.backends.shapes import as_slices, at_least_2d, resolve_shape, view_as
 from neon_optim.errors import BackendError
 

@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from neon_optim.backends.backend import Backend, Outcome, Parameter, Plan, Rounding, Tensor
+from neon_optim.backends.contract import Backend, Outcome, Parameter, Plan, Rounding, Tensor
+from neon_optim.backends.gpu.cuda_engine import CudaEngine
 from neon_optim.backends.gpu.device import Device
-from neon_optim.backends.gpu.engine import CudaEngine
-from neon_optim.backends.gpu.evaluate import Evaluator
-from neon_optim.backends.gpu.layout import address_of, device_array, new_array
-from neon_optim.backends.gpu.plan import DevicePlan
+from neon_optim.backends.gpu.device_plan import DevicePlan
+from neon_optim.backends.gpu.device_trees import Evaluator
+from neon_optim.backends.gpu.memory import address_of, device_array, new_array
 from neon_optim.backends.gpu.tensor import GPUTensor
 from neon_optim.backends.program import Program
 from neon_optim.backends.shapes import at_least_2d

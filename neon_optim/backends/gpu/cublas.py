@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from neon_optim.backends.gpu.layout import address_of
+from neon_optim.backends.gpu.memory import address_of
 
 __all__ = ["Cublas", "load_cublas"]
 

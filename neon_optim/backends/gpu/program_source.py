@@ -2,7 +2,7 @@
 
 A kernel takes a ``Table`` (where the rows, the work list and the intermediate values lie on the device) and the
 ``Scalars`` of the step. Work is cut into pieces of one row; blocks stride over the list of pieces. Reductions keep the
-fixed order of :mod:`neon_optim.backends.cpu.sums`; the block that finishes last joins the chunks, then computes in
+fixed order of :mod:`neon_optim.backends.sums`; the block that finishes last joins the chunks, then computes in
 float64 what the next stage needs, so that nothing goes back to the host between stages.
 """
 
@@ -12,8 +12,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from neon_optim.backends.cpu.stochastic import StoreRounding, store_rounding
-from neon_optim.backends.gpu.arguments import (
+from neon_optim.backends.gpu.cuda_source import PRELUDE, expression, storage_type
+from neon_optim.backends.gpu.kernel_arguments import (
     CHANGING_FIELDS,
     CHUNK,
     PIECE,
@@ -23,10 +23,10 @@ from neon_optim.backends.gpu.arguments import (
     ScalarLayout,
     kernel_name,
 )
-from neon_optim.backends.gpu.cuda_source import PRELUDE, expression, storage_type
 from neon_optim.backends.gpu.rounding_source import PHILOX_PRELUDE, STOCHASTIC_PRELUDE, rounded, stream
 from neon_optim.backends.philox import ROUNDING
 from neon_optim.backends.program import ROW, SET, Program, Stage
+from neon_optim.backends.rounding import StoreRounding, store_rounding
 
 __all__ = ["program_source"]
 

@@ -1,11 +1,11 @@
 """CUDA source of the random numbers of :mod:`neon_optim.backends.philox`, and of stochastic rounding by them.
 
-What rounding does is defined in :mod:`neon_optim.backends.cpu.stochastic`.
+What rounding does is defined in :mod:`neon_optim.backends.rounding`.
 """
 
 from __future__ import annotations
 
-from neon_optim.backends.cpu.stochastic import SLOTS_OF_A_ROW, StoreRounding
+from neon_optim.backends.rounding import SLOTS_OF_A_ROW, StoreRounding
 
 __all__ = ["PHILOX_PRELUDE", "ROUNDING_FIELDS", "STOCHASTIC_PRELUDE", "rounded", "stream"]
 

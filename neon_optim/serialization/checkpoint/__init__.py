@@ -1,0 +1,1 @@
+"""Training state and the one verified file that holds it."""

@@ -1,0 +1,184 @@
+"""Saves and restores training state: arrays by name, step counters, random numbers, epoch, descriptions."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from neon_optim.described.object import NervanaObject
+from neon_optim.serialization.checkpoint import archive, training_state
+from neon_optim.serialization.checkpoint.inspection import inspect_checkpoint
+from neon_optim.serialization.checkpoint.matching import Matching
+
+__all__ = ["Checkpoint", "inspect_checkpoint", "load_checkpoint", "save_checkpoint"]
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What :func:`load_checkpoint` found and did.
+
+    Attributes:
+        path: the file.
+        description: of the optimizer; ``neon_optim.described.build.from_description`` rebuilds it. None: the file has
+        none.
+        epoch: epochs done.
+        extra: what was given to :func:`save_checkpoint`.
+        arrays: every array by name: ``layer/param``, ``layer/param/slot``.
+        format_version: that the file was written in.
+        counters: step counters of the optimizer.
+        model: description and counters of the model; None: the file has none.
+        step, metrics: where a CheckpointManager wrote the file.
+        missing: names that the layers have and the file has not.
+        unexpected: names that the file has and the layers have not.
+        mismatched: names that both have, with what differs.
+    """
+
+    path: str
+    description: dict[str, Any] | None
+    epoch: int
+    extra: Any
+    arrays: dict[str, np.ndarray]
+    format_version: int
+    counters: dict[str, Any]
+    model: dict[str, Any] | None
+    step: int | None = None
+    metrics: dict[str, float | None] = field(default_factory=dict)
+    missing: list[str] = field(default_factory=list)
+    unexpected: list[str] = field(default_factory=list)
+    mismatched: dict[str, str] = field(default_factory=dict)
+
+
+def save_checkpoint(
+    path: str | os.PathLike[str],
+    *,
+    optimizer: Any,
+    layers: Any,
+    epoch: int = 0,
+    model: Any = None,
+    extra: Any = None,
+) -> str:
+    """Write the training state to one file, which appears whole or not at all (docs/checkpoint-format.md).
+
+    Args:
+        path: the file; its folder must exist. An existing file is replaced.
+        optimizer: whose description, counters and state arrays are saved.
+        layers: as for ``optimizer.optimize``.
+        epoch: epochs done.
+        model: saved with its ``get_description()`` and, where it has them, ``get_counters()``: JSON values
+            such as the position within the epoch.
+        extra: JSON values that come back as ``.extra``.
+
+    Returns:
+        The path that was written.
+
+    Raises:
+        CheckpointError: the state does not fit the format or the file cannot be written; an existing file
+        stays.
+
+    Example:
+        >>> import tempfile
+        >>> from neon_optim import gen_backend
+        >>> from neon_optim.optimizers import Adam
+        >>> be = gen_backend("cpu", rng_seed=1, batch_size=1)
+        >>> weights = ((np.ones((2, 2), "f4"), np.full((2, 2), 0.5, "f4")), [])
+        >>> adam = Adam(learning_rate=0.1)
+        >>> adam.optimize([weights], epoch=0)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = save_checkpoint(folder + "/a.safetensors", optimizer=adam, layers=[weights], extra="note")
+        ...     found = load_checkpoint(path)
+        >>> sorted(found.arrays), found.counters, found.extra
+        (['parameter_0/W', 'parameter_0/W/m', 'parameter_0/W/v'], {'t': 1}, 'note')
+    """
+    arrays, state = training_state.capture(
+        optimizer=optimizer, layers=layers, epoch=epoch, model=model, extra=extra
+    )
+    return archive.write(path, arrays, state)
+
+
+def load_checkpoint(
+    path: str | os.PathLike[str],
+    *,
+    optimizer: Any = None,
+    layers: Any = None,
+    model: Any = None,
+    strict: bool = True,
+    rename: Mapping[str, str] | None = None,
+    reset_state: bool = False,
+) -> Checkpoint:
+    """Verify a checkpoint and restore, in place, what is given. With an error nothing has been changed.
+
+    Arrays are matched by name. A dtype is never converted and a shape never changed, but for the second axis
+    of length 1 that tensors of vectors have. With ``optimizer``, the random numbers of its backend are
+    restored too.
+
+    Args:
+        path: the file.
+        optimizer: gets its counters; its class must be the one that wrote the state. Hyper-parameters stay
+        its own.
+        layers: as for ``optimizer.optimize``: parameters and states are filled. Default:
+        ``model.layers_to_optimize``.
+        model: gets its counters through ``set_counters(counters)``, where it has that.
+        strict: True: missing, unexpected and mismatched arrays are an error that lists them all; False: what
+            fits is restored, and the returned object lists the rest.
+        rename: patterns from the names of the file to those of the layers, ``{'old/*': 'new/*'}``; a name
+            that several match takes the first.
+        reset_state: restore the parameters only; the state starts fresh, under any optimizer.
+
+    Raises:
+        CheckpointError: the file cannot be read or is damaged, or does not fit.
+    """
+    return restore(
+        archive.read(path),
+        os.fsdecode(path),
+        optimizer=optimizer,
+        layers=layers,
+        model=model,
+        strict=strict,
+        rename=rename,
+        reset_state=reset_state,
+    )
+
+
+def restore(
+    contents: archive.Contents,
+    path: str,
+    *,
+    optimizer: Any = None,
+    layers: Any = None,
+    model: Any = None,
+    strict: bool = True,
+    rename: Mapping[str, str] | None = None,
+    reset_state: bool = False,
+) -> Checkpoint:
+    """:func:`load_checkpoint` for contents that are in memory; ``path`` names them in errors."""
+    file = repr(path)
+    found = training_state.parse(contents.state, file)
+    if layers is None and model is not None:
+        layers = getattr(model, "layers_to_optimize", None)
+    matching = Matching(file, contents.arrays, found, rename or {}, reset_state)
+    if optimizer is not None and not reset_state:
+        matching.check_optimizer(optimizer)
+    if layers is not None:
+        matching.match(optimizer, layers)
+        if strict:
+            matching.require_all()
+    matching.apply(optimizer, model, getattr(optimizer, "be", None) or NervanaObject.be)
+    return Checkpoint(
+        path=path,
+        description=found.description,
+        epoch=found.epoch,
+        extra=found.extra,
+        arrays=contents.arrays,
+        format_version=contents.format_version,
+        counters=found.counters,
+        model=found.model,
+        step=found.step,
+        metrics=found.metrics,
+        missing=matching.missing,
+        unexpected=matching.unexpected,
+        mismatched=matching.mismatched,
+    )

@@ -1,0 +1,268 @@
+"""Training state ↔ named arrays and a JSON value: what a checkpoint says, apart from how it is written.
+
+Arrays: each parameter as ``layer/param``, each array of its optimizer's state as ``layer/param/slot``. The
+rest is JSON:
+
+```
+written_by    "neon_optim 0.1.0"
+epoch         epochs done
+optimizer     {"description": …, "counters": …}, or null
+parameters    {"layer/param": {"optimizer": class that keeps its state, "slots": names of that state}}
+backend       {"type", "rng_seed", "noise_seed", "rng"}: the random numbers, or null
+model         {"description": …, "counters": …}, or null
+extra         the user's own
+step, metrics where a CheckpointManager wrote the file
+```
+
+JSON has no NaN and no infinities; they stand as ``{"$float": "nan"}``, ``"inf"`` and ``"-inf"``.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from neon_optim.described import registry
+from neon_optim.described.object import NervanaObject
+from neon_optim.described.values import plain
+from neon_optim.errors import CheckpointError, RegistryError, shown
+from neon_optim.stepping.parameters import named_parameters
+from neon_optim.version import __version__
+
+_FLOAT = "$float"
+
+Arrays = dict[str, np.ndarray]
+State = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class ParameterRecord:
+    """What a file says of a parameter: the class that keeps its state (None: nobody), the names of that state."""
+
+    optimizer: str | None
+    slots: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class TrainingState:
+    """The JSON part of a checkpoint, checked."""
+
+    epoch: int
+    description: dict[str, Any] | None
+    counters: dict[str, Any]
+    parameters: dict[str, ParameterRecord]
+    backend: dict[str, Any] | None
+    model: dict[str, Any] | None
+    extra: Any
+    written_by: str
+    step: int | None = None
+    metrics: dict[str, float | None] = field(default_factory=dict)
+
+
+def capture(
+    *, optimizer: Any, layers: Any, epoch: int = 0, model: Any = None, extra: Any = None
+) -> tuple[Arrays, State]:
+    """The state of a training run as it is now; CPU arrays are not copied, so use them before the next step.
+
+    Arguments as for :func:`neon_optim.serialization.save_checkpoint`.
+    """
+    if isinstance(epoch, bool) or not isinstance(epoch, int | np.integer) or epoch < 0:
+        raise CheckpointError(f"epoch must be an integer >= 0, received {shown(epoch)}")
+    if getattr(optimizer, "_evaluating", False):
+        raise CheckpointError(
+            "the parameters are set for evaluation: save outside of optimizer.evaluation(), or, for these parameters "
+            "alone, with optimizer=None"
+        )
+    arrays: Arrays = {}
+    parameters: State = {}
+    for name, value, owner in named_rows(optimizer, layers):
+        (param, _), states = value
+        slots = tuple(owner.slots) if owner is not None else tuple(str(k) for k in range(len(states)))
+        if len(states) not in (0, len(slots)):
+            raise CheckpointError(
+                f"parameter {name!r} has {len(states)} state arrays, {owner.classnm} keeps {len(slots)} "
+                f"({', '.join(slots) or 'none'}): another optimizer wrote them"
+            )
+        parameters[name] = {"optimizer": rule_name(owner), "slots": list(slots)}
+        found = {name: param, **{f"{name}/{slot}": state for slot, state in zip(slots, states, strict=False)}}
+        if found.keys() & arrays.keys():
+            raise CheckpointError(f"two arrays have the name {min(found.keys() & arrays.keys())!r}")
+        arrays |= {key: to_host(value) for key, value in found.items()}
+    state = {
+        "written_by": f"neon_optim {__version__}",
+        "epoch": int(epoch),
+        "optimizer": _described(optimizer),
+        "parameters": parameters,
+        "backend": backend_state(getattr(optimizer, "be", None) or NervanaObject.be),
+        "model": _described(model),
+        "extra": extra,
+    }
+    try:
+        return arrays, encode(state)
+    except RecursionError:
+        raise CheckpointError("extra, or a description, is nested without end") from None
+
+
+def parse(state: State, file: str) -> TrainingState:
+    """Check the JSON part of a file; ``file`` is its name in errors."""
+    state = decode(state)
+
+    def take(source: Mapping[str, Any], key: str, kinds: Any, where: str = "") -> Any:
+        value = source.get(key)
+        if not isinstance(value, kinds) or isinstance(value, bool):
+            raise CheckpointError(
+                f"{file}: not a checkpoint of a training run: {where}{key} is {shown(value)}"
+            )
+        return value
+
+    nothing = type(None)
+    optimizer = take(state, "optimizer", (dict, nothing)) or {"description": None, "counters": {}}
+    model = take(state, "model", (dict, nothing))
+    records = {}
+    for name, record in take(state, "parameters", dict).items():
+        where = f"parameters[{name!r}]."
+        if not isinstance(record, dict):
+            raise CheckpointError(
+                f"{file}: not a checkpoint of a training run: {where[:-1]} is {shown(record)}"
+            )
+        slots = take(record, "slots", list, where)
+        if not all(isinstance(slot, str) for slot in slots):
+            raise CheckpointError(
+                f"{file}: not a checkpoint of a training run: {where}slots is {shown(slots)}"
+            )
+        records[name] = ParameterRecord(take(record, "optimizer", (str, nothing), where), tuple(slots))
+    return TrainingState(
+        epoch=take(state, "epoch", int),
+        description=take(optimizer, "description", (dict, nothing), "optimizer."),
+        counters=take(optimizer, "counters", dict, "optimizer."),
+        parameters=records,
+        backend=take(state, "backend", (dict, nothing)),
+        model=model,
+        extra=state.get("extra"),
+        written_by=take(state, "written_by", str),
+        step=take(state, "step", (int, nothing)),
+        metrics=take(state, "metrics", (dict, nothing)) or {},
+    )
+
+
+def named_rows(optimizer: Any, layers: Any) -> list[tuple[str, Any, Any]]:
+    """(path, ``((param, grad), state)``, optimizer that updates it) for each parameter of ``layers``."""
+    if optimizer is None:
+        return [(parameter.path, parameter.value, None) for parameter in named_parameters(layers)]
+    return [
+        (parameter.path, parameter.value, owner) for parameter, owner in optimizer.named_parameters(layers)
+    ]
+
+
+def rule_name(owner: Any) -> str | None:
+    """What keeps a state: the full name of an optimizer's class, with that of the one that it wraps."""
+    if owner is None:
+        return None
+    inner = getattr(owner, "optimizer", None)
+    return f"{owner.modulenm}({rule_name(inner)})" if hasattr(inner, "modulenm") else str(owner.modulenm)
+
+
+def same_rule(one: str | None, other: str | None) -> bool:
+    """Do two :func:`rule_name` name the same classes? A class keeps its name in files when its module moves."""
+    return one == other or (one is not None and other is not None and _today(one) == _today(other))
+
+
+def _today(rule: str) -> str:
+    """A rule name with every class by the path that it has in this version, as far as it is known."""
+    return re.sub(r"[^()]+", lambda match: _path_of(match[0]), rule)
+
+
+def _path_of(name: str) -> str:
+    try:
+        return registry.full_name(registry.resolve(name, "optimizer"))
+    except RegistryError:
+        return name
+
+
+def described_rule(description: Mapping[str, Any] | None) -> str | None:
+    """:func:`rule_name` of the optimizer that a description stands for."""
+    if description is None:
+        return None
+    inner = (description.get("config") or {}).get("optimizer")
+    name = str(description.get("type"))
+    return f"{name}({described_rule(inner)})" if isinstance(inner, dict) else name
+
+
+def to_host(value: Any) -> np.ndarray:
+    """A NumPy array with the contents of an array or a tensor; shares memory where it can."""
+    if isinstance(value, np.ndarray):
+        return value
+    if hasattr(value, "asnumpyarray"):
+        return np.asarray(value.asnumpyarray())
+    return np.asarray(value.get() if hasattr(value, "get") else value)
+
+
+def dtype_of(value: Any) -> np.dtype:
+    """The NumPy type of an array or a tensor, of another library's too."""
+    try:
+        return np.dtype(value.dtype)
+    except TypeError:
+        return np.asarray(value).dtype
+
+
+def backend_state(be: Any) -> State | None:
+    """The random numbers of a backend: state of its generator, key of the counter-based ones."""
+    if be is None or not hasattr(be, "rng_get_state"):
+        return None
+    return {
+        "type": getattr(be, "name", type(be).__name__),
+        "rng_seed": getattr(be, "rng_seed", None),
+        "noise_seed": getattr(be, "noise_seed", None),
+        "rng": plain(list(be.rng_get_state())),
+    }
+
+
+def restore_backend(be: Any, state: State, file: str) -> None:
+    """Set the random numbers of ``be`` to those of :func:`backend_state`."""
+    rng, noise_seed = state.get("rng"), state.get("noise_seed")
+    try:
+        if rng is not None:
+            kind, keys, *rest = rng
+            be.rng_set_state((kind, np.asarray(keys, np.uint32), *rest))
+    except (TypeError, ValueError, OverflowError) as error:
+        raise CheckpointError(f"{file}: the state of the random numbers is damaged: {error}") from error
+    if noise_seed is not None and hasattr(be, "noise_seed"):
+        be.noise_seed = int(noise_seed)
+
+
+def encode(value: Any, path: str = "state") -> Any:
+    """``value`` with the floats that JSON does not have as ``{"$float": …}``; tuples become lists."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return {_FLOAT: str(float(value))}
+    if isinstance(value, list | tuple):
+        return [encode(item, f"{path}[{index}]") for index, item in enumerate(value)]
+    if isinstance(value, dict):
+        if _FLOAT in value:
+            raise CheckpointError(f"{path} has the key {_FLOAT!r}, which is reserved")
+        return {key: encode(item, f"{path}.{key}") for key, item in value.items()}
+    return value
+
+
+def decode(value: Any) -> Any:
+    """The opposite of :func:`encode`."""
+    if isinstance(value, list):
+        return [decode(item) for item in value]
+    if isinstance(value, dict):
+        if value.keys() == {_FLOAT} and value[_FLOAT] in ("nan", "inf", "-inf"):
+            return float(value[_FLOAT])
+        return {key: decode(item) for key, item in value.items()}
+    return value
+
+
+def _described(thing: Any) -> State | None:
+    """Description and counters of an optimizer or a model, as far as it has them."""
+    if thing is None:
+        return None
+    description = thing.get_description() if hasattr(thing, "get_description") else None
+    counters = thing.get_counters() if hasattr(thing, "get_counters") else {}
+    return {"description": plain(description), "counters": plain(counters)}

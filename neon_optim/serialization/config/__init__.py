@@ -1,0 +1,1 @@
+"""YAML text and the objects that it describes."""

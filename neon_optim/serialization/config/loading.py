@@ -1,0 +1,264 @@
+"""Model configs: YAML files → checked settings and objects.
+
+The keys are those of `neon_optim.serialization.config.settings.Settings`. Everything in the file is checked when it
+is loaded, objects are built once, and all faults are reported together, each as file:line:column.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from neon_optim.described.arguments import closest, constructor_arguments
+from neon_optim.errors import ArgumentTypeError, ConfigError, ConfigProblem, ConfigWarning, shown
+from neon_optim.serialization.config.object_builder import ObjectBuilder, join, position_in
+from neon_optim.serialization.config.overrides import apply_override
+from neon_optim.serialization.config.settings import CheckpointSettings, Settings
+from neon_optim.serialization.config.yaml_dump import dump_config
+from neon_optim.serialization.config.yaml_nodes import (
+    MAX_CHARACTERS,
+    List,
+    Map,
+    Node,
+    Position,
+    Problems,
+    Scalar,
+    holds_used_anchor,
+    to_plain,
+)
+from neon_optim.serialization.config.yaml_tree import compose, resolve_map
+
+__all__ = ["Config", "dump_config", "load_config"]
+
+_OTHER_NAMES = {"batch_size": "batchsize"}
+_BACKEND_ARGUMENTS = ("backend", "engine", "device_id", "datatype", "rng_seed", "stochastic_round")
+
+
+class Config(Mapping[str, Any]):
+    """A loaded config: a read-only mapping of its plain values (anchors expanded, overrides applied).
+
+    Attributes:
+        source: the file, or '<text>'.
+        settings: every key with its default, as checked Python values; layers, cost and optimizer are
+        objects.
+        described: the object, where the file is one bare description (`type` and `config` at the top), else
+        None.
+    """
+
+    def __init__(
+        self,
+        source: str,
+        values: dict[str, Any],
+        settings: Settings,
+        root: Map,
+        dataset: tuple[Any, dict[str, Any]] | None = None,
+        described: Any = None,
+    ) -> None:
+        self.source, self.settings, self.described = source, settings, described
+        self._values, self._root, self._dataset = values, root, dataset
+
+    def __getitem__(self, key: str) -> Any:
+        return self._values[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __repr__(self) -> str:
+        return f"Config({self.source!r}, {self._values!r})"
+
+    def require(self, *keys: str) -> None:
+        """Raise `ConfigError` if one of these keys is not in the file.
+
+        >>> load_config("epochs: 3\\n").require("epochs", "optimizer")
+        Traceback (most recent call last):
+        neon_optim.errors.ConfigError: <text>: the key 'optimizer' is missing
+        """
+        missing = [key for key in keys if key not in self._values]
+        if missing:
+            raise ConfigError.listing(
+                [ConfigProblem(f"the key '{key}' is missing", source=self.source) for key in missing]
+            )
+
+    def backend_arguments(self) -> dict[str, Any]:
+        """The arguments for `gen_backend`."""
+        arguments = {name: getattr(self.settings, name) for name in _BACKEND_ARGUMENTS}
+        return {**arguments, "batch_size": self.settings.batchsize}
+
+    def build_dataset(self, **more: Any) -> Any:
+        """The dataset object; `more` are arguments that the file does not give."""
+        if self._dataset is None:
+            raise ConfigError(f"{self.source}: the key 'dataset' is missing")
+        cls, arguments = self._dataset
+        return cls(**{**more, **arguments})
+
+    def position(self, *path: str | int) -> Position:
+        """Where a value stands: `config.position("optimizer", "config", "learning_rate")`."""
+        return position_in(self._root, path)
+
+
+def load_config(source: str | os.PathLike, overrides: Iterable[str] = ()) -> Config:
+    """Read, check and build a model config.
+
+    Arguments:
+        source: a path; or the YAML text itself, a string that holds a line break.
+        overrides: changes made before anything is checked, each `path=value` with the value in YAML:
+            `optimizer.config.learning_rate=0.01`, `layers[0].config.nout=100`, `dataset.name=digits`.
+
+    Returns a `Config`. Raises `ConfigError`, and nothing else for a bad file; its `problems` list every
+    fault.
+
+    >>> config = load_config("epochs: 3\\nbatchsize: 64\\n", ["epochs=5"])
+    >>> config["epochs"], config.settings.batchsize, config.settings.backend
+    (5, 64, 'cpu')
+    >>> load_config("epochs: 0\\nbatchsise: 64\\n")
+    Traceback (most recent call last):
+    neon_optim.errors.ConfigError: 2 problems:
+      <text>:1:9: epochs must be an integer >= 1, received 0
+      <text>:2:1: batchsise is unknown; did you mean 'batchsize'?
+    """
+    text, name = _read(source)
+    problems = Problems()
+    raw = compose(text, name, problems)
+    if raw is None or (isinstance(raw, Scalar) and raw.value is None):
+        raw = Map(Position(name, 1, 1), [])
+        if not overrides:
+            problems.fail(Position(name), "the config is empty")
+    if not isinstance(raw, Map):
+        what = "a list" if isinstance(raw, List) else shown(to_plain(raw))
+        problems.fail(raw.position, f"a config is a mapping of settings (key: value), received {what}")
+    for override in overrides:
+        apply_override(raw, override, problems)
+    config = _Loader(name, problems).config(raw)
+    problems.raise_if_any()
+    return config
+
+
+class _Loader:
+    """One config on its way from nodes to settings."""
+
+    def __init__(self, source: str, problems: Problems) -> None:
+        self.source, self.problems = source, problems
+        self.build = ObjectBuilder(problems)
+
+    def config(self, raw: Map) -> Config:
+        root = resolve_map(raw, self.problems)
+        if root.get("type") is not None and set(root.keys()) <= {"type", "config"}:
+            described = self.build.object(root, None, "")
+            return Config(self.source, to_plain(root), Settings(), root, described=described)
+        known = self._known_keys(raw, root)
+        values = {key.value: to_plain(value) for key, value in known.pairs}
+        special = {"dataset", "checkpoint"}
+        plain_keys = Map(root.position, [pair for pair in known.pairs if pair[0].value not in special])
+        arguments = self.build.arguments(Settings, plain_keys, root, "")
+        settings = Settings(**(arguments or {}))
+        dataset_node, checkpoint_node = known.get("dataset"), known.get("checkpoint")
+        dataset = None if dataset_node is None else self._dataset(dataset_node)
+        if checkpoint_node is not None:
+            settings.checkpoint = self._checkpoint(checkpoint_node)
+        return Config(self.source, values, settings, known, dataset)
+
+    def _known_keys(self, raw: Map, root: Map) -> Map:
+        """The pairs whose keys `Settings` has; complains about others, unless they hold an anchor in use."""
+        names = constructor_arguments(Settings)
+        in_use = {key.value for key, value in raw.pairs if holds_used_anchor(value)}
+        first: dict[str, Scalar] = {}
+        pairs: list[tuple[Scalar, Node]] = []
+        for key, value in root.pairs:
+            name = _OTHER_NAMES.get(key.value, key.value)
+            twice = first.get(name)
+            first.setdefault(name, key)
+            if name in names:
+                if twice is not None:
+                    self._twice(key, twice)
+                else:
+                    pairs.append((Scalar(key.position, name), value))
+            elif key.value not in in_use:
+                hint = closest(key.value, [*names, *_OTHER_NAMES]) or f"; known are {', '.join(names)}"
+                self.problems.add(
+                    key.position, f"{join('', key.value)} is unknown{hint}", join("", key.value)
+                )
+            elif twice is not None:
+                place = ":".join(str(part) for part in key.position if part is not None)
+                message = f"{place}: the key '{key.value}' stands twice; both anchors are used"
+                warnings.warn(message, ConfigWarning, stacklevel=4)
+        return Map(root.position, pairs)
+
+    def _twice(self, key: Scalar, first: Scalar) -> None:
+        other = "" if first.value == key.value else f" (as '{first.value}')"
+        message = f"the key '{key.value}' stands twice, first at line {first.position.line or '?'}{other}"
+        self.problems.add(key.position, message)
+
+    def _dataset(self, node: Node) -> tuple[Any, dict[str, Any]] | None:
+        """The class and the arguments of `{name: digits, …}`; the data is loaded later."""
+        config: Map | None = None
+        path = "dataset"
+        if isinstance(node, Map) and node.get("name") is not None and node.get("type") is None:
+            config = Map(node.position, [pair for pair in node.pairs if pair[0].value != "name"])
+            found = self.build.resolve(node.get("name") or node, "dataset", "dataset.name")
+        else:
+            found = self.build.resolve(node, "dataset", path)
+            if found is not None:
+                config, path = found[1:]
+        if found is None:
+            return None
+        arguments = self.build.arguments(found[0], config, node, path)
+        return None if arguments is None else (found[0], arguments)
+
+    def _checkpoint(self, node: Node) -> CheckpointSettings:
+        arguments: dict[str, Any] | None = None
+        if isinstance(node, Map):
+            arguments = self.build.arguments(CheckpointSettings, node, node, "checkpoint")
+        else:
+            names = ", ".join(constructor_arguments(CheckpointSettings))
+            message = f"checkpoint must be a mapping with some of {names}, received {shown(to_plain(node))}"
+            self.problems.add(node.position, message, "checkpoint")
+        return CheckpointSettings(**(arguments or {}))
+
+
+def _read(source: str | os.PathLike) -> tuple[str, str]:
+    """The text of a config and what to call it in messages."""
+    if not isinstance(source, (str, os.PathLike)):
+        raise ArgumentTypeError(f"load_config takes a path or a YAML text, received {shown(source)}")
+    if isinstance(source, str) and "\n" in source:
+        return source, "<text>"
+    name = os.fspath(source)
+    name = os.fsdecode(name) if isinstance(name, bytes) else name
+    try:
+        with open(name, "rb") as file:
+            data = file.read(4 * MAX_CHARACTERS + 1)
+    except FileNotFoundError:
+        hint = " (a YAML text of one line must end in a line break)" if ": " in name else _similar_file(name)
+        raise _unreadable(name, f"there is no such file{hint}") from None
+    except IsADirectoryError:
+        raise _unreadable(name, "this is a folder, not a YAML file") from None
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise _unreadable(name, f"cannot be read: {reason}") from error
+    try:
+        return data.decode("utf-8-sig").replace("\r\n", "\n"), name
+    except UnicodeDecodeError as error:
+        if len(data) > 4 * MAX_CHARACTERS:
+            raise _unreadable(name, f"too large: at most {MAX_CHARACTERS:,} characters are read") from None
+        before = data[: error.start]
+        line, column = before.count(b"\n") + 1, error.start - (before.rfind(b"\n") + 1) + 1
+        message = f"this is no text file in UTF-8 (byte 0x{data[error.start]:02x})"
+        raise ConfigError.listing([ConfigProblem(message, "", line, column, name)]) from None
+
+
+def _unreadable(name: str, message: str) -> ConfigError:
+    return ConfigError.listing([ConfigProblem(message, source=shown(name) if "\0" in name else name)])
+
+
+def _similar_file(name: str) -> str:
+    folder = Path(name).parent
+    try:
+        files = [entry.name for entry in folder.iterdir()]
+    except OSError:
+        return f" (nor a folder {folder})"
+    return closest(Path(name).name, files)

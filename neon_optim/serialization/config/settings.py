@@ -1,0 +1,99 @@
+"""The top-level keys of a model config: what each may hold, and its default."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from neon_optim.described import registry
+from neon_optim.described.arguments import NonNegativeInt, PositiveInt, RoundBits
+from neon_optim.described.checks import Check, Items, OfKind
+
+
+class _Layers(Items):
+    """A list with at least one layer."""
+
+    def __init__(self) -> None:
+        super().__init__(OfKind("layer"))
+        self.allowed = "a list of at least one layer"
+
+    def verdict(self, value: object) -> str | None:
+        return super().verdict(value) or (None if value else "value")
+
+
+class _BackendName(Check):
+    """The name of a backend that can be asked for."""
+
+    builtin = ("cpu", "gpu", "mkl")
+
+    @property
+    def names(self) -> list[str]:
+        return sorted({*self.builtin, *registry.available("backend")})
+
+    @property
+    def allowed(self) -> str:  # type: ignore[override]
+        return "one of " + ", ".join(map(repr, self.names))
+
+    def verdict(self, value: object) -> str | None:
+        if not isinstance(value, str):
+            return "type"
+        return None if value in self.builtin or value in self.names else "value"
+
+
+class CheckpointSettings:
+    """The key `checkpoint`: when the training state is saved, and how many files are kept.
+
+    Arguments: every_epochs — save at the end of each so many epochs; every_steps — save also after each so
+    many minibatches, None for not within an epoch; keep_last — how many of the newest files stay, None for
+    all.
+    """
+
+    def __init__(
+        self,
+        *,
+        every_epochs: PositiveInt | None = 1,
+        every_steps: PositiveInt | None = None,
+        keep_last: PositiveInt | None = 3,
+    ) -> None:
+        self.every_epochs, self.every_steps, self.keep_last = every_epochs, every_steps, keep_last
+
+
+class Settings:
+    """The keys that a model config knows. Every other key at the top may only hold anchors that something
+    uses.
+
+    Arguments:
+        layers: the layers in order, each `{type: Linear, config: {…}}`.
+        cost: a cost, mostly just its name.
+        optimizer: an optimizer.
+        dataset: `{name: digits, …}`: the name of a dataset and its arguments.
+        epochs: passes over the training data.
+        batchsize: elements of a minibatch (`batch_size` is taken too).
+        backend, engine, device_id: where it runs; the arguments of `gen_backend`.
+        datatype: of parameters and data.
+        rng_seed: for initial values, shuffling and dropout; None for a random one.
+        stochastic_round: round stores stochastically, to so many bits.
+        checkpoint: `{every_epochs: 1, every_steps: null, keep_last: 3}`.
+    """
+
+    def __init__(
+        self,
+        *,
+        layers: Annotated[Any, _Layers()] = (),
+        cost: Annotated[Any, OfKind("cost")] = None,
+        optimizer: Annotated[Any, OfKind("optimizer")] = None,
+        dataset: Any = None,
+        epochs: PositiveInt = 10,
+        batchsize: PositiveInt = 128,
+        backend: Annotated[str, _BackendName()] = "cpu",
+        engine: Literal["auto", "numpy", "numba"] = "auto",
+        device_id: NonNegativeInt = 0,
+        datatype: Literal["float16", "float32", "float64"] = "float32",
+        rng_seed: NonNegativeInt | None = None,
+        stochastic_round: RoundBits = False,
+        checkpoint: Any = None,
+    ) -> None:
+        self.layers, self.cost, self.optimizer, self.dataset = layers, cost, optimizer, dataset
+        self.epochs, self.batchsize = epochs, batchsize
+        self.backend, self.engine, self.device_id = backend, engine, device_id
+        self.datatype, self.rng_seed, self.stochastic_round = datatype, rng_seed, stochastic_round
+        self.checkpoint: CheckpointSettings = checkpoint or CheckpointSettings()

@@ -1,0 +1,177 @@
+"""Converts between our checkpoints, neon's, and safetensors files of names and arrays (PyTorch's state_dict)."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+from neon_optim.described.build import from_description
+from neon_optim.errors import CheckpointError, NeonOptimError, shown
+from neon_optim.serialization import durable
+from neon_optim.serialization.checkpoint import archive, file_header, training_state
+from neon_optim.serialization.checkpoint.archive import Arrays, State
+from neon_optim.serialization.checkpoint.checkpoint import restore
+from neon_optim.serialization.neon.neon_convert import from_neon, to_neon
+from neon_optim.serialization.neon.neon_pickle import read_neon_pickle
+from neon_optim.serialization.neon.pickle_write import write_pickle_data
+from neon_optim.version import __version__
+
+FORMATS = ("checkpoint", "neon", "torch")
+MAX_BYTES = 1 << 34
+
+
+def convert_checkpoint(
+    source: durable.StrPath,
+    target: durable.StrPath,
+    *,
+    to: str = "checkpoint",
+    t: int | None = None,
+    batches_per_epoch: int | None = None,
+    saved_after_fit: bool = True,
+    overwrite: bool = False,
+) -> str:
+    """Write what ``source`` holds to ``target`` in another format; what ``source`` is shows in its contents.
+
+    Args:
+        source: a checkpoint of ours, a pickle of neon (gzip or not), or a safetensors file of another
+        program.
+        target: the new file.
+        to: 'checkpoint'; 'neon', a pickle that neon loads; or 'torch', a safetensors file with the parameters
+            alone, as ``layer.param`` (``safetensors.torch.load_file`` gives a state_dict).
+        t, batches_per_epoch: see :func:`neon_optim.serialization.neon.neon_convert.from_neon`.
+        saved_after_fit: see :func:`neon_optim.serialization.read_neon_pickle`.
+        overwrite: replace an existing ``target``.
+
+    Returns:
+        The path that was written.
+
+    Raises:
+        CheckpointError: ``source`` cannot be read, ``target`` exists, or one format cannot hold what the
+        other does.
+    """
+    if to not in FORMATS:
+        raise CheckpointError(f"to must be one of {', '.join(map(repr, FORMATS))}, received {shown(to)}")
+    if not overwrite and os.path.lexists(target):
+        raise CheckpointError(f"{os.fsdecode(target)!r} exists already; nothing was changed")
+    kind = _kind_of(source)
+    if kind == "neon":
+        neon = read_neon_pickle(source, saved_after_fit=saved_after_fit)
+        arrays, state = from_neon(neon, t=t, batches_per_epoch=batches_per_epoch)
+    elif kind == "torch":
+        arrays, state = read_state_dict(source)
+    else:
+        contents = archive.read(source)
+        arrays, state = contents.arrays, contents.state
+    if to == "checkpoint":
+        return archive.write(target, arrays, state)
+    if to == "torch":
+        return write_state_dict(target, arrays, state, repr(os.fsdecode(source)))
+    dtypes = {name: file_header.file_type(array, name) for name, array in arrays.items()}
+    whole = archive.Contents(arrays, state, dtypes, file_header.FORMAT_VERSION)
+    raw = write_pickle_data(to_neon(whole, repr(os.fsdecode(source))))
+    with durable.replacing(target) as file:
+        file.write(raw)
+    return os.fsdecode(target)
+
+
+def rebuild_neon(
+    path: durable.StrPath,
+    *,
+    t: int | None = None,
+    batches_per_epoch: int | None = None,
+    saved_after_fit: bool = True,
+) -> tuple[Any, Any]:
+    """The model and the optimizer (or None) of a neon checkpoint: weights, states, random numbers, epoch.
+
+    Arguments as for :func:`convert_checkpoint`. Needs a backend (:func:`neon_optim.gen_backend`).
+
+    Raises:
+        CheckpointError: the file cannot be read, or has layers that do not exist here.
+    """
+    neon = read_neon_pickle(path, saved_after_fit=saved_after_fit)
+    arrays, state = from_neon(neon, t=t, batches_per_epoch=batches_per_epoch)
+    name = os.fsdecode(path)
+    found = training_state.parse(state, repr(name))
+    try:
+        model = from_description((found.model or {})["description"], "model")
+        optimizer = None if found.description is None else from_description(found.description, "optimizer")
+        features = np.prod(neon.train_input_shape, dtype=np.int64)
+        model.initialize(SimpleNamespace(nin=int(features), name=name))
+    except (NeonOptimError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{name!r}: the model cannot be built: {error}") from error
+    contents = archive.Contents(arrays, state, {}, file_header.FORMAT_VERSION)
+    restore(contents, name, optimizer=optimizer, layers=model.layers_to_optimize, model=model)
+    return model, optimizer
+
+
+def _kind_of(path: durable.StrPath) -> str:
+    head = archive.read_head(path, 400)
+    if re.match(rb"\x1f\x8b|\x80[\x00-\x05]|\(dp|\(d|\}", head):
+        return "neon"
+    ours = f'{{"__metadata__":{{"format":"{file_header.FORMAT_NAME}"'.encode("ascii")
+    return "torch" if head[8:9] == b"{" and not head[8:].startswith(ours) else "checkpoint"
+
+
+def read_state_dict(path: durable.StrPath) -> tuple[Arrays, State]:
+    """Parameters of a safetensors file, ``layer.param`` named ``layer/param``; without optimizer, at epoch 0.
+
+    Raises:
+        CheckpointError: the file cannot be read, or holds what our format does not.
+    """
+    from safetensors import SafetensorError, deserialize
+
+    raw = archive.read_head(path, MAX_BYTES)
+    file = repr(os.fsdecode(path))
+    try:
+        tensors = deserialize(raw)
+    except (SafetensorError, ValueError) as error:
+        raise CheckpointError(f"{file}: no safetensors file: {error}") from error
+    arrays: Arrays = {}
+    for name, tensor in tensors:
+        if tensor["dtype"] not in file_header.DTYPES:
+            raise CheckpointError(
+                f"{file}: tensor {name!r} has dtype {tensor['dtype']}, which is not supported"
+            )
+        entry = file_header.Entry(
+            _our_name(name), tensor["dtype"], tuple(tensor["shape"]), len(tensor["data"])
+        )
+        if entry.name in arrays:
+            raise CheckpointError(f"{file}: two tensors would get the name {entry.name!r}")
+        arrays[entry.name] = file_header.as_array(file_header.raw_bytes(tensor["data"]), entry)
+    state = {
+        "written_by": f"neon_optim {__version__}",
+        "epoch": 0,
+        "optimizer": None,
+        "parameters": {name: {"optimizer": None, "slots": []} for name in arrays},
+        "backend": None,
+        "model": None,
+        "extra": None,
+    }
+    return arrays, state
+
+
+def write_state_dict(
+    path: durable.StrPath, arrays: Mapping[str, Any], state: State, file: str = "the checkpoint"
+) -> str:
+    """Write the parameters, without any state, as a safetensors file that names them ``layer.param``."""
+    from safetensors.numpy import save
+
+    names = training_state.parse(state, file).parameters
+    found = {name.replace("/", "."): arrays[name] for name in names if name in arrays}
+    if len(found) != len([name for name in names if name in arrays]):
+        raise CheckpointError(f"{file}: two parameters would get the same name")
+    with durable.replacing(path) as target:
+        target.write(
+            save({name: array.copy(order="C") for name, array in found.items()}, metadata={"format": "pt"})
+        )
+    return os.fsdecode(path)
+
+
+def _our_name(name: str) -> str:
+    layer, dot, param = name.rpartition(".")
+    return f"{layer}/{param}" if dot and layer else f"{name}/W"
