@@ -35,7 +35,8 @@ def gen_backend(
     Arguments:
         backend: 'cpu', 'gpu', or a name registered under the entry-point group ``neon_optim.backends``; neon's 'mkl'
             is taken as 'cpu' with a warning.
-        rng_seed: seed of ``be.rng`` and of the counter-based random numbers; None: from the operating system.
+        rng_seed: seed of ``be.rng`` and of the counter-based random numbers, an integer from 0 to 2³² - 1; None: from
+            the operating system.
         datatype: type of new tensors: float16, bfloat16, float32 or float64.
         batch_size: elements of a minibatch; optimizers divide gradients by it. 0: not set, which counts as 1.
         stochastic_round: round stores stochastically, to so many mantissa bits (True: what the type has).
@@ -44,7 +45,7 @@ def gen_backend(
         engine: for 'cpu': 'numpy', 'numba', or 'auto' (Numba where it is installed).
 
     Raises:
-        BackendError: no such backend, engine or datatype, or the device is not usable.
+        BackendError: no such backend, engine or datatype, no such seed, or the device is not usable.
 
     >>> be = gen_backend("cpu", rng_seed=1, batch_size=32)
     >>> be.bsz, be.zeros((2, 3)).shape

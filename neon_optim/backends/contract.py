@@ -18,6 +18,7 @@ from neon_optim.backends.algebra import Algebra
 from neon_optim.backends.optree import Expression
 from neon_optim.backends.philox import DROPOUT, random_words
 from neon_optim.backends.program import Program
+from neon_optim.errors import BackendError, shown
 
 __all__ = ["Backend", "Outcome", "Plan", "Rounding", "Tensor"]
 
@@ -307,7 +308,17 @@ class Backend(Algebra, ABC):
     # --- random numbers ---
 
     def gen_rng(self, seed: int | None = None) -> np.random.RandomState:
-        """A new NumPy RandomState (Mersenne Twister, as neon's)."""
+        """A new NumPy RandomState (Mersenne Twister, as neon's).
+
+        Raises:
+            BackendError: ``seed`` is neither None nor an integer of 32 bits. Every seed of a backend passes here.
+        """
+        integer = isinstance(seed, (int, np.integer)) and not isinstance(seed, bool)
+        if seed is not None and not (integer and 0 <= seed < 2**32):
+            raise BackendError(
+                f"rng_seed must be an integer from 0 to {2**32 - 1} (32 bits), or None for a random one; "
+                f"received {shown(seed)}"
+            )
         return np.random.RandomState(seed)
 
     def rng_reset(self) -> None:

@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 from runs import CONFIG, final_arrays, log_of
 
+from neon_optim import cleanup_backend, gen_backend
+from neon_optim.errors import BackendError
 from neon_optim.model.datasets import Digits
 from neon_optim.serialization import durable
 from neon_optim.serialization.checkpoint.manager import CheckpointManager
@@ -80,6 +82,8 @@ def test_positions_are_named(run, here):
         (["model.yaml", "-z", "-1"], "batchsize must be an integer >= 1, received -1"),
         (["model.yaml", "-b", "tpu"], "backend must be one of"),
         (["model.yaml", "-r", "-5"], "rng_seed must be an integer >= 0"),
+        (["model.yaml", "-r", "4294967296"], "rng_seed must be an integer from 0 to 4294967295"),
+        (["model.yaml", "-r", "1" + 40 * "0"], "rng_seed must be an integer from 0 to 4294967295"),
         (["model.yaml", "--set", "epochs"], "an override is path=value"),
         (["model.yaml", "--set", "dataset.name=imagenet"], "unknown dataset 'imagenet'"),
     ],
@@ -89,6 +93,19 @@ def test_a_command_line_that_cannot_be_used(run, here, arguments, message):
     assert (code, out) == (2, "")
     assert message in err
     assert not (here / "runs").exists()
+
+
+@pytest.mark.parametrize("seed", [-1, 2**32, True, 1.0, "1", [1, 2]])
+def test_a_seed_is_an_integer_of_32_bits(seed):
+    with pytest.raises(BackendError, match="rng_seed must be an integer from 0 to 4294967295"):
+        gen_backend("cpu", rng_seed=seed)
+
+
+def test_the_numbers_of_a_seed_are_those_of_numpy():
+    for seed in (0, 1, 2**32 - 1, np.uint32(7)):
+        be = gen_backend("cpu", rng_seed=seed)
+        assert np.array_equal(be.rng.random_sample(9), np.random.RandomState(seed).random_sample(9))
+    cleanup_backend()
 
 
 def test_without_mnist_the_message_names_the_digits(run, here, monkeypatch):
