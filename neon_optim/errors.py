@@ -140,3 +140,13 @@ class RunError(NeonOptimError):
 
 class NonFiniteError(NeonOptimError, FloatingPointError):
     """A NaN or an infinity where the computation needs finite numbers."""
+
+
+def printable(text: str) -> str:
+    """`text` with everything escaped that a terminal could take for a command: control characters, line breaks,
+    marks that turn the direction of writing.
+
+    >>> printable("fc\\x1b[31m/W\\u202e")
+    'fc\\\\x1b[31m/W\\\\u202e'
+    """
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
