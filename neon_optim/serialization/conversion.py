@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Mapping
 from types import SimpleNamespace
 from typing import Any
@@ -58,11 +57,11 @@ def convert_checkpoint(
         raise CheckpointError(f"to must be one of {', '.join(map(repr, FORMATS))}, received {shown(to)}")
     if not overwrite and os.path.lexists(target):
         raise CheckpointError(f"{os.fsdecode(target)!r} exists already; nothing was changed")
-    kind = _kind_of(source)
-    if kind == "neon":
+    kind = file_header.kind_of(archive.read_head(source))
+    if kind in ("gzip", "pickle"):
         neon = read_neon_pickle(source, saved_after_fit=saved_after_fit)
         arrays, state = from_neon(neon, t=t, batches_per_epoch=batches_per_epoch)
-    elif kind == "torch":
+    elif kind == "safetensors":
         arrays, state = read_state_dict(source)
     else:
         contents = archive.read(source)
@@ -107,14 +106,6 @@ def rebuild_neon(
     contents = archive.Contents(arrays, state, {}, file_header.FORMAT_VERSION)
     restore(contents, name, optimizer=optimizer, layers=model.layers_to_optimize, model=model)
     return model, optimizer
-
-
-def _kind_of(path: durable.StrPath) -> str:
-    head = archive.read_head(path, 400)
-    if re.match(rb"\x1f\x8b|\x80[\x00-\x05]|\(dp|\(d|\}", head):
-        return "neon"
-    ours = f'{{"__metadata__":{{"format":"{file_header.FORMAT_NAME}"'.encode("ascii")
-    return "torch" if head[8:9] == b"{" and not head[8:].startswith(ours) else "checkpoint"
 
 
 def read_state_dict(path: durable.StrPath) -> tuple[Arrays, State]:

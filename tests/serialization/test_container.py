@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
+import pickle
 import sys
 
 import ml_dtypes
@@ -226,3 +228,66 @@ def test_what_cannot_be_read(tmp_path, name):
     for read in (archive.read, archive.verify, archive.read_state):
         with pytest.raises(CheckpointError, match=name[:3]):
             read(os.path.join(tmp_path, name))
+
+
+def _npz(path) -> None:
+    np.savez(path, x=np.ones(3))
+
+
+def _theirs(header: int):
+    """A safetensors file of another program, with a header of that many bytes."""
+
+    def write(path) -> None:
+        text = b'{"x":{"dtype":"U8","shape":[0],"data_offsets":[0,0]}}'.ljust(header)
+        path.write_bytes(len(text).to_bytes(8, "little") + text)
+
+    return write
+
+
+@pytest.mark.parametrize(
+    ("write", "message"),
+    [
+        (
+            lambda path: path.write_text("optimizer: {type: Adam}\nepochs: 3 # drei Überläufe\n" * 99),
+            "YAML config",
+        ),
+        (lambda path: path.write_text("a: 1"), "YAML config"),
+        (lambda path: path.write_bytes(pickle.dumps({"a": 1}, 2)), "a pickle: .*neon-optim convert"),
+        (lambda path: path.write_bytes(pickle.dumps({"a": 1}, 0)), "a pickle: .*neon-optim convert"),
+        (lambda path: path.write_bytes(pickle.dumps({"a": 1})), "a pickle: .*neon-optim convert"),
+        (lambda path: path.write_bytes(gzip.compress(b"x")), "compressed file"),
+        (_npz, "zip file, such as NumPy's"),
+        (
+            lambda path: safetensors.numpy.save_file({"x": np.ones(2)}, path),
+            "another program.*neon-optim convert",
+        ),
+        *((_theirs(size), "another program") for size in (64, 128, 384, 640, 0x6428)),
+        (lambda path: path.write_bytes(b""), "an empty file"),
+        (lambda path: path.write_bytes(bytes(999)), "unknown kind, or damaged"),
+    ],
+)
+def test_another_kind_of_file_is_named_with_what_to_do(tmp_path, write, message):
+    path = tmp_path / "x.npz"
+    write(path)
+    for read in (archive.read, archive.verify, archive.read_state):
+        with pytest.raises(
+            CheckpointError, match=f"not a checkpoint of this package but .*{message}"
+        ) as caught:
+            read(path)
+        assert "bytes" not in str(caught.value), "no number that was read out of text"
+
+
+def test_a_truncated_checkpoint_is_no_other_kind(tmp_path):
+    archive.write(tmp_path / "x", example(), {})
+    (tmp_path / "x").write_bytes((tmp_path / "x").read_bytes()[:500])
+    with pytest.raises(CheckpointError, match=r"truncated or damaged: .*the file has 500"):
+        archive.read(tmp_path / "x")
+
+
+def test_a_header_with_as_much_as_fits(path):
+    arrays = {f"{'n' * 90}{k}": np.zeros([1] * 6, np.int8) for k in range(file_header.MAX_TENSORS)}
+    state = {str(k): [[[]]] for k in range(20_000)}
+    archive.write(path, arrays, state)
+    found = archive.read(path)
+    assert found.arrays.keys() == arrays.keys()
+    assert found.state == state

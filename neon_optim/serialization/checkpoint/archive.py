@@ -149,7 +149,7 @@ def read_state(path: durable.StrPath) -> State:
     return file_header.decode_state(header.state, _name(path))
 
 
-def read_head(path: durable.StrPath, count: int) -> bytes:
+def read_head(path: durable.StrPath, count: int = file_header.HEAD_BYTES) -> bytes:
     """The first ``count`` bytes of a file, or all where it has fewer."""
     with _opened(path) as (fd, size):
         head = bytearray(min(count, size))
@@ -159,11 +159,11 @@ def read_head(path: durable.StrPath, count: int) -> bytes:
 
 def _read_header(fd: int, size: int, path: durable.StrPath) -> Header:
     name = _name(path)
-    prefix = bytearray(min(size, file_header.LENGTH_BYTES))
-    _fill(fd, memoryview(prefix), path)
-    raw = bytearray(file_header.LENGTH_BYTES + file_header.header_length(bytes(prefix), size, name))
-    raw[: file_header.LENGTH_BYTES] = prefix
-    _fill(fd, memoryview(raw)[file_header.LENGTH_BYTES :], path)
+    head = bytearray(min(size, file_header.HEAD_BYTES))
+    _fill(fd, memoryview(head), path)
+    raw = bytearray(file_header.LENGTH_BYTES + file_header.header_length(bytes(head), size, name))
+    os.lseek(fd, 0, os.SEEK_SET)
+    _fill(fd, memoryview(raw), path)
     header = file_header.decode_header(bytes(raw), size, name)
     missing = [v for v in range(header.format_version, FORMAT_VERSION) if v not in MIGRATIONS]
     if missing:

@@ -1,13 +1,14 @@
 """The header of a checkpoint file: its bytes, and a reader that accepts nothing else.
 
-The header is the safetensors one in a fixed spelling (ASCII JSON, no spaces, keys in a fixed order), so a
-file is read by walking over it once; a header that JSON would accept but that is spelled in another way is
-not ours. Every cap bounds the memory and the time that a hostile file can cost.
+The header is the safetensors one in a fixed spelling (ASCII JSON, no spaces, keys in a fixed order). The
+reader takes names, types and shapes out of it and has the writer spell them again: a header that differs in a
+byte is not ours. Every cap bounds the memory and the time that a hostile file can cost.
 """
 
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import math
 import re
@@ -22,8 +23,10 @@ FORMAT_VERSION = 1
 FORMAT_NAME = "neon_optim.checkpoint"
 
 LENGTH_BYTES = 8
+HEAD_BYTES = 400
 ALIGNMENT = 64
 MAX_HEADER = 8 << 20
+MAX_FOREIGN_HEADER = 100_000_000  # what safetensors itself takes
 MAX_TENSORS = 32_768
 MAX_NAME = 512
 MAX_DIMENSIONS = 32
@@ -32,6 +35,7 @@ MAX_STATE_VALUES = 100_000
 MAX_STATE_DEPTH = 64
 MAX_INT_BITS = 8192
 NO_DIGEST = "0" * 64
+_MOST_ELEMENTS = np.iinfo(np.intp).max // 8
 
 #: Types of tensors, in the file's terms and in NumPy's; BF16 by its bits.
 DTYPES = {
@@ -51,19 +55,24 @@ DTYPES = {
 }
 _FILE_TYPES = {np.dtype(code).newbyteorder("="): name for name, code in DTYPES.items() if name != "BF16"}
 
-_NUMBER = r"(?:0|[1-9][0-9]{0,18})"
 _PREFIX = re.compile(
-    r'\{"__metadata__":\{"format":"neon_optim\.checkpoint","format_version":"(0|[1-9][0-9]{0,8})","sha256":"([0-9a-f]{64})",'
+    r'\{"__metadata__":\{"format":"neon_optim\.checkpoint",'
+    r'"format_version":"(0|[1-9][0-9]{0,8})","sha256":"([0-9a-f]{64})",'
 )
-_DIGESTS = re.compile(r'"tensor_sha256":"([0-9a-f ]*)","state":(?=")')
-_ENTRY = re.compile(
-    r',"((?:[^"\\]|\\.){1,6144})":'
-    r'\{"dtype":"([A-Z0-9]{2,4})",'
-    rf'"shape":\[((?:{_NUMBER}(?:,{_NUMBER}){{0,{MAX_DIMENSIONS - 1}}})?)\],'
-    rf'"data_offsets":\[({_NUMBER}),({_NUMBER})\]\}}'
-)
-_END = re.compile(rf"\}} {{0,{ALIGNMENT - 1}}}\Z")
-_JSON_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[\[\]{},]')
+_DIGEST = re.compile("[0-9a-f]{64}")
+_START = f'{{"__metadata__":{{"format":"{FORMAT_NAME}",'.encode("ascii")
+_TEXT = rb"[\t\n\f\r -~\x80-\xff]+\Z"
+_OTHERS = {
+    "safetensors": "a safetensors file of another program or of `neon-optim convert --to torch`, or damaged: "
+    "`neon-optim convert` makes a checkpoint of the parameters in one",
+    "gzip": "a compressed file (gzip): `neon-optim convert` makes a checkpoint of one that neon wrote",
+    "pickle": "a pickle: `neon-optim convert` makes a checkpoint of one that neon wrote",
+    "zip": "a zip file, such as NumPy's .npz and what torch.save writes: load it there and save its arrays with "
+    "safetensors, which `neon-optim convert` reads",
+    "text": "text, such as a YAML config: `neon-optim train` takes one; checkpoints are in the folder of its run",
+    "empty": "an empty file",
+    "": "of an unknown kind, or damaged: use an older checkpoint if it was one",
+}
 
 
 class Entry(NamedTuple):
@@ -125,8 +134,21 @@ def file_type(array: Any, name: str) -> str:
 
 def encode_header(entries: Sequence[Entry], digests: Sequence[str], state: str) -> bytes:
     """Length and header, with the header's own digest filled in; its size does not depend on the digests."""
+    header = _spell(entries, digests, state, FORMAT_VERSION).encode("ascii")
+    header += b" " * (-(LENGTH_BYTES + len(header)) % ALIGNMENT)
+    if len(header) > MAX_HEADER:
+        raise CheckpointError(
+            f"the names and the JSON state take {len(header):,} bytes, at most {MAX_HEADER:,} fit; "
+            "keep long series as arrays"
+        )
+    raw = len(header).to_bytes(LENGTH_BYTES, "little") + header
+    return raw.replace(NO_DIGEST.encode(), hashlib.sha256(raw).hexdigest().encode(), 1)
+
+
+def _spell(entries: Sequence[Entry], digests: Sequence[str], state: str, version: int) -> str:
+    """The header without padding, with zeros in the place of its own digest."""
     parts = [
-        f'{{"__metadata__":{{"format":"{FORMAT_NAME}","format_version":"{FORMAT_VERSION}","sha256":"{NO_DIGEST}",'
+        f'{{"__metadata__":{{"format":"{FORMAT_NAME}","format_version":"{version}","sha256":"{NO_DIGEST}",'
         f'"tensor_sha256":"{" ".join(digests)}","state":{json.dumps(state)}}}'
     ]
     position = 0
@@ -137,17 +159,7 @@ def encode_header(entries: Sequence[Entry], digests: Sequence[str], state: str) 
             f',{json.dumps(entry.name)}:{{"dtype":"{entry.dtype}","shape":[{shape}],"data_offsets":[{position},{end}]}}'
         )
         position = end
-    parts.append("}")
-    header = "".join(parts).encode("ascii")
-    header += b" " * (-(LENGTH_BYTES + len(header)) % ALIGNMENT)
-    if len(header) > MAX_HEADER:
-        raise CheckpointError(
-            f"the names and the JSON state take {len(header):,} bytes, at most {MAX_HEADER:,} fit; "
-            "keep long series as arrays"
-        )
-    raw = len(header).to_bytes(LENGTH_BYTES, "little") + header
-    start, stop = _digest_place(raw)
-    return raw[:start] + hashlib.sha256(raw).hexdigest().encode("ascii") + raw[stop:]
+    return "".join([*parts, "}"])
 
 
 def encode_state(state: Mapping[str, Any]) -> str:
@@ -190,32 +202,43 @@ def _check_json(value: Any, path: str, depth: int) -> int:
     raise CheckpointError(f"{path} is a {type(value).__name__}, which JSON cannot hold: {shown(value)}{hint}")
 
 
-def _check_name(name: Any) -> None:
+def _check_name(name: Any, file: str = "") -> None:
     if not isinstance(name, str) or not 1 <= len(name) <= MAX_NAME or name == "__metadata__":
         raise CheckpointError(
-            f"array names are strings of 1 to {MAX_NAME} characters, received {shown(name)}"
+            f"{file}array names are strings of 1 to {MAX_NAME} characters, received {shown(name)}"
         )
-    _check_json(name, "an array name", 0)
+    _check_json(name, f"{file}an array name", 0)
 
 
 # ---- reading
 
 
-def header_length(prefix: bytes, size: int, file: str) -> int:
+def kind_of(head: bytes) -> str:
+    """What begins with the :data:`HEAD_BYTES` bytes of ``head``: 'checkpoint', or a key of _OTHERS."""
+    if head[LENGTH_BYTES:].startswith(_START):
+        return "checkpoint"
+    length = int.from_bytes(head[:LENGTH_BYTES], "little")
+    if head[LENGTH_BYTES:].startswith(b"{") and 2 <= length <= MAX_FOREIGN_HEADER:
+        return "safetensors"
+    starts = {
+        "gzip": rb"\x1f\x8b",
+        "pickle": rb"\x80[\x00-\x05]|\(d|\}q",
+        "zip": rb"PK\x03\x04",
+        "text": _TEXT,
+    }
+    return next((kind for kind, start in starts.items() if re.match(start, head)), "" if head else "empty")
+
+
+def header_length(head: bytes, size: int, file: str) -> int:
     """Length of the header of a file of ``size`` bytes, checked before anything is allocated for it."""
-    if len(prefix) < LENGTH_BYTES:
+    kind = kind_of(head)
+    if kind != "checkpoint":
+        raise CheckpointError(f"{file}: not a checkpoint of this package but {_OTHERS[kind]}")
+    length = int.from_bytes(head[:LENGTH_BYTES], "little")
+    if length > min(size - LENGTH_BYTES, MAX_HEADER):
         raise CheckpointError(
-            f"{file}: not a checkpoint: the file has {size} bytes" + (" (empty)" if not size else "")
-        )
-    length = int.from_bytes(prefix, "little")
-    if length > size - LENGTH_BYTES:
-        raise CheckpointError(
-            f"{file}: truncated, or not a checkpoint: its header should take {length:,} bytes, "
-            f"the file has {size:,}"
-        )
-    if length > MAX_HEADER:
-        raise CheckpointError(
-            f"{file}: not a checkpoint: a header of {length:,} bytes, at most {MAX_HEADER:,} allowed"
+            f"{file}: truncated or damaged: its header should take {length:,} bytes, at most {MAX_HEADER:,} are "
+            f"allowed, and the file has {size:,}. Use an older checkpoint."
         )
     return length
 
@@ -228,105 +251,56 @@ def decode_header(raw: bytes, size: int, file: str) -> Header:
         raise CheckpointError(f"{file}: damaged, or not a checkpoint: its header is not ASCII") from None
     prefix = _PREFIX.match(text)
     if prefix is None:
-        kind = (
-            "a safetensors file of another program, or damaged"
-            if text.startswith('{"')
-            else "damaged, or another kind"
-        )
         raise CheckpointError(
-            f"{file}: not a checkpoint of this package ({kind}): the header starts {shown(text[:40])}"
+            f"{file}: damaged, or not a checkpoint: the header starts {shown(text[:120], 130)}"
         )
-    _check_digest(raw, prefix[2], file)
-    version = int(prefix[1])
+    version, signature = int(prefix[1]), prefix[2]
+    digest = hashlib.sha256(raw.replace(signature.encode(), NO_DIGEST.encode(), 1)).hexdigest()
+    if digest != signature:
+        raise CheckpointError(
+            f"{file}: the header is damaged: its SHA-256 is {digest[:16]}…, it was written with "
+            f"{signature[:16]}…. Use an older checkpoint."
+        )
     if version > FORMAT_VERSION:
         raise CheckpointError(
             f"{file}: written by format {version}, this is {FORMAT_VERSION}: a newer neon_optim reads it"
         )
-    digests = _DIGESTS.match(text, prefix.end())
-    if digests is None:
-        _malformed(file, text, prefix.end())
-    try:
-        state, position = json.JSONDecoder().raw_decode(text, digests.end())
-    except (ValueError, RecursionError):
-        _malformed(file, text, digests.end())
-    if text[position : position + 1] != "}":
-        _malformed(file, text, position)
-    entries = _decode_entries(text, position + 1, size - len(raw), file)
-    found = digests[1].split(" ") if digests[1] else []
-    if len(found) != len(entries) or any(len(digest) != len(NO_DIGEST) for digest in found):
+    fields = _parse(text, f"{file}: the header", MAX_TENSORS + 2, 20 * MAX_TENSORS, 3)
+    metadata = fields.pop("__metadata__")
+    state, digests = metadata.get("state"), metadata.get("tensor_sha256")
+    if not isinstance(state, str) or not isinstance(digests, str):
+        raise CheckpointError(f"{file}: the header is malformed: it has no text of a state, or no digests")
+    entries = [_entry(name, field, file) for name, field in fields.items()]
+    found = digests.split(" ") if digests else []
+    if len(found) != len(entries) or not all(map(_DIGEST.fullmatch, found)):
+        raise CheckpointError(f"{file}: {len(found)} digests for {len(entries)} tensors, or no digests")
+    text = text.replace(signature, NO_DIGEST, 1)
+    spelled = _spell(entries, found, state, version)
+    if text.rstrip(" ") != spelled or len(text) - len(spelled) >= ALIGNMENT:
+        pairs = enumerate(itertools.zip_longest(text, spelled))
+        place = next(k for k, (theirs, ours) in pairs if theirs != ours)
+        theirs, ours = (shown(each[max(place - 20, 0) : place + 20]) for each in (text, spelled))
+        raise CheckpointError(f"{file}: the header is malformed: {theirs} where {ours} is due")
+    if (due := sum(entry.nbytes for entry in entries)) != size - len(raw):
+        kind = "truncated" if due > size - len(raw) else "followed by other bytes"
         raise CheckpointError(
-            f"{file}: {len(found)} digests for {len(entries)} tensors, or of the wrong length"
+            f"{file}: {kind}: the tensors take {due:,} bytes, the file has {size - len(raw):,} for them"
         )
     return Header(version, entries, found, state)
 
 
-def _check_digest(raw: bytes, expected: str, file: str) -> None:
-    start, stop = _digest_place(raw)
-    digest = hashlib.sha256(memoryview(raw)[:start])
-    digest.update(NO_DIGEST.encode("ascii"))
-    digest.update(memoryview(raw)[stop:])
-    if digest.hexdigest() != expected:
+def _entry(name: str, fields: Any, file: str) -> Entry:
+    fields = fields if isinstance(fields, dict) else {}
+    dtype, shape = fields.get("dtype"), fields.get("shape")
+    _check_name(name, f"{file}: ")
+    if not isinstance(dtype, str) or dtype not in DTYPES:
+        raise CheckpointError(f"{file}: tensor {name!r} has the unknown dtype {shown(dtype)}")
+    sizes = shape if isinstance(shape, list) and len(shape) <= MAX_DIMENSIONS else [None]
+    if not all(type(n) is int and n >= 0 for n in sizes) or math.prod(n or 1 for n in sizes) > _MOST_ELEMENTS:
         raise CheckpointError(
-            f"{file}: the header is damaged: its SHA-256 is {digest.hexdigest()[:16]}…, it was written with "
-            f"{expected[:16]}…. Use an older checkpoint."
+            f"{file}: tensor {name!r} has the shape {shown(shape)}, which no array can have"
         )
-
-
-def _digest_place(raw: bytes) -> tuple[int, int]:
-    """Where the header's own digest stands; for hashing, 64 zeros take its place."""
-    key = b'"sha256":"'
-    start = raw.index(key) + len(key)
-    return start, start + len(NO_DIGEST)
-
-
-def _decode_entries(text: str, position: int, data_size: int, file: str) -> list[Entry]:
-    entries: list[Entry] = []
-    names: set[str] = set()
-    offset = 0
-    while (match := _ENTRY.match(text, position)) is not None:
-        if len(entries) == MAX_TENSORS:
-            raise CheckpointError(f"{file}: more than {MAX_TENSORS:,} tensors")
-        name, dtype, dimensions, begin, end = match.groups()
-        if "\\" in name:
-            name = _unescape(name, file)
-        if len(name) > MAX_NAME or name == "__metadata__" or name in names:
-            raise CheckpointError(f"{file}: tensor name {shown(name)} is too long, reserved, or stands twice")
-        names.add(name)
-        if dtype not in DTYPES:
-            raise CheckpointError(f"{file}: tensor {name!r} has the unknown dtype {dtype!r}")
-        shape = tuple(map(int, dimensions.split(","))) if dimensions else ()
-        nbytes = np.dtype(DTYPES[dtype]).itemsize * math.prod(shape)
-        limit = math.prod(length for length in shape if length) * 8
-        if limit > np.iinfo(np.intp).max or (int(begin), int(end)) != (offset, offset + nbytes):
-            raise CheckpointError(
-                f"{file}: tensor {name!r} of dtype {dtype} and shape {shown(shape)} should take the bytes "
-                f"{offset} to {offset + nbytes}, the header says {begin} to {end}"
-            )
-        offset += nbytes
-        entries.append(Entry(name, dtype, shape, nbytes))
-        position = match.end()
-    if _END.match(text, position) is None:
-        _malformed(file, text, position)
-    if offset != data_size:
-        kind = "truncated" if offset > data_size else "followed by other bytes"
-        raise CheckpointError(
-            f"{file}: {kind}: the tensors take {offset:,} bytes, the file has {data_size:,} for them"
-        )
-    return entries
-
-
-def _unescape(name: str, file: str) -> str:
-    try:
-        decoded = json.loads(f'"{name}"')
-        decoded.encode("utf-8")
-    except ValueError:
-        raise CheckpointError(f"{file}: tensor name {shown(name)} is no valid text") from None
-    return str(decoded)
-
-
-def _malformed(file: str, text: str, position: int) -> NoReturn:
-    received = shown(text[position : position + 40])
-    raise CheckpointError(f"{file}: the header is malformed at byte {LENGTH_BYTES + position}: {received}")
+    return Entry(name, dtype, tuple(sizes), np.dtype(DTYPES[dtype]).itemsize * math.prod(sizes))
 
 
 def raw_bytes(data: Any) -> np.ndarray:
@@ -351,26 +325,26 @@ def decode_state(text: str, file: str) -> dict[str, Any]:
     """The JSON object in ``text``: no key twice, no number that is not finite, bounded size and depth."""
     if len(text) > MAX_STATE:
         raise CheckpointError(f"{file}: its JSON state is too large: {len(text):,} characters")
-    _check_json_size(text, file)
-    try:
-        state = json.loads(text, parse_constant=_refuse, parse_float=_finite, object_pairs_hook=_unique)
-    except (ValueError, RecursionError) as error:
-        raise CheckpointError(f"{file}: its JSON state is malformed: {error}") from None
+    state = _parse(text, f"{file}: its JSON state", MAX_STATE_VALUES, MAX_STATE_VALUES, MAX_STATE_DEPTH + 1)
     if not isinstance(state, dict):
         raise CheckpointError(f"{file}: its JSON state is no object but {shown(state)}")
     return state
 
 
-def _check_json_size(text: str, file: str) -> None:
-    """Bound depth and number of values before anything is built from ``text``."""
-    depth = 0
-    for count, match in enumerate(_JSON_TOKEN.finditer(text)):
-        token = match[0]
-        depth += 1 if token in "[{" else -1 if token in "]}" else 0
-        if depth > MAX_STATE_DEPTH + 1:
-            raise CheckpointError(f"{file}: its JSON state is nested more than {MAX_STATE_DEPTH} levels deep")
-        if count > 5 * MAX_STATE_VALUES:  # a value has at most two strings, two brackets and a comma
-            raise CheckpointError(f"{file}: its JSON state has more than {MAX_STATE_VALUES:,} values")
+def _parse(text: str, what: str, objects: int, values: int, depth: int) -> Any:
+    """The JSON value in ``text``; its numbers of objects and values and its depth are bounded before it is built."""
+    outside = re.sub('"[^"]*"', "", text.replace("\\\\", "").replace('\\"', ""))  # of strings
+    if outside.count("{") > objects or sum(map(outside.count, ",[{")) > 2 * values:  # a bracket, a comma each
+        raise CheckpointError(f"{what} has more than {objects:,} objects or {values:,} values")
+    brackets = re.sub(r"[^][{}]+", "", outside)
+    for _ in range(depth):
+        brackets = re.sub(r"\[\]|\{\}", "", brackets)
+    if brackets:
+        raise CheckpointError(f"{what} is malformed, or nested more than {depth} levels deep")
+    try:
+        return json.loads(text, parse_constant=_refuse, parse_float=_finite, object_pairs_hook=_unique)
+    except ValueError as error:
+        raise CheckpointError(f"{what} is malformed: {error}") from None
 
 
 def _refuse(constant: str) -> NoReturn:
