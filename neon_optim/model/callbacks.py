@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import os
 import time
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any
 
-from neon_optim.errors import RunError
+from neon_optim.errors import CheckpointWarning, RunError
 from neon_optim.model.training import Training
 from neon_optim.serialization.checkpoint.manager import CheckpointManager
 from neon_optim.serialization.durable import replacing
@@ -73,6 +74,9 @@ class MetricsLog(Callback):
     A step: ``{"step": 24, "epoch": 2, "cost": 0.61, "learning_rate": 0.003}``, its cost the mean over the minibatch.
     An epoch: ``{"epoch": 1, "step": 23, "train_cost": …, "learning_rate": …, "seconds": …}`` and what Validation adds.
     Epochs and steps count from 1.
+
+    A line in between that cannot be read (after the power failed, or somebody's editor) is left out with a
+    CheckpointWarning; those behind it stay.
 
     Raises:
         RunError: the file cannot be written.
@@ -143,21 +147,38 @@ class MetricsLog(Callback):
 
 
 def _lines_until(path: Path, step: int, epoch: int) -> bytes:
-    """The whole lines of a log that belong to the steps and epochs done by then."""
+    """The lines of a log that belong to the steps and epochs done by then, without those that are damaged."""
     try:
-        lines = path.read_bytes().splitlines(keepends=True)
+        lines = path.read_bytes().split(b"\n")
     except FileNotFoundError:
         return b""
-    kept = []
-    for text in lines:
-        try:
-            line = json.loads(text)
-            done = line["epoch"] <= epoch if "train_cost" in line else line["step"] <= step
-        except (ValueError, KeyError, TypeError):
-            break  # a kill in the middle of a write; nothing behind it can be older
-        if done and text.endswith(b"\n"):
-            kept.append(text)
+    kept, damaged = [], []
+    for number, text in enumerate(lines, 1):
+        done = _is_done(text, step, epoch)
+        if done:
+            kept.append(text + b"\n")
+        elif done is None and number < len(lines):  # the last is empty, or was torn by a kill
+            damaged.append(number)
+    if damaged:
+        which = ", ".join(map(str, damaged[:10])) + (", …" if len(damaged) > 10 else "")
+        warnings.warn(
+            f"{path}: {'line' if len(damaged) == 1 else 'lines'} {which} cannot be read as a step or an epoch and "
+            f"{'is' if len(damaged) == 1 else 'are'} left out; all others are kept",
+            CheckpointWarning,
+            stacklevel=2,
+        )
     return b"".join(kept)
+
+
+def _is_done(text: bytes, step: int, epoch: int) -> bool | None:
+    """Whether a line is of a step or an epoch that is done; None: it is of neither kind."""
+    try:
+        line = json.loads(text)
+        if "train_cost" in line:
+            return bool(line["epoch"] <= epoch)
+        return bool(line["step"] <= step) if "cost" in line else None
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None
 
 
 class Checkpoints(Callback):

@@ -28,7 +28,7 @@ def test_a_run_leaves_its_folder_and_says_what_it_does(run, here):
         "backend cpu",
     ):
         assert part in out
-    error = re.findall(r"valid error (\d+\.\d+) %", out)
+    error = re.findall(r"valid error +(\d+\.\d+) %", out)
     assert len(error) == 4
     assert float(error[-1]) < 12
     assert {path.name for path in (here / "out").iterdir()} >= {"config.yaml", "metrics.jsonl", "checkpoints"}
@@ -184,7 +184,7 @@ def test_the_shipped_digits_config_is_good_and_quick(start):
     out, _ = process.communicate(timeout=120)
     assert process.returncode == 0
     assert time.monotonic() - begin < 30
-    assert float(re.findall(r"valid error (\d+\.\d+) %", out)[-1]) <= 3.0
+    assert float(re.findall(r"valid error +(\d+\.\d+) %", out)[-1]) <= 3.0
 
 
 @pytest.mark.slow
