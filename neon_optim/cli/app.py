@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-import os
 import sys
 import warnings
 from typing import Any
 
 import click
 
+from neon_optim.cli.output import discard, say, shown_text
 from neon_optim.errors import CheckpointWarning, ConfigWarning, NeonOptimError
 from neon_optim.version import __version__
 
@@ -51,6 +51,16 @@ class CommandTable(click.Group):
         with formatter.section("Commands"):
             formatter.write_dl([(name, COMMANDS[name]) for name in self.list_commands(ctx)])
 
+    def main(self, *args: Any, **options: Any) -> Any:
+        """Run the command line. Output that cannot be written is one message and exit code 1."""
+        try:
+            return super().main(*args, **options)
+        except OSError as error:
+            if not _output_failed():
+                raise
+            say(f"Error: standard output cannot be written: {error.strerror or error}", err=True)
+            sys.exit(1)
+
     def invoke(self, ctx: click.Context) -> Any:
         """Run a command. What it refuses becomes one message and exit code 2, anything unforeseen a traceback."""
         try:
@@ -60,14 +70,29 @@ class CommandTable(click.Group):
                 warnings.showwarning = _show_warning
                 return super().invoke(ctx)
         except NeonOptimError as error:
-            raise UserError(str(error)) from error
+            raise UserError(shown_text(str(error))) from error
+        except MemoryError as error:
+            raise UserError(
+                f"not enough memory: {shown_text(str(error)) or 'the system gives no more'}; smaller layers (nout) or "
+                "a smaller batchsize need less"
+            ) from error
         except BrokenPipeError:  # the reader of our output has gone, as `| head` does
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            discard(sys.stdout)
             ctx.exit(1)
 
 
+def _output_failed() -> bool:
+    """Whether it was standard output that an error came from: then it still holds what it could not write."""
+    try:
+        sys.stdout.flush()
+    except (OSError, ValueError):
+        discard(sys.stdout)
+        return True
+    return False
+
+
 def _show_warning(message: Any, *where: Any, **more: Any) -> None:
-    click.echo(f"Warning: {message}", err=True)
+    say(f"Warning: {message}", err=True)
 
 
 @click.command(cls=CommandTable, context_settings={"help_option_names": ["-h", "--help"]})
