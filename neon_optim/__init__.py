@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
+from neon_optim.described import registry as _names
 from neon_optim.described.object import NervanaObject
 from neon_optim.version import __version__
 
 if TYPE_CHECKING:
     from neon_optim.backends import cleanup_backend, gen_backend
+
+# The packages whose classes have names; imported when a name is first looked up.
+_names.add_source(lambda: importlib.import_module("neon_optim.model"))
+_names.add_source(lambda: importlib.import_module("neon_optim.optimizers"))
+_names.add_source(lambda: importlib.import_module("neon_optim.schedules"))
 
 __all__ = ["NervanaObject", "__version__", "cleanup_backend", "gen_backend"]
 

@@ -1,125 +1,74 @@
-"""Checks of constructor arguments, written as annotations.
+"""Constructor arguments: what a class takes, and what is wrong with what it is given.
 
-A class derived from `NervanaObject` states what it takes in the signature of its `__init__`; every annotated
-argument is checked before `__init__` runs, and one error lists everything that is wrong:
+A class derived from `NervanaObject` states what it takes as annotated attributes (see
+:mod:`neon_optim.described.fields`), or in the signature of an `__init__` that it writes out:
 
     class Decay(NervanaObject):
-        def __init__(self, rate: Positive, floor: Fraction = 0.0, name: Name = None) -> None: ...
+        rate: Positive
+        floor: Fraction = 0.0
+        name: Name = None
 
-Understood are the names below, `Literal`, `|`, `None`, `bool`, `int`, `float`, `str`, classes, protocols with
-one method, `list[...]`, `tuple[..., ...]`, `Sequence[...]`, `dict[str, ...]` and `Mapping[str, ...]`.
-Anything else is not checked. `Scheduled[Positive]` is a number > 0 or an object with a method
-`get_learning_rate`.
+Every annotated argument is checked before the object is built, and one error lists everything that is wrong.
+What annotations may say: :mod:`neon_optim.described.annotations`.
 """
 
 from __future__ import annotations
 
-import collections.abc
-import difflib
 import inspect
-import types
-import typing
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from functools import cache
-from typing import Annotated, Any, Literal, Protocol, TypeVar, Union
+from typing import Any
 
-from neon_optim.described.checks import (
-    Bits,
-    Check,
-    Choice,
-    Either,
-    Having,
-    Instance,
-    Items,
-    Nothing,
-    Number,
-    Table,
-    Text,
-    Truth,
+from neon_optim.described import fields
+from neon_optim.described.annotations import (
+    AnySchedule,
+    Flag,
+    Fraction,
+    Name,
+    NonNegative,
+    NonNegativeInt,
+    OnNonFinite,
+    Positive,
+    PositiveInt,
+    Real,
+    RoundBits,
+    Scheduled,
+    ScheduleLike,
+    check_of,
+    evaluate,
 )
+from neon_optim.described.checks import Check, Following
+from neon_optim.described.words import closest, suggestion
 from neon_optim.errors import MISSING, ArgumentError, ArgumentTypeError, Problem
 
+__all__ = [
+    "REQUIRED",
+    "AnySchedule",
+    "Argument",
+    "Flag",
+    "Fraction",
+    "Name",
+    "NonNegative",
+    "NonNegativeInt",
+    "OnNonFinite",
+    "Positive",
+    "PositiveInt",
+    "Real",
+    "RoundBits",
+    "ScheduleLike",
+    "Scheduled",
+    "argument_problems",
+    "check_arguments",
+    "check_of",
+    "closest",
+    "constructor_arguments",
+    "field_arguments",
+    "raise_problems",
+    "suggestion",
+]
+
 REQUIRED = MISSING
-
-
-class ScheduleLike(Protocol):
-    """What counts as a schedule: anything that has this method."""
-
-    def get_learning_rate(self, learning_rate: float, epoch: int) -> float: ...
-
-
-_Value = TypeVar("_Value")
-
-Real = Annotated[float, Number()]
-Positive = Annotated[float, Number(gt=0)]
-NonNegative = Annotated[float, Number(ge=0)]
-Fraction = Annotated[float, Number(ge=0, lt=1)]
-PositiveInt = Annotated[int, Number(ge=1, integer=True)]
-NonNegativeInt = Annotated[int, Number(ge=0, integer=True)]
-Flag = Annotated[bool, Truth()]
-RoundBits = Annotated[bool | int, Bits()]
-Name = Annotated[str | None, Either(Text(), Nothing())]
-AnySchedule = Annotated[ScheduleLike, Having("get_learning_rate", kind="schedule", called="a schedule")]
-Scheduled = Union[_Value, AnySchedule]  # noqa: UP007 (a generic alias)
-OnNonFinite = Literal["raise", "skip", "ignore"]
-
-
-def check_of(annotation: object) -> Check | None:
-    """The check that an annotation stands for, or None where it says nothing that can be checked.
-
-    >>> check_of(Positive | None).allowed
-    'a number > 0 or None'
-    >>> check_of(dict[str, Fraction]).allowed
-    'a mapping (each value a number in [0, 1))'
-    """
-    origin, inner = typing.get_origin(annotation), typing.get_args(annotation)
-    if origin is Annotated:
-        return next((item for item in inner[1:] if isinstance(item, Check)), check_of(inner[0]))
-    if origin in (Union, types.UnionType):
-        checks = [check_of(item) for item in inner]
-        known = [check for check in checks if check is not None]
-        return Either(*known) if len(known) == len(checks) else None
-    if origin is Literal:
-        return Choice(*inner)
-    container = origin or annotation
-    if container in (list, collections.abc.Sequence):
-        return Items(check_of(inner[0]) if inner else None)
-    if container is tuple:
-        if not inner or inner[-1] is Ellipsis:
-            return Items(check_of(inner[0]) if inner else None)
-        return Items(check_of(inner[0]) if len(set(inner)) == 1 else None, length=len(inner))
-    if container in (dict, collections.abc.Mapping):
-        return Table(check_of(inner[1]) if inner else None)
-    if container is collections.abc.Callable:
-        return Having("__call__", called="a function")
-    return _check_of_class(annotation)
-
-
-def _check_of_class(annotation: object) -> Check | None:
-    plain: dict[object, Callable[[], Check]] = {
-        bool: Truth,
-        int: lambda: Number(integer=True),
-        float: Number,
-        str: lambda: Text(empty=True),
-        None: Nothing,
-        type(None): Nothing,
-    }
-    try:
-        if annotation in plain:
-            return plain[annotation]()
-    except TypeError:
-        return None
-    if not isinstance(annotation, type) or annotation in (object, Any, inspect.Parameter.empty):
-        return None
-    if getattr(annotation, "_is_protocol", False):
-        methods = [name for name, value in vars(annotation).items() if _is_method(name, value)]
-        return Having(*methods) if methods else None
-    return Instance(annotation)
-
-
-def _is_method(name: str, value: object) -> bool:
-    return inspect.isfunction(value) and not name.startswith("_")
 
 
 @dataclass(frozen=True)
@@ -150,8 +99,8 @@ class Arguments:
 def constructor_arguments(cls: type) -> dict[str, Argument]:
     """The arguments that `cls(...)` takes, by name, in order.
 
-    Those of its own `__init__`, then, where that ends in
-    `**options`, as keyword-only ones those of the base class whose `__init__` receives them.
+    Those of its fields; or those of its own `__init__`, then, where that ends in `**options`, as keyword-only ones
+    those of the base class whose `__init__` receives them.
 
     >>> class Base:
     ...     def __init__(self, *, wdecay: NonNegative = 0.0): ...
@@ -164,70 +113,95 @@ def constructor_arguments(cls: type) -> dict[str, Argument]:
 
 
 @cache
+def field_arguments(cls: type) -> dict[str, Argument]:
+    """The arguments that the common `__init__` takes in objects of a class; a class without fields has a name."""
+    kinds = inspect.Parameter
+    first, rest = fields.in_order(cls)
+    stated: list[tuple[fields.Field, Any]] = [(field, kinds.POSITIONAL_OR_KEYWORD) for field in first]
+    stated += [(field, kinds.KEYWORD_ONLY) for field in rest]
+    found = {
+        field.name: Argument(
+            field.name,
+            kind,
+            field.default,
+            annotation := field.evaluated(),
+            check_of(annotation),
+            field.owner,
+        )
+        for field, kind in stated
+    }
+    if not found and fields.has_root(cls):
+        root = next(base for base in cls.__mro__ if fields.is_root(base))
+        found["name"] = Argument("name", kinds.POSITIONAL_OR_KEYWORD, None, Name, check_of(Name), root)
+    return found
+
+
+@cache
 def _arguments(cls: type) -> Arguments:
     merged: dict[str, Argument] = {}
     take_positional = take_keyword = True
     for base in cls.__mro__:
-        if base is object or not (take_positional or take_keyword):
+        if base is object or not take_keyword:
             break
         function = vars(base).get("__init__")
         if function is None:
             continue
-        parameters = list(inspect.signature(function).parameters.values())[1:]
-        hints = _hints(function)
-        kinds = {parameter.kind for parameter in parameters}
-        for parameter in parameters:
-            if (
-                parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
-                or parameter.name in merged
-            ):
-                continue
-            kind = parameter.kind if take_positional else parameter.KEYWORD_ONLY
-            annotation = hints.get(parameter.name, parameter.empty)
-            merged[parameter.name] = Argument(
-                parameter.name, kind, parameter.default, annotation, check_of(annotation), base
-            )
+        if fields.is_root(base):
+            stated = field_arguments(cls)
+            kinds = {argument.kind for argument in stated.values()}
+            if not fields.fields_of(cls) and not fields.takes_name(cls):
+                stated = {}
+        else:
+            stated, kinds = _in_signature(function, base)
+        for name, argument in stated.items():
+            if not take_positional:
+                argument = replace(argument, kind=inspect.Parameter.KEYWORD_ONLY)
+            merged.setdefault(name, argument)
         take_positional = take_positional and inspect.Parameter.VAR_POSITIONAL in kinds
-        take_keyword = take_keyword and inspect.Parameter.VAR_KEYWORD in kinds
-        if not take_keyword:
-            break
+        take_keyword = inspect.Parameter.VAR_KEYWORD in kinds
     ordered = sorted(merged.values(), key=lambda argument: not argument.positional)
     return Arguments(tuple(ordered), take_positional, take_keyword)
 
 
-def _hints(function: Any) -> dict[str, Any]:
-    """The evaluated annotations of a function; those that cannot be evaluated are left out."""
-    hints = {}
+def _in_signature(function: Any, owner: type) -> tuple[dict[str, Argument], set[Any]]:
+    """The arguments of an `__init__` that is written out, and every kind of parameter it has."""
+    parameters = list(inspect.signature(function).parameters.values())[1:]
+    annotations = getattr(function, "__annotations__", {})
     names = getattr(function, "__globals__", {})
-    for name, annotation in getattr(function, "__annotations__", {}).items():
-        # Not of the function itself: Python 3.10 adds "or None" where the default is None.
-        single = types.SimpleNamespace(__annotations__={name: annotation})
-        try:
-            hints.update(typing.get_type_hints(single, names, include_extras=True))
-        except (NameError, TypeError, AttributeError):
-            continue
-    return hints
-
-
-def closest(name: str, known: Iterable[str]) -> str:
-    """`; did you mean 'x'?` where something similar is known, else nothing.
-
-    >>> closest("learning_rat", ["learning_rate", "beta_1"])
-    "; did you mean 'learning_rate'?"
-    """
-    by_lower = {item.lower(): item for item in known}
-    found = difflib.get_close_matches(name.lower()[:200], by_lower, n=1, cutoff=0.6)
-    return f"; did you mean '{by_lower[found[0]]}'?" if found else ""
+    found = {}
+    for parameter in parameters:
+        if parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+            name = parameter.name
+            annotation = evaluate(annotations[name], names) if name in annotations else parameter.empty
+            found[name] = Argument(
+                name, parameter.kind, parameter.default, annotation, check_of(annotation), owner
+            )
+    return found, {parameter.kind for parameter in parameters}
 
 
 def argument_problems(cls: type, args: tuple = (), kwargs: Mapping[str, Any] | None = None) -> list[Problem]:
     """Everything wrong with the arguments of `cls(*args, **kwargs)`, without calling it."""
-    kwargs = kwargs or {}
     known = _arguments(cls)
-    by_name = {argument.name: argument for argument in known.arguments}
-    positional = [argument for argument in known.arguments if argument.positional]
+    given, problems = bind(cls, known, args, kwargs or {})
+    for index, argument in enumerate(known.arguments):
+        if argument.name not in given:
+            problems += missing_problems(argument)
+            continue
+        following: Following = ()
+        if index == 0 and args and argument.positional:
+            following = [(other.name, other.check) for other in known.arguments[1:]]
+        problems += value_problems(cls, argument, given[argument.name], following)
+    return problems
+
+
+def bind(
+    cls: type, known: Arguments, args: tuple, kwargs: Mapping[str, Any]
+) -> tuple[dict[str, Any], list[Problem]]:
+    """The values that are given, by name; and what is given twice, unknown or too much."""
+    names = [argument.name for argument in known.arguments]
+    positional = [argument.name for argument in known.arguments if argument.positional]
     problems: list[Problem] = []
-    given = dict(zip((argument.name for argument in positional), args, strict=False))
+    given = dict(zip(positional, args, strict=False))
     if len(args) > len(positional) and not known.any_positional:
         extra = args[len(positional)]
         text = f"is one too many: {cls.__name__} takes at most {len(positional)} positional arguments"
@@ -236,28 +210,38 @@ def argument_problems(cls: type, args: tuple = (), kwargs: Mapping[str, Any] | N
     for name, value in kwargs.items():
         if name in by_position:
             problems.append(Problem(name, value, "is given twice, by position and by name", (), True))
-        elif name in by_name or known.any_keyword:
+        elif name in names or known.any_keyword:
             given[name] = value
         else:
-            hint = closest(str(name), by_name) or f"; it takes {', '.join(by_name) or 'none'}"
+            hint = suggestion(str(name), names) or f"; it takes {', '.join(names) or 'none'}"
             problems.append(Problem(str(name), value, f"is no argument of {cls.__name__}", (), True, hint))
-    for index, argument in enumerate(known.arguments):
-        if argument.name not in given:
-            if argument.default is REQUIRED:
-                wanted = f"; it must be {argument.check.allowed}" if argument.check else ""
-                problems.append(Problem(argument.name, MISSING, f"is missing{wanted}", (), True))
-            continue
-        if argument.check is None:
-            continue
-        value = given[argument.name]
-        for fault in argument.check.faults(value):
-            hint = ""
-            if index == 0 and argument.name in by_position:
-                hint = argument.check.hint(cls.__name__, list(known.arguments[1:]), value)
-            problems.append(
-                Problem(argument.name, fault.received, fault.allowed, fault.path, fault.wrong_type, hint)
-            )
-    return problems
+    return given, problems
+
+
+def missing_problems(argument: Argument) -> list[Problem]:
+    """One problem where a value is required: it is missing."""
+    if argument.default is not REQUIRED:
+        return []
+    wanted = f"; it must be {argument.check.allowed}" if argument.check else ""
+    return [Problem(argument.name, MISSING, f"is missing{wanted}", (), True)]
+
+
+def value_problems(cls: type, argument: Argument, value: Any, following: Following = ()) -> list[Problem]:
+    """What is wrong with a value for an argument; `following` as for :meth:`Check.hint`."""
+    check = argument.check
+    if check is None:
+        return []
+    return [
+        Problem(
+            argument.name,
+            fault.received,
+            fault.allowed,
+            fault.path,
+            fault.wrong_type,
+            check.hint(cls.__name__, following, value) if following else "",
+        )
+        for fault in check.faults(value)
+    ]
 
 
 def raise_problems(owner: str, problems: list[Problem]) -> None:

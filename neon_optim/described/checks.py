@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import math
 import typing
-from collections.abc import Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from neon_optim.described.arguments import Argument
+from neon_optim.described.values import python_numbers
 
 
 class Fault(typing.NamedTuple):
@@ -37,9 +36,17 @@ class Check:
         if verdict is not None:
             yield Fault(path, value, f"must be {self.allowed}", verdict == "type")
 
-    def hint(self, owner: str, following: list[Argument], value: object) -> str:
-        """More advice, for a bad value that was given by position; `following` are the next arguments."""
+    def kept(self, value: Any) -> Any:
+        """What an object keeps of a value that passed: Python's numbers for NumPy's, lists and tables of its own."""
+        return python_numbers(value)
+
+    def hint(self, owner: str, following: Following, value: object) -> str:
+        """More advice, for a bad value that was given by position."""
         return ""
+
+
+Following = Sequence[tuple[str, Check | None]]
+"""Names and checks of the arguments that come next."""
 
 
 class Number(Check):
@@ -105,12 +112,12 @@ class Bits(Check):
             return None
         return None if isinstance(value, (int, np.integer)) and 1 <= value <= 23 else "type"
 
-    def hint(self, owner: str, following: list[Argument], value: object) -> str:
-        for argument in following:
-            if argument.name != "name" and argument.check and not any(argument.check.faults(value)):
+    def hint(self, owner: str, following: Following, value: object) -> str:
+        for name, check in following:
+            if name != "name" and check and not any(check.faults(value)):
                 return (
                     f": the first argument of {owner} is stochastic_round, as in neon;"
-                    f" pass {argument.name} by name: {owner}({argument.name}={value!r})"
+                    f" pass {name} by name: {owner}({name}={value!r})"
                 )
         return ""
 
@@ -200,8 +207,10 @@ class Having(Check):
 class Items(Check):
     """A list or tuple (of `length` items, where given) whose items all satisfy one check."""
 
-    def __init__(self, item: Check | None, length: int | None = None, arrays: bool = False) -> None:
-        self.item, self.length = item, length
+    def __init__(
+        self, item: Check | None, length: int | None = None, arrays: bool = False, kept_as: type = list
+    ) -> None:
+        self.item, self.length, self.kept_as = item, length, kept_as
         self._types: tuple[type, ...] = (list, tuple, np.ndarray) if arrays else (list, tuple)
         count = "" if length is None else f" of {length} items"
         self.allowed = f"a list{count}" + (f" (each item {item.allowed})" if item else "")
@@ -216,6 +225,9 @@ class Items(Check):
         if self.item and self.verdict(value) is None:
             for index, item in enumerate(typing.cast(Iterable, value)):
                 yield from self.item.faults(item, (*path, index))
+
+    def kept(self, value: Any) -> Any:
+        return self.kept_as(self.item.kept(item) if self.item else python_numbers(item) for item in value)
 
 
 class Table(Check):
@@ -236,6 +248,9 @@ class Table(Check):
                     yield Fault(path, key, "must have strings as keys", True)
                 elif self.item:
                     yield from self.item.faults(item, (*path, key))
+
+    def kept(self, value: Any) -> Any:
+        return {key: self.item.kept(item) if self.item else item for key, item in value.items()}
 
 
 class Either(Check):
@@ -261,5 +276,8 @@ class Either(Check):
             if len(inside) > 1:
                 yield Fault(path, value, f"must be {self.allowed}", False)
 
-    def hint(self, owner: str, following: list[Argument], value: object) -> str:
+    def kept(self, value: Any) -> Any:
+        return next((check.kept(value) for check in self.checks if not any(check.faults(value))), value)
+
+    def hint(self, owner: str, following: Following, value: object) -> str:
         return next((text for check in self.checks if (text := check.hint(owner, following, value))), "")

@@ -6,15 +6,26 @@ import inspect
 import itertools
 from abc import ABCMeta
 from collections.abc import Iterable, Mapping
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from neon_optim.described import registry
-from neon_optim.described.arguments import REQUIRED, Name, check_arguments, constructor_arguments
+from neon_optim.described.arguments import REQUIRED, check_arguments, constructor_arguments
+from neon_optim.described.assigning import assign, is_unknown, set_fields, settings_of
 from neon_optim.described.build import build
+from neon_optim.described.fields import state_fields
 from neon_optim.described.values import plain, python_numbers
+from neon_optim.described.words import suggestion
 from neon_optim.errors import ArgumentError, NeonOptimError, shown
 
+if TYPE_CHECKING:
+    from typing_extensions import dataclass_transform
+else:
 
+    def dataclass_transform(**options: Any) -> Any:
+        return lambda cls: cls
+
+
+@dataclass_transform()
 class CheckedArguments(ABCMeta):
     """Metaclass: checks the annotated constructor arguments before `__init__` runs.
 
@@ -24,9 +35,13 @@ class CheckedArguments(ABCMeta):
 
     def __call__(cls, *args: Any, **kwargs: Any) -> Any:
         check_arguments(cls, args, kwargs)
-        return super().__call__(
+        made = super().__call__(
             *map(python_numbers, args), **{key: python_numbers(kwargs[key]) for key in kwargs}
         )
+        if isinstance(made, cls):
+            made.check_fields()
+            vars(made)["_changes"] = 0
+        return made
 
     @property
     def __signature__(cls) -> inspect.Signature:
@@ -41,46 +56,90 @@ class CheckedArguments(ABCMeta):
 
 
 class NervanaObject(metaclass=CheckedArguments):
-    """Base class: shared backend, a name, a description that rebuilds the object.
+    """Base class: shared backend, a name, checked settings, a description that rebuilds the object.
 
-    A subclass keeps each constructor argument in an attribute of the same name. Class keywords: `kind`
-    ('optimizer', 'schedule', 'layer', …) says what the class and those derived from it are; `abstract=True`
-    marks a class to derive from, which no file can name.
+    A subclass states its constructor arguments as annotated attributes; :mod:`neon_optim.described.fields` says
+    how. The constructor sets them, gives a name where there is none, and calls :meth:`__post_init__`. Setting one
+    later is checked like constructing. A subclass may write out its `__init__` instead; it then keeps each argument
+    in an attribute of the same name.
 
-    Arguments: name — a string, or None for an automatic one (`Class_0`, `Class_1`, …).
+    Class keywords: `kind` ('optimizer', 'schedule', 'layer', …) says what the class and those derived from it are;
+    `abstract=True` marks a class to derive from, which no file can name; `inherit_fields=False` leaves out the
+    arguments of base classes.
 
-    >>> from neon_optim.described.arguments import Positive
+    Attributes:
+        closed: a public attribute that the class does not have cannot be set.
+        _changes: how often a setting has been set since construction. What lacks it (an object under construction, or
+            an :meth:`unchecked_copy`) takes everything as it comes.
+
+    >>> from neon_optim.described.arguments import Name, Positive
     >>> class Gain(NervanaObject):
-    ...     def __init__(self, rate: Positive, power: float = 1.0, name: Name = None):
-    ...         super().__init__(name)
-    ...         self.rate, self.power = rate, power
+    ...     rate: Positive
+    ...     power: float = 1.0
+    ...     name: Name = None
     >>> gain = Gain(1e-05, name="g")
     >>> gain.get_description()["config"]
     {'rate': 1e-05, 'name': 'g'}
     >>> Gain.gen_class({"rate": 0.5}).rate
     0.5
-    >>> Gain(-1)
+    >>> gain.rate = -1
     Traceback (most recent call last):
     neon_optim.errors.ArgumentError: Gain: rate must be a number > 0, received -1
     """
 
     be: ClassVar[Any] = None
     kind: ClassVar[str | None] = None
+    closed: ClassVar[bool] = False
+    _fields_root: ClassVar[bool] = True
+    _named_by_class: ClassVar[bool] = False
+    """An automatic name is that of the class, and a class without fields takes no name."""
     _numbers: ClassVar[Iterable[int]]
 
-    def __init_subclass__(cls, kind: str | None = None, abstract: bool = False, **kwargs: Any) -> None:
+    def __init_subclass__(
+        cls, kind: str | None = None, abstract: bool = False, inherit_fields: bool = True, **kwargs: Any
+    ) -> None:
         super().__init_subclass__(**kwargs)
         if kind is not None:
             cls.kind = kind
+        state_fields(cls, inherit_fields)
         registry.add_class(cls, abstract=abstract)
 
-    def __init__(self, name: Name = None) -> None:
-        if name is None:
-            cls = type(self)
-            if "_numbers" not in vars(cls):
-                cls._numbers = itertools.count()
-            name = f"{cls.__name__}_{next(cls._numbers)}"  # type: ignore[call-overload]
-        self.name = name
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        set_fields(self, args, kwargs)
+        if "name" not in vars(self):
+            self.name: Any = self.new_name()
+        self.__post_init__()
+
+    def __post_init__(self) -> None:
+        """Set what is no argument; the fields are set. A subclass calls `super().__post_init__()` first."""
+
+    def check_fields(self) -> None:
+        """Raise ArgumentError where fields do not go together: after construction, and after each is set."""
+
+    def new_name(self) -> str:
+        """The name of an object that was given none."""
+        cls = type(self)
+        if cls._named_by_class:
+            return cls.__name__
+        if "_numbers" not in vars(cls):
+            cls._numbers = itertools.count()
+        return f"{cls.__name__}_{next(cls._numbers)}"  # type: ignore[call-overload]
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in settings_of(type(self)) and "_changes" in vars(self):
+            assign(self, name, value)
+        elif self.closed and is_unknown(self, name):
+            hint = suggestion(name, [*constructor_arguments(type(self)), *vars(self)])
+            raise AttributeError(f"{self.classnm} has no attribute '{name}'{hint}")
+        else:
+            super().__setattr__(name, value)
+
+    def unchecked_copy(self) -> Any:
+        """A shallow copy whose attributes can be set to anything: for the numbers of one step."""
+        copy = object.__new__(type(self))
+        vars(copy).update(vars(self))
+        vars(copy).pop("_changes", None)
+        return copy
 
     @property
     def classnm(self) -> str:

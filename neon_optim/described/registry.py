@@ -21,7 +21,7 @@ from functools import cache
 from importlib import metadata
 from typing import Any, TypeVar
 
-from neon_optim.described.arguments import closest
+from neon_optim.described.words import closest
 from neon_optim.errors import RegistryError, shown
 
 _OURS = "neon_optim"
@@ -49,7 +49,7 @@ _KIND_OF_GROUP = {group: kind for kind, group in _GROUP_OF_KIND.items()}
 _classes: dict[str, Any] = {}  # full name → class
 _registered: dict[str, list[str]] = {}  # short name or alias, given to `register` → full names
 _abstract: set[str] = set()
-_builtins_loaded = False
+_sources: list[Callable[[], object]] = []  # what still has to be imported
 
 _Class = TypeVar("_Class", bound=Callable)
 
@@ -113,7 +113,7 @@ def resolve(name: str, kind: str | None = None) -> Any:
     """
     if not isinstance(name, str) or not name:
         raise RegistryError(f"a class name must be a string that is not empty, received {shown(name)}")
-    _load_builtins()
+    _load_sources()
     broken: list[str] = []
     known = _known(name)
     fitting: list[Any] = next((fits for group in known if (fits := _of_kind(group, kind))), [])
@@ -136,7 +136,7 @@ def resolve(name: str, kind: str | None = None) -> Any:
 
 def available(kind: str | None = None) -> list[str]:
     """The short names that can be written, sorted; those of entry points are listed without being loaded."""
-    _load_builtins()
+    _load_sources()
     names = {cls.__name__ for full, cls in _classes.items() if full not in _abstract and _fits(cls, kind)}
     names |= {
         label for label, full in _registered.items() if any(_fits(_classes.get(item), kind) for item in full)
@@ -190,18 +190,19 @@ def _is_ours(cls: Any) -> bool:
     return cls.__module__.partition(".")[0] == _OURS
 
 
-def _load_builtins() -> None:
-    global _builtins_loaded
-    if _builtins_loaded:
-        return
-    _builtins_loaded = True
-    try:
-        import neon_optim.model
-        import neon_optim.optimizers
-        import neon_optim.schedules  # noqa: F401
-    except BaseException:
-        _builtins_loaded = False
-        raise
+def add_source(load: Callable[[], object]) -> None:
+    """Have `load` called before the first name is resolved: it imports a package, whose classes are then known."""
+    _sources.append(load)
+
+
+def _load_sources() -> None:
+    while _sources:
+        load = _sources.pop(0)
+        try:
+            load()
+        except BaseException:
+            _sources.insert(0, load)
+            raise
 
 
 @cache

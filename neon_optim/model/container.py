@@ -17,7 +17,7 @@ __all__ = ["Affine", "Container", "Sequential"]
 class Container(Layer, abstract=True):
     """Layers that run one after the other; a subclass sets ``layers``."""
 
-    layers: list[Layer]
+    layers = list[Layer]()
 
     def leaves(self) -> list[Layer]:
         """The layers that do work, those of inner containers included."""

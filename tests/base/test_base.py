@@ -167,7 +167,8 @@ def test_the_public_names() -> None:
 def test_importing_the_package_starts_no_engine() -> None:
     code = (
         "import sys, neon_optim;"
-        "print([m for m in ('numba', 'pycuda', 'yaml', 'neon_optim.backends', 'neon_optim.model') if m in sys.modules])"
+        "names = [f'neon_optim.{m}' for m in ('backends', 'model', 'optimizers', 'schedules', 'stepping')];"
+        "print([m for m in ('numba', 'pycuda', 'yaml', *names) if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -76,6 +76,24 @@ def test_unknown_names_get_a_suggestion_or_the_list() -> None:
         resolve("Optimizer", "optimizer")
 
 
+def test_a_source_is_loaded_when_a_name_is_asked_for_and_again_if_it_failed() -> None:
+    calls: list[str] = []
+
+    def broken_once() -> None:
+        calls.append("called")
+        if len(calls) == 1:
+            raise ImportError("not yet")
+        available()  # while it is loaded, names may be looked up
+
+    registry.add_source(broken_once)
+    assert calls == []
+    with pytest.raises(ImportError, match="not yet"):
+        resolve("Adam")
+    assert resolve("Adam").__name__ == "Adam"
+    assert available("optimizer")
+    assert len(calls) == 2
+
+
 def test_subclasses_are_known_without_registering() -> None:
     class JustDefined(NervanaObject):
         pass
