@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import KW_ONLY
 from typing import Annotated, Any
 
-from neon_optim.described.arguments import AnySchedule, NonNegative, Positive, Real
+from neon_optim.described.arguments import AnySchedule, NonNegative, Positive, Real, raise_problems
 from neon_optim.described.checks import Number
 from neon_optim.described.counters import set_all_counters
-from neon_optim.errors import ArgumentError, Problem, StateError
+from neon_optim.errors import Problem, StateError
 from neon_optim.schedules.decay import Constant
 from neon_optim.schedules.schedule import BaseSchedule, Unit, value_at
 
@@ -18,12 +19,11 @@ Boundary = Annotated[float, Number(gt=0)]
 
 
 def _reject(owner: BaseSchedule, argument: str, received: object, allowed: str) -> None:
-    problem = Problem(argument, received, allowed)
-    raise ArgumentError(f"{owner.classnm}: {problem}", [problem])
+    raise_problems(owner.classnm, [Problem(argument, received, allowed)])
 
 
-def _check_boundaries(owner: BaseSchedule, boundaries: list[float], count: int, what: str) -> None:
-    if boundaries != sorted(set(boundaries)):
+def _check_boundaries(owner: BaseSchedule, boundaries: Sequence[float], count: int, what: str) -> None:
+    if list(boundaries) != sorted(set(boundaries)):
         _reject(owner, "boundaries", boundaries, "must rise")
     if len(boundaries) != count:
         _reject(owner, "boundaries", boundaries, f"must hold {count} times, one less than there are {what}")
@@ -84,19 +84,11 @@ class Warmup(Composed):
     [0.0, 0.05, 0.1, 0.05, 0.0]
     """
 
-    def __init__(
-        self,
-        schedule: AnySchedule | None = None,
-        length: Positive = 1.0,
-        *,
-        start: NonNegative = 0.0,
-        unit: Unit = "epoch",
-    ):
-        super().__init__()
-        self.schedule = schedule
-        self.length = length
-        self.start = start
-        self.unit = unit
+    schedule: AnySchedule | None = None
+    length: Positive = 1.0
+    _: KW_ONLY
+    start: NonNegative = 0.0
+    unit: Unit = "epoch"
 
     def inner(self) -> list[Any]:
         """The schedule that follows."""
@@ -125,21 +117,22 @@ class Sequential(Composed):
     [0.1, 0.1, 0.1, 0.05, 0.0]
     """
 
-    def __init__(
-        self, schedules: Sequence[AnySchedule], boundaries: Sequence[Boundary], *, unit: Unit = "epoch"
-    ):
-        super().__init__()
-        self.schedules = list(schedules)
-        self.boundaries = list(boundaries)
-        self.unit = unit
+    schedules: Sequence[AnySchedule]
+    boundaries: Sequence[Boundary]
+    _: KW_ONLY
+    unit: Unit = "epoch"
+
+    def check_fields(self) -> None:
+        """The boundaries rise, one less than there are schedules, which all count time alike."""
         _check_boundaries(self, self.boundaries, len(self.schedules) - 1, "schedules")
         for schedule in self.schedules:
+            unit = self.unit
             if getattr(schedule, "unit", unit) != unit and not isinstance(schedule, Constant):
                 _reject(self, "schedules", schedule, f"must count time in {unit}s, as the whole does")
 
     def inner(self) -> list[Any]:
         """The schedules."""
-        return self.schedules
+        return list(self.schedules)
 
     def rate_at(self, base: float, epoch: float, step: float) -> float:
         """The rate when so many epochs and so many steps are done."""
@@ -161,13 +154,11 @@ class Chain(Composed):
     0.035355
     """
 
-    def __init__(self, schedules: Sequence[AnySchedule]):
-        super().__init__()
-        self.schedules = list(schedules)
+    schedules: Sequence[AnySchedule]
 
     def inner(self) -> list[Any]:
         """The schedules."""
-        return self.schedules
+        return list(self.schedules)
 
     def rate_at(self, base: float, epoch: float, step: float) -> float:
         """The rate when so many epochs and so many steps are done."""
@@ -190,19 +181,14 @@ class Piecewise(BaseSchedule):
     [0.1, 0.1, 0.05, 0.01]
     """
 
-    def __init__(
-        self,
-        boundaries: Sequence[Boundary],
-        values: Sequence[Real],
-        *,
-        interpolate: bool = False,
-        unit: Unit = "epoch",
-    ):
-        super().__init__()
-        self.boundaries = list(boundaries)
-        self.values = list(values)
-        self.interpolate = interpolate
-        self.unit = unit
+    boundaries: Sequence[Boundary]
+    values: Sequence[Real]
+    _: KW_ONLY
+    interpolate: bool = False
+    unit: Unit = "epoch"
+
+    def check_fields(self) -> None:
+        """The boundaries rise, one less than there are values."""
         _check_boundaries(self, self.boundaries, len(self.values) - 1, "values")
 
     def get_learning_rate(self, learning_rate: float, epoch: float) -> float:

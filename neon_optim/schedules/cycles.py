@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from dataclasses import KW_ONLY
 from typing import Annotated, Literal
 
 from neon_optim.described.arguments import NonNegative, Positive, Real
 from neon_optim.described.checks import Number
-from neon_optim.schedules.schedule import BaseSchedule, Unit
+from neon_optim.schedules.schedule import BaseSchedule, Unit, power_of
 
 __all__ = ["CosineRestarts", "Cyclic", "OneCycle"]
 
@@ -38,21 +39,12 @@ class CosineRestarts(BaseSchedule):
     [0.1, 0.05, 0.1, 0.05, 0.1]
     """
 
-    def __init__(
-        self,
-        length: Positive,
-        *,
-        growth: AtLeastOne = 1.0,
-        start: Real = 1.0,
-        end: Real = 0.0,
-        unit: Unit = "epoch",
-    ):
-        super().__init__()
-        self.length = length
-        self.growth = growth
-        self.start = start
-        self.end = end
-        self.unit = unit
+    length: Positive
+    _: KW_ONLY
+    growth: AtLeastOne = 1.0
+    start: Real = 1.0
+    end: Real = 0.0
+    unit: Unit = "epoch"
 
     def get_learning_rate(self, learning_rate: float, epoch: float) -> float:
         """The rate at a time."""
@@ -64,10 +56,12 @@ class CosineRestarts(BaseSchedule):
         if self.growth == 1.0:
             return math.fmod(time, self.length), self.length
         past = math.floor(math.log(time / self.length * (self.growth - 1.0) + 1.0, self.growth))
-        begin = [self.length * (self.growth**k - 1.0) / (self.growth - 1.0) for k in (past, past + 1)]
+        begin = [
+            self.length * (power_of(self.growth, k) - 1.0) / (self.growth - 1.0) for k in (past, past + 1)
+        ]
         if time >= begin[1]:  # the logarithm fell short of a whole number
             past, begin[0] = past + 1, begin[1]
-        return time - begin[0], self.length * self.growth**past
+        return time - begin[0], self.length * power_of(self.growth, past)
 
 
 class OneCycle(BaseSchedule):
@@ -93,25 +87,14 @@ class OneCycle(BaseSchedule):
     [0.004, 0.052, 0.1, 0.05, 0.0]
     """
 
-    def __init__(
-        self,
-        length: Positive,
-        *,
-        peak: Real = 1.0,
-        pct_start: Annotated[float, Number(gt=0, lt=1)] = 0.3,
-        div_factor: Positive = 25.0,
-        final_div_factor: Positive = 1e4,
-        shape: Literal["cosine", "linear"] = "cosine",
-        unit: Unit = "epoch",
-    ):
-        super().__init__()
-        self.length = length
-        self.peak = peak
-        self.pct_start = pct_start
-        self.div_factor = div_factor
-        self.final_div_factor = final_div_factor
-        self.shape = shape
-        self.unit = unit
+    length: Positive
+    _: KW_ONLY
+    peak: Real = 1.0
+    pct_start: Annotated[float, Number(gt=0, lt=1)] = 0.3
+    div_factor: Positive = 25.0
+    final_div_factor: Positive = 1e4
+    shape: Literal["cosine", "linear"] = "cosine"
+    unit: Unit = "epoch"
 
     def get_learning_rate(self, learning_rate: float, epoch: float) -> float:
         """The rate at a time."""
@@ -147,27 +130,17 @@ class Cyclic(BaseSchedule):
     [0.01, 0.055, 0.1, 0.055, 0.01, 0.1]
     """
 
-    def __init__(
-        self,
-        rise: Positive,
-        *,
-        fall: Positive | None = None,
-        low: NonNegative = 0.1,
-        high: NonNegative = 1.0,
-        decay: Positive = 1.0,
-        unit: Unit = "epoch",
-    ):
-        super().__init__()
-        self.rise = rise
-        self.fall = fall
-        self.low = low
-        self.high = high
-        self.decay = decay
-        self.unit = unit
+    rise: Positive
+    _: KW_ONLY
+    fall: Positive | None = None
+    low: NonNegative = 0.1
+    high: NonNegative = 1.0
+    decay: Positive = 1.0
+    unit: Unit = "epoch"
 
     def get_learning_rate(self, learning_rate: float, epoch: float) -> float:
         """The rate at a time."""
         fall = self.rise if self.fall is None else self.fall
         cycle, since = divmod(epoch, self.rise + fall)
         share = since / self.rise if since <= self.rise else (self.rise + fall - since) / fall
-        return learning_rate * (self.low + (self.high - self.low) * share * self.decay**cycle)
+        return learning_rate * (self.low + (self.high - self.low) * share * power_of(self.decay, cycle))

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+from dataclasses import KW_ONLY
 
 from neon_optim.described.arguments import Flag, NonNegative, Positive, Real
-from neon_optim.schedules.schedule import BaseSchedule, Unit, polynomial_between
+from neon_optim.schedules.schedule import BaseSchedule, Unit, polynomial_between, power_of
 
 __all__ = ["Constant", "Cosine", "Exponential", "Linear", "Polynomial"]
 
@@ -20,9 +21,7 @@ class Constant(BaseSchedule):
     0.05
     """
 
-    def __init__(self, value: Real = 1.0):
-        super().__init__()
-        self.value = value
+    value: Real = 1.0
 
     def get_learning_rate(self, learning_rate: float, epoch: float) -> float:
         """The rate, whatever the time."""
@@ -44,12 +43,11 @@ class Linear(BaseSchedule):
     [0.1, 0.06, 0.02, 0.02]
     """
 
-    def __init__(self, length: Positive, *, start: Real = 1.0, end: Real = 0.0, unit: Unit = "epoch"):
-        super().__init__()
-        self.length = length
-        self.start = start
-        self.end = end
-        self.unit = unit
+    length: Positive
+    _: KW_ONLY
+    start: Real = 1.0
+    end: Real = 0.0
+    unit: Unit = "epoch"
 
     def get_learning_rate(self, learning_rate: float, epoch: float) -> float:
         """The rate at a time."""
@@ -69,21 +67,12 @@ class Polynomial(BaseSchedule):
     0.025
     """
 
-    def __init__(
-        self,
-        length: Positive,
-        *,
-        power: Positive = 1.0,
-        start: Real = 1.0,
-        end: Real = 0.0,
-        unit: Unit = "epoch",
-    ):
-        super().__init__()
-        self.length = length
-        self.power = power
-        self.start = start
-        self.end = end
-        self.unit = unit
+    length: Positive
+    _: KW_ONLY
+    power: Positive = 1.0
+    start: Real = 1.0
+    end: Real = 0.0
+    unit: Unit = "epoch"
 
     def get_learning_rate(self, learning_rate: float, epoch: float) -> float:
         """The rate at a time."""
@@ -93,7 +82,8 @@ class Polynomial(BaseSchedule):
 class Exponential(BaseSchedule):
     """Truly exponential decay: base * rate ** (t / length), not below base * end.
 
-    Not to be mixed up with neon's ExpSchedule, which is 1 / (1 + decay * t).
+    Not to be mixed up with neon's ExpSchedule, which is 1 / (1 + decay * t). A factor beyond the range of floats is
+    infinite; an optimizer refuses it and says when.
 
     Arguments:
         rate: the factor over one ``length``, > 0.
@@ -107,26 +97,17 @@ class Exponential(BaseSchedule):
     [0.1, 0.0707, 0.05, 0.0177]
     """
 
-    def __init__(
-        self,
-        rate: Positive,
-        length: Positive = 1.0,
-        *,
-        staircase: Flag = False,
-        end: NonNegative | None = None,
-        unit: Unit = "epoch",
-    ):
-        super().__init__()
-        self.rate = rate
-        self.length = length
-        self.staircase = staircase
-        self.end = end
-        self.unit = unit
+    rate: Positive
+    length: Positive = 1.0
+    _: KW_ONLY
+    staircase: Flag = False
+    end: NonNegative | None = None
+    unit: Unit = "epoch"
 
     def get_learning_rate(self, learning_rate: float, epoch: float) -> float:
         """The rate at a time."""
         passed = epoch / self.length
-        factor = self.rate ** (math.floor(passed) if self.staircase else passed)
+        factor = power_of(self.rate, math.floor(passed) if self.staircase else passed)
         if self.end is not None:
             factor = max(factor, self.end) if self.rate < 1.0 else min(factor, self.end)
         return learning_rate * factor
@@ -149,21 +130,12 @@ class Cosine(BaseSchedule):
     [0.1, 0.0868, 0.055, 0.01, 0.01]
     """
 
-    def __init__(
-        self,
-        length: Positive,
-        *,
-        start: Real = 1.0,
-        end: Real = 0.0,
-        power: Positive = 1.0,
-        unit: Unit = "epoch",
-    ):
-        super().__init__()
-        self.length = length
-        self.start = start
-        self.end = end
-        self.power = power
-        self.unit = unit
+    length: Positive
+    _: KW_ONLY
+    start: Real = 1.0
+    end: Real = 0.0
+    power: Positive = 1.0
+    unit: Unit = "epoch"
 
     def get_learning_rate(self, learning_rate: float, epoch: float) -> float:
         """The rate at a time."""

@@ -9,10 +9,10 @@ from __future__ import annotations
 import math
 from typing import Annotated, Any
 
-from neon_optim.described.arguments import NonNegative, NonNegativeInt, PositiveInt
+from neon_optim.described.arguments import NonNegative, NonNegativeInt, PositiveInt, raise_problems
 from neon_optim.described.checks import Either, Items, Nothing, Number
-from neon_optim.errors import ArgumentError, Problem
-from neon_optim.schedules.schedule import BaseSchedule
+from neon_optim.errors import Problem
+from neon_optim.schedules.schedule import BaseSchedule, power_of
 
 __all__ = ["ExpSchedule", "PolySchedule", "PowerSchedule", "Schedule", "ShiftSchedule", "StepSchedule"]
 
@@ -27,17 +27,8 @@ EpochsOrInterval = Annotated[Any, Either(_EPOCHS, Number(ge=1, integer=True), No
 FactorOrRates = Annotated[Any, Either(_FACTOR, _RATES)]
 
 
-def _plain_list(value: Any) -> Any:
-    return [item.item() if hasattr(item, "item") else item for item in value] if _is_list(value) else value
-
-
 def _is_list(value: Any) -> bool:
     return hasattr(value, "__len__")
-
-
-def _reject(cls: type, argument: str, received: object, allowed: str) -> None:
-    problem = Problem(argument, received, allowed)
-    raise ArgumentError(f"{cls.__name__}: {problem}", [problem])
 
 
 class Schedule(BaseSchedule):
@@ -55,16 +46,16 @@ class Schedule(BaseSchedule):
     0.1
     """
 
-    def __init__(self, step_config: EpochsOrInterval = None, change: FactorOrRates = 1.0):
-        super().__init__()
-        self.step_config = _plain_list(step_config)
-        self.change = _plain_list(change)
+    step_config: EpochsOrInterval = None
+    change: FactorOrRates = 1.0
+
+    def check_fields(self) -> None:
+        """A list of rates goes with a list of as many epochs."""
         if _is_list(self.change):
             if not _is_list(self.step_config):
-                _reject(
-                    type(self), "step_config", step_config, "must be a list of epochs where change is a list"
-                )
-            _check_lengths(type(self), self.step_config, self.change)
+                allowed = "must be a list of epochs where change is a list"
+                raise_problems(self.classnm, [Problem("step_config", self.step_config, allowed)])
+            _check_lengths(self.classnm, self.step_config, self.change)
 
     def get_learning_rate(self, learning_rate: float, epoch: float) -> float:
         """The rate at an epoch (from 0)."""
@@ -75,15 +66,19 @@ class Schedule(BaseSchedule):
         if _is_list(self.step_config):
             passed = sum(1 for boundary in self.step_config if epoch >= boundary)
         else:
-            passed = math.floor(epoch / self.step_config)
-        return float(learning_rate * self.change**passed)
+            passed = _whole(epoch, self.step_config)
+        return float(learning_rate * power_of(self.change, passed))
 
 
-def _check_lengths(cls: type, epochs: list[int], rates: list[float]) -> None:
+def _check_lengths(owner: str, epochs: list[int], rates: list[float]) -> None:
     if len(epochs) != len(rates):
-        _reject(
-            cls, "change", rates, f"must hold one rate for each of the {len(epochs)} epochs of step_config"
-        )
+        allowed = f"must hold one rate for each of the {len(epochs)} epochs of step_config"
+        raise_problems(owner, [Problem("change", rates, allowed)])
+
+
+def _whole(epoch: float, interval: int) -> int:
+    """How often an interval has passed; exact for integers of any size."""
+    return epoch // interval if isinstance(epoch, int) else math.floor(epoch / interval)
 
 
 def _rate_from(epochs: list[int], rates: list[float], learning_rate: float, epoch: float) -> float:
@@ -104,11 +99,12 @@ class StepSchedule(BaseSchedule):
     [0.1, 0.6, 0.6, 0.4, 0.4]
     """
 
-    def __init__(self, step_config: Epochs, change: Rates):
-        super().__init__()
-        self.step_config: list[int] = _plain_list(step_config)
-        self.change: list[float] = _plain_list(change)
-        _check_lengths(type(self), self.step_config, self.change)
+    step_config: Epochs
+    change: Rates
+
+    def check_fields(self) -> None:
+        """There are as many rates as epochs."""
+        _check_lengths(self.classnm, self.step_config, self.change)
 
     def get_learning_rate(self, learning_rate: float, epoch: float) -> float:
         """The rate at an epoch (from 0)."""
@@ -122,18 +118,18 @@ class PowerSchedule(BaseSchedule):
         step_config: epochs between two changes, at least 1.
         change: the factor.
 
+    A power beyond the range of floats is infinite; an optimizer refuses it and says when.
+
     >>> PowerSchedule(2, 0.5).get_learning_rate(0.1, 4)
     0.025
     """
 
-    def __init__(self, step_config: PositiveInt, change: NonNegative):
-        super().__init__()
-        self.step_config = step_config
-        self.change = change
+    step_config: PositiveInt
+    change: NonNegative
 
     def get_learning_rate(self, learning_rate: float, epoch: float) -> float:
         """The rate at an epoch (from 0)."""
-        return float(learning_rate * self.change ** math.floor(epoch / self.step_config))
+        return float(learning_rate * power_of(self.change, _whole(epoch, self.step_config)))
 
 
 class ExpSchedule(BaseSchedule):
@@ -146,9 +142,7 @@ class ExpSchedule(BaseSchedule):
     0.05
     """
 
-    def __init__(self, decay: NonNegative):
-        super().__init__()
-        self.decay = decay
+    decay: NonNegative
 
     def get_learning_rate(self, learning_rate: float, epoch: float) -> float:
         """The rate at an epoch (from 0)."""
@@ -166,10 +160,8 @@ class PolySchedule(BaseSchedule):
     0.025
     """
 
-    def __init__(self, total_epochs: Annotated[float, Number(gt=0)], power: Annotated[float, Number(gt=0)]):
-        super().__init__()
-        self.total_epochs = total_epochs
-        self.power = power
+    total_epochs: Annotated[float, Number(gt=0)]
+    power: Annotated[float, Number(gt=0)]
 
     def get_learning_rate(self, learning_rate: float, epoch: float) -> float:
         """The rate at an epoch (from 0)."""
@@ -179,6 +171,8 @@ class PolySchedule(BaseSchedule):
 class ShiftSchedule(BaseSchedule):
     """Divides the rate by a power of two every so many epochs: rate / 2 ** (shift_size * floor(epoch / interval)).
 
+    In the end it is 0.
+
     Arguments:
         interval: epochs between two changes, at least 1.
         shift_size: by how many powers of two.
@@ -187,11 +181,9 @@ class ShiftSchedule(BaseSchedule):
     0.025
     """
 
-    def __init__(self, interval: PositiveInt, shift_size: NonNegativeInt = 1):
-        super().__init__()
-        self.interval = interval
-        self.shift_size = shift_size
+    interval: PositiveInt
+    shift_size: NonNegativeInt = 1
 
     def get_learning_rate(self, learning_rate: float, epoch: float) -> float:
         """The rate at an epoch (from 0)."""
-        return float(learning_rate / 2.0 ** (self.shift_size * math.floor(epoch / self.interval)))
+        return math.ldexp(learning_rate, -self.shift_size * _whole(epoch, self.interval))

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from dataclasses import KW_ONLY
 from typing import Annotated, Any, Literal
 
-from neon_optim.described.arguments import NonNegative, NonNegativeInt
+from neon_optim.described.arguments import NonNegative, NonNegativeInt, raise_problems
 from neon_optim.described.checks import Number
-from neon_optim.errors import ArgumentError, Problem, StateError
+from neon_optim.errors import Problem, StateError
 from neon_optim.schedules.schedule import BaseSchedule
 
 __all__ = ["Plateau"]
@@ -35,25 +36,17 @@ class Plateau(BaseSchedule):
     0.05
     """
 
-    def __init__(
-        self,
-        *,
-        factor: Annotated[float, Number(gt=0, lt=1)] = 0.1,
-        patience: NonNegativeInt = 10,
-        mode: Literal["min", "max"] = "min",
-        threshold: NonNegative = 1e-4,
-        threshold_mode: Literal["rel", "abs"] = "rel",
-        cooldown: NonNegativeInt = 0,
-        end: NonNegative = 0.0,
-    ):
-        super().__init__()
-        self.factor = factor
-        self.patience = patience
-        self.mode = mode
-        self.threshold = threshold
-        self.threshold_mode = threshold_mode
-        self.cooldown = cooldown
-        self.end = end
+    _: KW_ONLY
+    factor: Annotated[float, Number(gt=0, lt=1)] = 0.1
+    patience: NonNegativeInt = 10
+    mode: Literal["min", "max"] = "min"
+    threshold: NonNegative = 1e-4
+    threshold_mode: Literal["rel", "abs"] = "rel"
+    cooldown: NonNegativeInt = 0
+    end: NonNegative = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
         self._seen: dict[str, Any] = {"scale": 1.0, "best": None, "bad": 0, "cooling": 0}
 
     def get_learning_rate(self, learning_rate: float, epoch: float) -> float:
@@ -63,8 +56,7 @@ class Plateau(BaseSchedule):
     def observe(self, metric: float) -> None:
         """Take note of the metric of one more epoch; NaN is no improvement."""
         if Number(finite=False).verdict(metric) is not None:
-            problem = Problem("metric", metric, "must be a number")
-            raise ArgumentError(f"Plateau.observe: {problem}", [problem])
+            raise_problems("Plateau.observe", [Problem("metric", metric, "must be a number")])
         seen = self._seen
         if self._improves(float(metric)):
             seen["best"], seen["bad"] = float(metric), 0

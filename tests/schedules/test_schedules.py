@@ -16,6 +16,7 @@ from neon_optim.described.build import from_description
 from neon_optim.errors import ArgumentError, StateError
 from neon_optim.optimizers import SGD, AdamW
 from neon_optim.schedules import (
+    BaseSchedule,
     Chain,
     Constant,
     Cosine,
@@ -27,10 +28,14 @@ from neon_optim.schedules import (
     Piecewise,
     Plateau,
     Polynomial,
+    PowerSchedule,
     Schedule,
     Sequential,
+    ShiftSchedule,
+    StepSchedule,
     Warmup,
 )
+from neon_optim.schedules.schedule import value_at
 
 DATA = Path(__file__).parents[1] / "data"
 GOLDEN = json.loads((DATA / "torch_optax_manifest.json").read_text())["schedules"]["values"]
@@ -212,3 +217,72 @@ def test_what_does_not_fit_together_is_refused():
         Linear(3, unit="batch")
     with pytest.raises(ArgumentError, match="metric must be a number, received 'low'"):
         Plateau().observe("low")
+
+
+def test_a_power_beyond_all_floats_is_infinite_and_the_optimizer_says_when():
+    for schedule in (PowerSchedule(1, 2), Exponential(2.0), Schedule(1, 2), Cyclic(1, low=0.5, decay=4)):
+        optimizer = SGD(0.1, schedule=schedule)
+        assert np.isfinite(optimizer.at(1000).lr)
+        assert schedule.get_learning_rate(0.1, 1999) == np.inf
+        with pytest.raises(ArgumentError, match=rf"must be .*inf.*from {schedule.classnm}, epoch 1999"):
+            optimizer.at(1999)
+    assert Exponential(2.0, end=8.0).get_learning_rate(0.1, 5000) == 0.8
+
+
+def test_a_shift_beyond_all_floats_gives_zero():
+    assert ShiftSchedule(1).get_learning_rate(1.0, 1023) == 2.0**-1023
+    for epoch in (1075, 5000, 10**18, 10**400):
+        assert ShiftSchedule(1).get_learning_rate(1.0, epoch) == 0.0
+    assert ShiftSchedule(1, 1024).get_learning_rate(0.1, 1) == 0.1 / 2.0**1023 / 2.0
+
+
+@pytest.mark.parametrize("epoch", [10**9, 10**18, 10**400])
+def test_a_huge_epoch_is_no_work(epoch):
+    assert PowerSchedule(1, 2).get_learning_rate(0.1, epoch) == np.inf
+    assert PowerSchedule(1, 0.5).get_learning_rate(0.1, epoch) == 0.0
+    assert PowerSchedule(1, 1).get_learning_rate(0.1, epoch) == 0.1
+    assert Schedule(1, 3).get_learning_rate(0.1, epoch) == np.inf
+
+
+@pytest.mark.parametrize("base", [BaseSchedule, object])
+@pytest.mark.parametrize("value", [None, "0.1", [0.1], {}])
+def test_a_schedule_that_gives_no_number_is_named(base, value):
+    class Broken(base):
+        def get_learning_rate(self, learning_rate, epoch):
+            return value
+
+    for schedule in (Broken(), Chain([Broken()]), Warmup(Broken(), 3)):
+        with pytest.raises(
+            ArgumentError, match=r"Broken.get_learning_rate must return a number, received .* at [25]"
+        ):
+            value_at(schedule, 0.1, 5, 0)
+
+
+def test_an_overflow_within_a_schedule_is_named():
+    class Steep(BaseSchedule):
+        def get_learning_rate(self, learning_rate, epoch):
+            return learning_rate * 2.0**epoch
+
+    with pytest.raises(ArgumentError, match="Steep: its value at 2000 is beyond the range of floats"):
+        SGD(0.1, schedule=Steep()).at(2000)
+
+
+def test_setting_an_argument_is_checked():
+    schedule = Sequential([Constant(), Linear(3)], (1,))
+    assert schedule.boundaries == [1]
+    schedule.boundaries = (2.5,)
+    assert schedule.boundaries == [2.5]
+    assert schedule.get_learning_rate(0.1, 2) == 0.1
+    with pytest.raises(ArgumentError, match="boundaries must hold 1 times"):
+        schedule.boundaries = [1, 2]
+    with pytest.raises(ArgumentError, match="must count time in steps"):
+        schedule.unit = "step"
+    assert (schedule.boundaries, schedule.unit) == ([2.5], "epoch")
+    steps = StepSchedule(np.array([2, 6]), (0.6, 0.4))
+    assert type(steps.step_config[0]) is int
+    with pytest.raises(ArgumentError, match="change must hold one rate for each of the 2 epochs"):
+        steps.change = [1.0]
+    with pytest.raises(AttributeError, match=r"Cosine has no attribute 'lenght'; did you mean 'length'\?"):
+        Cosine(3).lenght = 5
+    with pytest.raises(TypeError, match=r"T_max is no argument of Cosine.*did you mean 'length'\?"):
+        Cosine(T_max=5)
