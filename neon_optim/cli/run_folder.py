@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import fcntl
 import os
 import re
+import shlex
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from neon_optim.errors import ConfigProblem, RunError, shown
+from neon_optim.cli.same_settings import differences
+from neon_optim.errors import RunError
 
 __all__ = ["RunFolder", "check_same_data", "check_same_settings"]
 
 #: Settings that may change when a run is resumed: they decide how long and where it runs, not what it computes.
 FREE_TO_CHANGE = ("epochs", "backend", "engine", "device_id", "checkpoint")
+
+_PARENT = Path("runs")
+_MOST_LISTED = 10
+
+
+class _TakenError(RunError):
+    """Another process is at work in a folder."""
 
 
 class RunFolder:
@@ -28,23 +36,46 @@ class RunFolder:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
-        self.config = self.path / "config.yaml"
-        self.metrics = self.path / "metrics.jsonl"
-        self.checkpoints = self.path / "checkpoints"
-        self.picture = self.path / "training.png"
+        self._stem: str | None = None
 
     @classmethod
-    def default(cls, config: str, resume: bool) -> RunFolder:
-        """``runs/<name of the config>-<number>``: the next number; to resume, the last one that there is."""
+    def numbered(cls, config: str) -> RunFolder:
+        """``runs/<name of the config>-<number>``, with the next number that nobody has when it is `locked`."""
         stem = Path(config).stem
-        parent = Path("runs")
-        pattern = re.compile(re.escape(stem) + r"-(\d{1,9})")
-        numbers = []
-        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-            numbers = [int(match[1]) for match in map(pattern.fullmatch, os.listdir(parent)) if match]
-        if resume and numbers:
-            return cls(parent / f"{stem}-{max(numbers)}")
-        return cls(parent / f"{stem}-{max(numbers, default=0) + 1}")
+        folder = cls(cls._of_number(stem, max(_numbers(stem), default=0) + 1))
+        folder._stem = stem
+        return folder
+
+    @classmethod
+    def last(cls, config: str) -> RunFolder:
+        """``runs/<name of the config>-<number>`` with the highest number that there is, or a new one."""
+        stem = Path(config).stem
+        numbers = _numbers(stem)
+        return cls(cls._of_number(stem, max(numbers))) if numbers else cls.numbered(config)
+
+    @staticmethod
+    def _of_number(stem: str, number: int) -> Path:
+        return _PARENT / f"{stem}-{number}"
+
+    @property
+    def config(self) -> Path:
+        """All settings."""
+        return self.path / "config.yaml"
+
+    @property
+    def metrics(self) -> Path:
+        """The log."""
+        return self.path / "metrics.jsonl"
+
+    @property
+    def checkpoints(self) -> Path:
+        """The folder of the checkpoints."""
+        return self.path / "checkpoints"
+
+    @property
+    def picture(self) -> Path:
+        """Cost and learning rate."""
+        return self.path / "training.png"
 
     def holds_run(self) -> bool:
         """Whether a run has been here."""
@@ -67,34 +98,92 @@ class RunFolder:
         Raises:
             RunError: it cannot be created or written, or another process is at work in it.
         """
+        fd = self._lock() if self._stem is None else self._take_number(self._stem)
         try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            fd = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        except OSError as error:
-            raise RunError(f"the folder {str(self.path)!r} cannot be created: {error.strerror}") from error
-        try:
-            if not os.access(self.path, os.W_OK | os.X_OK):
-                raise RunError(f"the folder {str(self.path)!r} is not writable: check its owner and mode")
-            try:
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                if error.errno == errno.EWOULDBLOCK:
-                    raise RunError(
-                        f"another process is training in {str(self.path)!r}: wait for its end, or give another folder"
-                    ) from error
             yield
         finally:
             os.close(fd)
 
-    def read_config(self) -> dict[str, Any] | None:
-        """The settings of the run that has been here; None if it did not come that far.
+    def _take_number(self, stem: str) -> int:
+        """Make the folder of the next number that nobody has; its lock."""
+        while True:
+            self.path = self._of_number(stem, max(_numbers(stem), default=0) + 1)
+            try:
+                _PARENT.mkdir(parents=True, exist_ok=True)
+                self.path.mkdir()
+            except FileExistsError as error:
+                if not _PARENT.is_dir():
+                    raise self._cannot_be_created(error) from error
+                continue  # another process was faster
+            except OSError as error:
+                raise self._cannot_be_created(error) from error
+            with contextlib.suppress(_TakenError):  # somebody resumes it already
+                fd = self._lock()
+                if not self.holds_run():
+                    self._stem = None  # it has its number
+                    return fd
+                os.close(fd)
+
+    def _lock(self) -> int:
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            fd = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except OSError as error:
+            raise self._cannot_be_created(error) from error
+        try:
+            if not os.access(self.path, os.W_OK | os.X_OK):
+                raise RunError(f"the folder {str(self.path)!r} is not writable: check its owner and mode")
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            os.close(fd)
+            raise _TakenError(
+                f"another process is training in {str(self.path)!r}: wait for its end, or give another folder with -s"
+            ) from error
+        except OSError:  # a file system without locks
+            pass
+        except BaseException:
+            os.close(fd)
+            raise
+        return fd
+
+    def _cannot_be_created(self, error: OSError) -> RunError:
+        return RunError(f"the folder {str(self.path)!r} cannot be created: {error.strerror}")
+
+    def read_settings(self) -> Any:
+        """The config of the run that has been here: ``config.yaml``; where that is missing, what the newest readable
+        checkpoint says. None if the run did not come that far.
 
         Raises:
             ConfigError: the file is damaged.
+            RunError: there are checkpoints, but nothing tells the settings that they were trained with.
         """
-        from neon_optim.serialization import load_config
+        from neon_optim.errors import CheckpointError
+        from neon_optim.serialization import dump_config, load_config
+        from neon_optim.serialization.checkpoint import archive, training_state
+        from neon_optim.serialization.checkpoint.manager import CheckpointManager
 
-        return dict(load_config(self.config)) if self.config.exists() else None
+        if self.config.exists():
+            return load_config(self.config)
+        manager = CheckpointManager(self.checkpoints)
+        steps = manager.steps()
+        for step in reversed(steps):
+            with contextlib.suppress(CheckpointError):
+                extra = training_state.decode(archive.read_state(manager.path(step)).get("extra"))
+                if isinstance(extra, dict) and isinstance(extra.get("config"), dict):
+                    return load_config(dump_config(extra["config"]))
+        if steps:
+            raise RunError(
+                f"the settings of the run in {str(self.path)!r} are not known: {str(self.config)!r} is missing, and no "
+                "checkpoint there tells them. Put the file back, or start a new run in another folder with -s"
+            )
+        return None
+
+    def picture_is_due(self) -> bool:
+        """Whether the picture is missing, or older than the log."""
+        try:
+            return self.picture.stat().st_mtime < self.metrics.stat().st_mtime
+        except FileNotFoundError:
+            return self.metrics.exists()
 
     def write_config(self, values: Mapping[str, Any]) -> None:
         """Write the settings, whole or not at all."""
@@ -109,24 +198,40 @@ class RunFolder:
             file.write(text.encode("utf-8"))
 
 
+def _numbers(stem: str) -> list[int]:
+    """Which folders ``runs/<stem>-<number>`` there are."""
+    pattern = re.compile(re.escape(stem) + r"-(\d{1,9})")
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        return [int(match[1]) for match in map(pattern.fullmatch, os.listdir(_PARENT)) if match]
+    return []
+
+
 def check_same_settings(folder: RunFolder, stored: Mapping[str, Any], given: Mapping[str, Any]) -> None:
     """Raise `RunError` if a run that is to be continued was started with other settings."""
-    differences = [
-        str(ConfigProblem(f"{shown(stored.get(key))} in the run, {shown(given.get(key))} now", path=key))
-        for key in sorted({*stored, *given} - set(FREE_TO_CHANGE))
-        if stored.get(key) != given.get(key)
+    found = [
+        str(difference)
+        for difference in differences(stored, given)
+        if difference.path.partition(".")[0] not in FREE_TO_CHANGE
     ]
-    if differences:
+    if found:
+        more = [f"and {len(found) - _MOST_LISTED} more"] if len(found) > _MOST_LISTED else []
         raise RunError(
             "\n".join(
                 [
                     f"the run in {str(folder.path)!r} has other settings, so it cannot be continued exactly:",
-                    *(f"  {difference}" for difference in differences),
-                    f"continue it with its own: neon-optim train {folder.config} -s {folder.path} --resume",
+                    *(f"  {line}" for line in [*found[:_MOST_LISTED], *more]),
+                    *_how_to_continue(folder),
                     "or start a new one in another folder.",
                 ]
             )
         )
+
+
+def _how_to_continue(folder: RunFolder) -> list[str]:
+    if not folder.config.exists():
+        return []
+    command = ["neon-optim", "train", str(folder.config), "-s", str(folder.path), "--resume"]
+    return [f"continue it with its own: {shlex.join(command)}"]
 
 
 def check_same_data(folder: RunFolder, extra: Any, digest: str) -> None:

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import itertools
+import math
+import os
 import secrets
 import shlex
 import signal
+import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import click
 
+from neon_optim.cli.output import columns, patient_stdout, say
 from neon_optim.cli.run_folder import RunFolder, check_same_data, check_same_settings
+from neon_optim.errors import BackendError, ConfigProblem, NeonOptimError, RunError
 
 __all__ = ["train"]
 
@@ -51,23 +58,57 @@ def train(
     The run's folder gets config.yaml (all settings), metrics.jsonl, checkpoints/ and, where matplotlib is installed,
     training.png. Without -s it is runs/<config>-1, -2, …; --resume takes the last of these.
 
-    Ctrl-C or SIGTERM saves a checkpoint after the present minibatch and ends with exit code 1. With --resume a run
-    continues from its newest checkpoint and ends with the bits of one that was never stopped; one that is finished
-    ends at once with exit code 0.
+    Ctrl-C, SIGTERM or SIGHUP saves a checkpoint after the present minibatch and ends with exit code 1. With --resume
+    a run continues from its newest checkpoint and ends with the bits of one that was never stopped; one that is
+    finished ends at once with exit code 0.
     """
     flags = {"-e": epochs, "-b": backend, "-z": batch_size, "-r": rng_seed}
     given = [(flag, value) for flag, value in flags.items() if value is not None]
     overrides = [*changes, *(f"{_KEYS[flag]}={value}" for flag, value in given)]
-    folder = RunFolder(save_path) if save_path else RunFolder.default(config, resume)
+    if os.path.isdir(config):
+        raise RunError(_about_folder(Path(config)))
+    if save_path:
+        folder = RunFolder(save_path)
+    else:
+        folder = RunFolder.last(config) if resume else RunFolder.numbered(config)
     run = _Run(config, overrides, folder, resume)
     if run.start():
         return
-    if save_path is not None:
-        given.append(("-s", save_path))
-    repeated = [("--set", change) for change in changes] + given
-    again = shlex.join(["neon-optim", "train", config, *itertools.chain(*repeated), "--resume"])
-    click.echo(f"Stopped {run.position()}; a checkpoint is saved. Continue with: {again}", err=True)
+    repeated = [*(("--set", change) for change in changes), *given, ("-s", str(folder.path))]
+    say(f"Stopped {run.position()}; a checkpoint is saved. Continue with:", err=True)
+    say(_command(["neon-optim", "train", config, *itertools.chain(*repeated), "--resume"]), err=True)
     raise SystemExit(1)
+
+
+def _about_folder(folder: Path) -> str:
+    """What is wrong with a folder in the place of a config, and what was probably meant."""
+    text = f"{str(folder)!r} is a folder; a config is a YAML file"
+    run = RunFolder(folder)
+    if run.config.is_file():
+        again = shlex.join(["neon-optim", "train", str(run.config)])
+        there = shlex.join(["-s", str(folder), "--resume"])
+        return (
+            f"{text}. It holds a run: to continue it: {again} {there}; to repeat it in a new folder: {again}"
+        )
+    try:
+        files = sorted(str(path) for path in folder.iterdir() if path.suffix in (".yaml", ".yml"))
+    except OSError:
+        files = []
+    if not files:
+        return f"{text}, and there is none in it"
+    return f"{text}; in it: {', '.join(files[:5])}{', …' if len(files) > 5 else ''}"
+
+
+def _command(words: list[str]) -> str:
+    """A command to copy, on several lines where the terminal is too narrow for one."""
+    width = columns(sys.stderr)
+    lines = [" "]
+    for word in map(shlex.quote, words):
+        if width is not None and lines[-1].strip() and len(lines[-1]) + len(word) + 3 > width:
+            lines[-1] += " \\"
+            lines.append("   ")
+        lines[-1] += f" {word}"
+    return "\n".join(lines)
 
 
 def _load_config(path: str, overrides: list[str]) -> Any:
@@ -77,13 +118,18 @@ def _load_config(path: str, overrides: list[str]) -> Any:
     try:
         return load_config(path, overrides)
     except ConfigError as error:
-        flags = {f"--set {key}": flag for flag, key in _KEYS.items()}
-        told = []
-        for problem in error.problems:
-            option, equals, value = problem.source.partition("=")
-            known = bool(equals) and option in flags
-            told.append(problem._replace(source=f"{flags[option]} {value}") if known else problem)
-        raise ConfigError.listing(told) from error
+        raise _by_flag(error.problems, ConfigError) from error
+
+
+def _by_flag(problems: Any, kind: Any) -> Any:
+    """The error that lists the problems, with those of an option under its flag."""
+    flags = {f"--set {key}": flag for flag, key in _KEYS.items()}
+    told = []
+    for problem in problems:
+        option, equals, value = problem.source.partition("=")
+        known = bool(equals) and option in flags
+        told.append(problem._replace(source=f"{flags[option]} {value}") if known else problem)
+    return kind.listing(told)
 
 
 class _Run:
@@ -95,29 +141,16 @@ class _Run:
         self.config.require("layers", "cost", "optimizer", "dataset")
         if not resume:
             folder.refuse_other_run()
-        stored = folder.read_config() if resume else None
-        self.values = self._resolved(stored)
-        if stored is not None:
-            check_same_settings(folder, stored, self.values)
-        self._build()
-
-    def _resolved(self, stored: dict[str, Any] | None) -> dict[str, Any]:
-        """The config with every default, and with a seed."""
+        stored = folder.read_settings() if resume else None
         settings = self.config.settings
+        if settings.rng_seed is None and stored is not None:
+            settings.rng_seed = stored.settings.rng_seed
         if settings.rng_seed is None:
-            drawn = (stored or {}).get("rng_seed")
-            settings.rng_seed = secrets.randbits(32) if drawn is None else drawn
-        defaults = {
-            name: getattr(settings, name)
-            for name in ("backend", "engine", "device_id", "datatype", "rng_seed", "stochastic_round")
-        }
-        defaults |= {"epochs": settings.epochs, "batchsize": settings.batchsize}
-        return {
-            **defaults,
-            **self.config,
-            "rng_seed": settings.rng_seed,
-            "checkpoint": vars(settings.checkpoint),
-        }
+            settings.rng_seed = secrets.randbits(32)
+        self.values = _in_full(self.config)
+        if stored is not None:
+            check_same_settings(folder, _in_full(stored), self.values)
+        self._build()
 
     def _build(self) -> None:
         """Backend, data, model: everything that can go wrong before the folder is touched."""
@@ -128,15 +161,48 @@ class _Run:
         settings = self.config.settings
         self.dataset = self.config.build_dataset()
         self.data = self.dataset.train_iter.digest()
-        gen_backend(**self.config.backend_arguments())
+        try:
+            gen_backend(**self.config.backend_arguments())
+        except BackendError as error:
+            raise self._placed(error) from error
         self.model = Model(list(settings.layers))
-        self.model.initialize(self.dataset.train_iter, settings.cost)
+        try:
+            self.model.initialize(self.dataset.train_iter, settings.cost)
+        except (MemoryError, OverflowError, ValueError) as error:
+            if isinstance(error, NeonOptimError) or not self._too_large(error):
+                raise
+            raise RunError(self._too_large(error)) from error
         self.metrics: dict[str, Any] = {"valid_cost": settings.cost}
         if self.model.layers.nout > 1:
             self.metrics["valid_error"] = Misclassification()
         self.training = Training(
             self.model, self.dataset.train_iter, settings.cost, settings.optimizer, settings.epochs
         )
+
+    def _placed(self, error: NeonOptimError) -> NeonOptimError:
+        """An error that names a key of the config first, with the place of that key."""
+        from neon_optim.serialization import ConfigError
+
+        key = str(error).partition(" ")[0]
+        if key not in self.config:
+            return error
+        place = self.config.position(key)
+        return _by_flag([ConfigProblem(str(error), key, place.line, place.column, place.source)], ConfigError)
+
+    def _too_large(self, error: Exception) -> str:
+        """In words, which layer has no room; '' where that is not what went wrong."""
+        for leaf in self.model.layers.leaves():
+            shape = getattr(leaf, "weight_shape", None)
+            if leaf.learns and shape is not None and getattr(leaf, "W", None) is None:
+                size = math.prod(shape) * self.model.be.default_dtype.itemsize / 2**30
+                if isinstance(error, MemoryError) or size > 2**20:
+                    return (
+                        f"layers: not enough memory for the parameters of '{leaf.name}': "
+                        f"{' x '.join(map(str, shape))} numbers are {size:,.1f} GiB, and as much again for the "
+                        "gradient; a smaller nout needs less"
+                    )
+                return ""
+        return ""
 
     def start(self) -> bool:
         """Train; whether the run is finished."""
@@ -150,16 +216,25 @@ class _Run:
             with CheckpointManager(self.folder.checkpoints, keep_last=kept, keep_best=best) as manager:
                 newest = manager.latest() if self.resume else None
                 if newest is not None:
+                    newest = str(self.folder.checkpoints / os.path.basename(newest))
                     found = self._restore(newest)
                     if self.model.epoch_index >= self.training.num_epochs:
-                        click.echo(f"The run in {self.folder.path} is finished: {self.position()}.")
+                        self._tell_finished()
                         return True
                     check_same_data(self.folder, found.extra, self.data)
-                    click.echo(f"Resumed {self.position()} from {newest}")
+                    say(f"Resumed {self.position()} from {newest}")
                 self.folder.write_config(self.values)
                 self._describe()
+                begin = time.monotonic()
                 self._train(manager)
-        return not self.training.stopped or self.model.epoch_index >= self.training.num_epochs
+                drawn = self._draw()
+                finished = self.model.epoch_index >= self.training.num_epochs
+                if finished or not self.training.stopped:
+                    done = f"{self.model.epoch_index} of {self.training.num_epochs} epochs"
+                    say(f"Done: {done} (step {self.model.step}), {time.monotonic() - begin:.1f} s.")
+                    self._tell_places(drawn)
+                    return True
+                return False
 
     def _restore(self, path: str) -> Any:
         """Bring model and optimizer to where a checkpoint is; what was read."""
@@ -170,6 +245,8 @@ class _Run:
         found = load_checkpoint(
             path, optimizer=optimizer, layers=self.model.layers_to_optimize, model=self.model
         )
+        if isinstance(found.extra, dict) and isinstance(found.extra.get("config"), dict):
+            check_same_settings(self.folder, found.extra["config"], self.values)
         self.training = Training(
             self.model,
             self.dataset.train_iter,
@@ -183,22 +260,21 @@ class _Run:
         be = self.model.be
         engine = getattr(getattr(be, "engine", None), "name", None)
         numbers = sum(param.size for (param, _), _ in self.model.get_params())
-        click.echo(
-            f"{numbers:,} parameters, {self.dataset.train_iter.ndata:,} samples to train on, "
-            f"{self.dataset.valid_iter.ndata:,} to validate; backend {self.values['backend']}"
-            f"{f' ({engine})' if engine else ''}; folder {self.folder.path}"
+        say(
+            f"{numbers:,} parameters; {self.dataset.train_iter.ndata:,} samples to train on, "
+            f"{self.dataset.valid_iter.ndata:,} to validate"
         )
+        say(f"backend {self.values['backend']}{f' ({engine})' if engine else ''}; folder {self.folder.path}")
 
     def _train(self, manager: Any) -> None:
         from neon_optim.model import Checkpoints, MetricsLog, Validation
-        from neon_optim.model.plot import plot_metrics
         from neon_optim.model.progress import progress
 
         when = self.config.settings.checkpoint
         self.training.callbacks = [
             Validation(self.dataset.valid_iter, self.metrics),
             MetricsLog(self.folder.metrics),
-            progress(),
+            progress(patient_stdout()),
             Checkpoints(
                 manager,
                 every_epochs=when.every_epochs or 0,
@@ -208,31 +284,95 @@ class _Run:
         ]
         with _signals_stop(self.training):
             self.training.run()
-        plot_metrics(self.folder.metrics, self.folder.picture)
+
+    def _draw(self) -> bool:
+        """Make the picture; whether it was made. Training is done and saved by now, whatever goes wrong here."""
+        from neon_optim.model.plot import plot_metrics
+
+        try:
+            return plot_metrics(self.folder.metrics, self.folder.picture)
+        except NeonOptimError as error:
+            say(f"Warning: there is no new picture: {error}", err=True)
+            say("The run itself is saved. The same command with --resume makes the picture.", err=True)
+            return False
+
+    def _tell_finished(self) -> None:
+        """Say that all is done already, and where it is; make the picture where it is missing."""
+        done, asked = self.model.epoch_index, self.training.num_epochs
+        if done == asked and not self.model.minibatch_index:
+            say(f"The run in {self.folder.path} is finished: {self.position()}.")
+        else:
+            say(
+                f"The run in {self.folder.path} is finished: {asked} {'epoch was' if asked == 1 else 'epochs were'} "
+                f"asked for, {done} are done already (step {self.model.step}{self._within()})."
+            )
+        drawn = self._draw() if self.folder.picture_is_due() else self.folder.picture.exists()
+        self._tell_places(drawn)
+
+    def _tell_places(self, drawn: bool) -> None:
+        """Say which checkpoint is the best, and where everything is."""
+        from neon_optim.serialization.checkpoint import archive
+        from neon_optim.serialization.checkpoint.manager import CheckpointManager
+
+        metric = list(self.metrics)[-1]
+        manager = CheckpointManager(self.folder.checkpoints, keep_best=(metric, "min"))
+        best, steps = manager.best(), manager.steps()
+        lines = [("run", str(self.folder.path))]
+        if best is not None:
+            state = archive.read_state(best)
+            value = state["metrics"][metric]
+            text = f"{100 * value:.2f} %" if metric.endswith("_error") else f"{value:.4f}"
+            say(f"Best checkpoint: after epoch {state['epoch']}, {metric.replace('_', ' ')} {text}.")
+            lines.append(("best", str(self.folder.checkpoints / os.path.basename(best))))
+        elif steps:
+            lines.append(("newest", str(self.folder.checkpoints / os.path.basename(manager.path(steps[-1])))))
+        if drawn:
+            lines.append(("picture", str(self.folder.picture)))
+        for name, place in lines:
+            say(f"  {name:7}  {place}")
 
     def position(self) -> str:
         """Where training stands, in words."""
         model = self.model
-        within = f", {model.minibatch_index} minibatches into the next" if model.minibatch_index else ""
-        return f"after {model.epoch_index} of {self.training.num_epochs} epochs (step {model.step}{within})"
+        return f"after {model.epoch_index} of {self.training.num_epochs} epochs (step {model.step}{self._within()})"
+
+    def _within(self) -> str:
+        batch = self.model.minibatch_index
+        return f", {batch} {'minibatch' if batch == 1 else 'minibatches'} into the next" if batch else ""
+
+
+def _in_full(config: Any) -> dict[str, Any]:
+    """The values of a config with every default."""
+    settings = config.settings
+    names = ("backend", "engine", "device_id", "datatype", "stochastic_round", "epochs", "batchsize")
+    return {
+        **{name: getattr(settings, name) for name in names},
+        **config,
+        "rng_seed": settings.rng_seed,
+        "checkpoint": vars(settings.checkpoint),
+    }
 
 
 @contextmanager
 def _signals_stop(training: Any) -> Iterator[None]:
-    """The first SIGINT or SIGTERM ends training after the present minibatch; a second one acts as usual."""
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-
-    def restore() -> None:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    """The first SIGINT, SIGTERM or SIGHUP ends training after the present minibatch; a second SIGINT or SIGTERM acts as
+    usual. A terminal that closes may send SIGHUP twice, so all of them count as one; under nohup they count for
+    nothing."""
+    numbers = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
+    before = {number: signal.getsignal(number) for number in numbers}
+    if before[signal.SIGHUP] == signal.SIG_IGN:
+        del before[signal.SIGHUP]
 
     def stop(number: int, frame: Any) -> None:
         training.stop()
-        restore()
+        if number != signal.SIGHUP:
+            for other in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(other, before[other])
 
     for number in before:
         signal.signal(number, stop)
     try:
         yield
     finally:
-        restore()
+        for number, handler in before.items():
+            signal.signal(number, handler)
