@@ -32,8 +32,7 @@ class ActivationFunction(NervanaObject, kind="activation", abstract=True):
 class Identity(ActivationFunction):
     """x."""
 
-    def __init__(self, name: Name = "Identity") -> None:
-        super().__init__(name)
+    name: Name = "Identity"
 
     def __call__(self, x: Any) -> Any:
         return x
@@ -52,9 +51,8 @@ class Rectlin(ActivationFunction):
     The derivative at 0 is ``slope``, as in neon.
     """
 
-    def __init__(self, slope: NonNegative = 0.0, name: Name = "Rectlin") -> None:
-        super().__init__(name)
-        self.slope = slope
+    slope: NonNegative = 0.0
+    name: Name = "Rectlin"
 
     def __call__(self, x: Any) -> Any:
         positive = self.be.maximum(x, 0.0)
@@ -74,9 +72,8 @@ class Logistic(ActivationFunction):
             folded without being asked too: the setting states what must hold.
     """
 
-    def __init__(self, name: Name = "Logistic", shortcut: Flag = False) -> None:
-        super().__init__(name)
-        self.shortcut = shortcut
+    name: Name = "Logistic"
+    shortcut: Flag = False
 
     def __call__(self, x: Any) -> Any:
         return self.be.sig(x)
@@ -89,8 +86,7 @@ class Logistic(ActivationFunction):
 class Tanh(ActivationFunction):
     """The hyperbolic tangent."""
 
-    def __init__(self, name: Name = "Tanh") -> None:
-        super().__init__(name)
+    name: Name = "Tanh"
 
     def __call__(self, x: Any) -> Any:
         return self.be.tanh(x)
@@ -103,8 +99,7 @@ class Tanh(ActivationFunction):
 class Softmax(ActivationFunction):
     """exp(x) over its sum, column by column: each sample's outputs add up to 1."""
 
-    def __init__(self, name: Name = "Softmax") -> None:
-        super().__init__(name)
+    name: Name = "Softmax"
 
     def __call__(self, x: Any) -> Any:
         power = self.be.exp(x - self.be.max(x, axis=0))

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import itertools
-from typing import Annotated, Any
+from dataclasses import KW_ONLY
+from typing import Annotated, Any, ClassVar
 
-from neon_optim.described.arguments import Name, PositiveInt
+from neon_optim.described.arguments import Name, PositiveInt, raise_problems
 from neon_optim.described.checks import Items, OfKind
-from neon_optim.errors import ArgumentError, Problem
-from neon_optim.model.layer import Layer
-from neon_optim.model.layers import Activation, AnyActivation, AnyInitializer, Bias, Linear
+from neon_optim.errors import Problem
+from neon_optim.model.layer import AnyInitializer, Layer
+from neon_optim.model.layers import Activation, AnyActivation, Bias, Linear
 
 __all__ = ["Affine", "Container", "Sequential"]
 
@@ -86,9 +87,14 @@ class Sequential(Container):
     ['Linear_0', 'top']
     """
 
-    def __init__(self, layers: Annotated[Any, Items(OfKind("layer"))], name: Name = "Sequential") -> None:
-        super().__init__(name)
-        self.layers = list(layers)
+    positional: ClassVar[tuple[str, ...]] = ("layers", "name")
+
+    layers: Annotated[Any, Items(OfKind("layer"))]
+    _: KW_ONLY
+    name: Name = "Sequential"
+
+    def check_fields(self) -> None:
+        """At least one layer, none twice; those that were given no name are numbered."""
         if not self.layers:
             _reject_layers([], "must hold at least one layer")
         if len({id(leaf) for leaf in self.leaves()}) < len(self.leaves()):
@@ -101,8 +107,7 @@ class Sequential(Container):
 
 
 def _reject_layers(received: Any, allowed: str) -> None:
-    problem = Problem("layers", received, allowed)
-    raise ArgumentError(f"Sequential: {problem}", [problem])
+    raise_problems("Sequential", [Problem("layers", received, allowed)])
 
 
 def _number(units: list[Layer]) -> None:
@@ -132,24 +137,21 @@ class Affine(Container):
     ['fc', 'fc_bias', 'fc_Rectlin']
     """
 
-    def __init__(
-        self,
-        nout: PositiveInt,
-        init: AnyInitializer,
-        bias: AnyInitializer | None = None,
-        *,
-        activation: AnyActivation | None = None,
-        name: Name = None,
-    ) -> None:
-        super().__init__(name)
-        self.nout = nout
-        self.init, self.bias, self.activation = init, bias, activation
-        self.layers = [Linear(nout, init)]
-        if bias is not None:
-            self.layers.append(Bias(bias))
-        if activation is not None:
-            self.layers.append(Activation(activation))
-        self.rename(self.name)
+    positional: ClassVar[tuple[str, ...]] = ("nout", "init", "bias")
+
+    nout: PositiveInt
+    init: AnyInitializer
+    bias: AnyInitializer | None = None
+    activation: AnyActivation | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.layers = [Linear(nout=self.nout, init=self.init)]
+        if self.bias is not None:
+            self.layers.append(Bias(init=self.bias))
+        if self.activation is not None:
+            self.layers.append(Activation(transform=self.activation))
+        self.rename(str(self.name))
 
     def rename(self, name: str) -> None:
         """Set the name, and those of the layers from it."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from neon_optim.described.arguments import Flag, Name, Positive
 from neon_optim.described.checks import OfKind
@@ -31,10 +31,8 @@ class Cost(NervanaObject, kind="cost", abstract=True):
         folds: the activation class whose derivative :meth:`folded_bprop` includes; None: there is no such form.
     """
 
-    folds: type | None = None
-
-    def __init__(self, name: Name = None) -> None:
-        super().__init__(name or type(self).__name__)
+    folds: ClassVar[type | None] = None
+    _named_by_class: ClassVar[bool] = True
 
     @abstractmethod
     def __call__(self, y: Any, t: Any) -> Any:
@@ -75,9 +73,7 @@ class CrossEntropyBinary(Cost):
 
     folds = Logistic
 
-    def __init__(self, scale: Positive = 1) -> None:
-        super().__init__()
-        self.scale = scale
+    scale: Positive = 1
 
     def __call__(self, y: Any, t: Any) -> Any:
         be = self.be
@@ -102,10 +98,8 @@ class CrossEntropyMulti(Cost):
 
     folds = Softmax
 
-    def __init__(self, scale: Positive = 1, usebits: Flag = False) -> None:
-        super().__init__()
-        self.scale = scale
-        self.usebits = usebits
+    scale: Positive = 1
+    usebits: Flag = False
 
     def __call__(self, y: Any, t: Any) -> Any:
         unit = 1.0 / math.log(2.0) if self.usebits else 1.0
@@ -123,9 +117,6 @@ class CrossEntropyMulti(Cost):
 class SumSquared(Cost):
     """Σ (y - t)² / 2."""
 
-    def __init__(self) -> None:
-        super().__init__()
-
     def __call__(self, y: Any, t: Any) -> Any:
         return self.be.sum(self.be.square(y - t), axis=0) / 2.0
 
@@ -136,9 +127,6 @@ class SumSquared(Cost):
 
 class MeanSquared(Cost):
     """The mean over the outputs of (y - t)² / 2."""
-
-    def __init__(self) -> None:
-        super().__init__()
 
     def __call__(self, y: Any, t: Any) -> Any:
         return self.be.mean(self.be.square(y - t), axis=0) / 2.0
@@ -155,10 +143,14 @@ class GeneralizedCost(Cost):
         costfunc: the cost.
     """
 
-    def __init__(self, costfunc: Annotated[Any, OfKind("cost")], name: Name = "GeneralizedCost") -> None:
-        super().__init__(name)
-        self.costfunc = costfunc
-        self.folds = costfunc.folds
+    costfunc: Annotated[Any, OfKind("cost")]
+    name: Name = "GeneralizedCost"
+
+    @property
+    def folds(self) -> type | None:  # type: ignore[override]
+        """That of the cost."""
+        folds: type | None = self.costfunc.folds
+        return folds
 
     def __call__(self, y: Any, t: Any) -> Any:
         return self.costfunc(y, t)

@@ -63,17 +63,10 @@ class Digits(Dataset):
 
     nclass = 10
 
-    def __init__(
-        self,
-        validation: Share = 0.2,
-        split_seed: NonNegativeInt = 0,
-        normalize: Flag = True,
-        name: Name = "digits",
-    ) -> None:
-        super().__init__(name)
-        self.validation = validation
-        self.split_seed = split_seed
-        self.normalize = normalize
+    validation: Share = 0.2
+    split_seed: NonNegativeInt = 0
+    normalize: Flag = True
+    name: Name = "digits"
 
     def load(self) -> tuple[Arrays, Arrays]:
         """(inputs, class numbers) for training and for validation."""

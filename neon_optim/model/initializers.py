@@ -6,9 +6,9 @@ import math
 from abc import abstractmethod
 from typing import Any
 
-from neon_optim.described.arguments import Name, NonNegative, Real
+from neon_optim.described.arguments import Name, NonNegative, Real, raise_problems
 from neon_optim.described.object import NervanaObject
-from neon_optim.errors import ArgumentError, Problem
+from neon_optim.errors import Problem
 
 __all__ = ["Constant", "Gaussian", "GlorotUniform", "Initializer", "Kaiming", "Uniform"]
 
@@ -28,9 +28,8 @@ class Constant(Initializer):
         val: the number.
     """
 
-    def __init__(self, val: Real = 0.0, name: Name = "constantInit") -> None:
-        super().__init__(name)
-        self.val = val
+    val: Real = 0.0
+    name: Name = "constantInit"
 
     def fill(self, param: Any) -> None:
         """Set every element to ``val``."""
@@ -44,13 +43,14 @@ class Uniform(Initializer):
         low, high: bounds; ``low`` is not above ``high``.
     """
 
-    def __init__(self, low: Real = 0.0, high: Real = 1.0, name: Name = "uniformInit") -> None:
-        super().__init__(name)
-        if low > high:
-            problem = Problem("high", high, f"must be at least low ({low})")
-            raise ArgumentError(f"Uniform: {problem}", [problem])
-        self.low = low
-        self.high = high
+    low: Real = 0.0
+    high: Real = 1.0
+    name: Name = "uniformInit"
+
+    def check_fields(self) -> None:
+        """The upper bound is not below the lower one."""
+        if self.low > self.high:
+            raise_problems("Uniform", [Problem("high", self.high, f"must be at least low ({self.low})")])
 
     def fill(self, param: Any) -> None:
         """Draw from [low, high)."""
@@ -65,10 +65,9 @@ class Gaussian(Initializer):
         scale: standard deviation, at least 0.
     """
 
-    def __init__(self, loc: Real = 0.0, scale: NonNegative = 1.0, name: Name = "gaussianInit") -> None:
-        super().__init__(name)
-        self.loc = loc
-        self.scale = scale
+    loc: Real = 0.0
+    scale: NonNegative = 1.0
+    name: Name = "gaussianInit"
 
     def fill(self, param: Any) -> None:
         """Draw from the normal distribution."""
@@ -82,8 +81,7 @@ class GlorotUniform(Initializer):
         Glorot and Bengio, Understanding the difficulty of training deep feedforward neural networks, AISTATS 2010.
     """
 
-    def __init__(self, name: Name = "autouniformInit") -> None:
-        super().__init__(name)
+    name: Name = "autouniformInit"
 
     def fill(self, param: Any) -> None:
         """Draw from the uniform distribution."""
@@ -98,8 +96,7 @@ class Kaiming(Initializer):
         He et al., Delving deep into rectifiers, ICCV 2015.
     """
 
-    def __init__(self, name: Name = "Kaiming") -> None:
-        super().__init__(name)
+    name: Name = "Kaiming"
 
     def fill(self, param: Any) -> None:
         """Draw from the normal distribution."""

@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Any, ClassVar
+from dataclasses import KW_ONLY
+from typing import Annotated, Any, ClassVar
 
 from neon_optim.described.arguments import Name
+from neon_optim.described.checks import OfKind
 from neon_optim.described.object import NervanaObject
 from neon_optim.errors import ArgumentError, BackendError
 
 __all__ = ["Layer", "ParameterLayer"]
 
+AnyInitializer = Annotated[Any, OfKind("initializer")]
 
-class Layer(NervanaObject, kind="layer", abstract=True):
+
+class Sized:
+    """What has a number of features that come in, and one of those that go out."""
+
+    nin: int
+    nout: int
+
+
+class Layer(Sized, NervanaObject, kind="layer", abstract=True):
     """Turns a tensor of (nin, n) into one of (nout, n): features × samples of a minibatch, as in neon.
 
     A subclass sets ``nout`` in :meth:`configure` and writes :meth:`fprop` and :meth:`bprop` as algebra on tensors.
@@ -25,18 +36,24 @@ class Layer(NervanaObject, kind="layer", abstract=True):
         automatic_name: whether nobody gave the layer a name, so that a container numbers it.
     """
 
-    nin: int
-    nout: int
-
+    positional: ClassVar[tuple[str, ...]] = ("name",)
     learns: ClassVar[bool] = False
     """Whether the layer has parameters."""
+    automatic_name = False
 
-    def __init__(self, name: Name = None) -> None:
-        super().__init__(name)
-        self.automatic_name = name is None
+    _: KW_ONLY
+    name: Name = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
         self.number = 0
         self.propagates = True
         self._buffers: dict[tuple[str, int], Any] = {}
+
+    def new_name(self) -> str:
+        """A name until a container numbers the layer."""
+        self.automatic_name = True
+        return super().new_name()
 
     def rename(self, name: str) -> None:
         """Set the name; a layer made of others names those too."""
@@ -106,11 +123,13 @@ class ParameterLayer(Layer, abstract=True):
         init: initializer that fills W.
     """
 
+    positional: ClassVar[tuple[str, ...]] = ("init", "name")
     learns = True
 
-    def __init__(self, init: Any, name: Name = None) -> None:
-        super().__init__(name)
-        self.init = init
+    init: AnyInitializer
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
         self.W: Any = None
         self.dW: Any = None
         self.states: list[Any] = []

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
-from neon_optim.described.arguments import Name, PositiveInt
+from neon_optim.described.arguments import PositiveInt
 from neon_optim.described.checks import Number, OfKind
 from neon_optim.model.layer import Layer, ParameterLayer
 
 __all__ = ["Activation", "Bias", "Dropout", "Linear"]
 
-AnyInitializer = Annotated[Any, OfKind("initializer")]
 AnyActivation = Annotated[Any, OfKind("activation")]
 Probability = Annotated[float, Number(gt=0, le=1)]
 
@@ -34,9 +33,9 @@ class Linear(ParameterLayer):
     [[4.5 6. ]]
     """
 
-    def __init__(self, nout: PositiveInt, init: AnyInitializer, name: Name = None) -> None:
-        super().__init__(init, name)
-        self.nout = nout
+    positional: ClassVar[tuple[str, ...]] = ("nout", "init", "name")
+
+    nout: PositiveInt
 
     @property
     def weight_shape(self) -> tuple[int, int]:
@@ -75,9 +74,6 @@ class Bias(ParameterLayer):
         neon/layers/layer.py.
     """
 
-    def __init__(self, init: AnyInitializer, name: Name = None) -> None:
-        super().__init__(init, name)
-
     @property
     def weight_shape(self) -> tuple[int, int]:
         """(nin, 1)."""
@@ -105,9 +101,9 @@ class Activation(Layer):
         neon/layers/layer.py.
     """
 
-    def __init__(self, transform: AnyActivation, name: Name = None) -> None:
-        super().__init__(name)
-        self.transform = transform
+    positional: ClassVar[tuple[str, ...]] = ("transform", "name")
+
+    transform: AnyActivation
 
     def fprop(self, inputs: Any, inference: bool = False) -> Any:
         """transform(inputs)."""
@@ -136,9 +132,12 @@ class Dropout(Layer):
         neon/layers/layer.py, whose scaling at inference this is.
     """
 
-    def __init__(self, keep: Probability = 0.5, name: Name = None) -> None:
-        super().__init__(name)
-        self.keep = keep
+    positional: ClassVar[tuple[str, ...]] = ("keep", "name")
+
+    keep: Probability = 0.5
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
         self.draws = 0
 
     def fprop(self, inputs: Any, inference: bool = False) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Any
+from typing import Any, ClassVar
 
 from neon_optim.described.object import NervanaObject
 from neon_optim.errors import ArgumentError
@@ -14,8 +14,7 @@ __all__ = ["Accuracy", "Metric", "Misclassification"]
 class Metric(NervanaObject, kind="metric", abstract=True):
     """A function of outputs y and targets t, both (classes × samples), with one value for each sample."""
 
-    def __init__(self) -> None:
-        super().__init__(type(self).__name__)
+    _named_by_class: ClassVar[bool] = True
 
     @abstractmethod
     def __call__(self, y: Any, t: Any) -> Any:
@@ -33,18 +32,12 @@ class Metric(NervanaObject, kind="metric", abstract=True):
 class Misclassification(Metric):
     """1 where the largest output is not that of the right class, else 0; its mean is the error rate."""
 
-    def __init__(self) -> None:
-        super().__init__()
-
     def __call__(self, y: Any, t: Any) -> Any:
         return self.be.not_equal(*self.classes(y, t))
 
 
 class Accuracy(Metric):
     """1 where the largest output is that of the right class, else 0; its mean is the accuracy."""
-
-    def __init__(self) -> None:
-        super().__init__()
 
     def __call__(self, y: Any, t: Any) -> Any:
         return self.be.equal(*self.classes(y, t))

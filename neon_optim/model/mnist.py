@@ -42,17 +42,10 @@ class MNIST(Dataset):
 
     nclass = 10
 
-    def __init__(
-        self,
-        path: str | None = None,
-        normalize: Flag = True,
-        sym_range: Flag = False,
-        name: Name = "mnist",
-    ) -> None:
-        super().__init__(name)
-        self.path = path
-        self.normalize = normalize
-        self.sym_range = sym_range
+    path: str | None = None
+    normalize: Flag = True
+    sym_range: Flag = False
+    name: Name = "mnist"
 
     def load(self) -> tuple[Arrays, Arrays]:
         """(inputs, class numbers) for training and for validation."""

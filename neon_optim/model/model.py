@@ -49,18 +49,20 @@ class Model(NervanaObject, kind="model"):
     True
     """
 
-    layers: Sequential
+    layers: Annotated[Any, Either(Items(OfKind("layer")), OfKind("layer"))]
+    name: Name = "model"
 
-    def __init__(
-        self,
-        layers: Annotated[Any, Either(Items(OfKind("layer")), OfKind("layer"))],
-        name: Name = "model",
-    ) -> None:
-        super().__init__(name)
-        self.layers = layers if isinstance(layers, Sequential) else Sequential(_as_list(layers))
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.check_fields()
         self.epoch_index = self.minibatch_index = self.step = 0
         self.cost_sum = 0.0
         self._initialized: Any = None
+
+    def check_fields(self) -> None:
+        """Layers become a Sequential."""
+        if not isinstance(self.layers, Sequential):
+            vars(self)["layers"] = Sequential(_as_list(self.layers))
 
     @property
     def layers_to_optimize(self) -> list[Layer]:
