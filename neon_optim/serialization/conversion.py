@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from neon_optim.described.build import from_description
-from neon_optim.errors import CheckpointError, NeonOptimError, shown
+from neon_optim.errors import CheckpointError, NeonOptimError, printable, shown
 from neon_optim.serialization import durable
 from neon_optim.serialization.checkpoint import archive, file_header, training_state
 from neon_optim.serialization.checkpoint.archive import Arrays, State
@@ -102,7 +102,7 @@ def rebuild_neon(
         features = np.prod(neon.train_input_shape, dtype=np.int64)
         model.initialize(SimpleNamespace(nin=int(features), name=name))
     except (NeonOptimError, TypeError, ValueError) as error:
-        raise CheckpointError(f"{name!r}: the model cannot be built: {error}") from error
+        raise CheckpointError(f"{name!r}: the model cannot be built: {printable(str(error))}") from error
     contents = archive.Contents(arrays, state, {}, file_header.FORMAT_VERSION)
     restore(contents, name, optimizer=optimizer, layers=model.layers_to_optimize, model=model)
     return model, optimizer
@@ -121,7 +121,7 @@ def read_state_dict(path: durable.StrPath) -> tuple[Arrays, State]:
     try:
         tensors = deserialize(raw)
     except (SafetensorError, ValueError) as error:
-        raise CheckpointError(f"{file}: no safetensors file: {error}") from error
+        raise CheckpointError(f"{file}: no safetensors file: {printable(str(error))}") from error
     arrays: Arrays = {}
     for name, tensor in tensors:
         if tensor["dtype"] not in file_header.DTYPES:

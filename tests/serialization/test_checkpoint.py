@@ -118,6 +118,24 @@ def test_a_restored_run_ends_with_the_same_bits(path, name, dtype, tensors):
     assert contents(again) == contents(layers)
 
 
+@pytest.mark.parametrize(("written", "here"), [(">f4", ">f4"), (">f8", ">f8"), (">f4", "f4"), ("f4", ">f4")])
+@pytest.mark.parametrize("stepped", [False, True])
+def test_arrays_of_the_other_byte_order_go_on_with_the_same_values(path, written, here, stepped):
+    optimizer, layers = Adam(learning_rate=0.01), network(0, written)
+    train(optimizer, layers, range(3))
+    save_checkpoint(path, optimizer=optimizer, layers=layers)
+    other, fresh = Adam(learning_rate=0.01), network(1, here)
+    if stepped:
+        train(other, fresh, range(1))
+    load_checkpoint(path, optimizer=other, layers=fresh)
+    assert {layer.param.dtype.str for layer in fresh} == {np.dtype(here).str}
+    for optimizer_, layers_ in ((optimizer, layers), (other, fresh)):
+        train(optimizer_, layers_, range(3, 6))
+    for ours, theirs in zip(layers, fresh, strict=True):
+        for one, another in zip((ours.param, *ours.states), (theirs.param, *theirs.states), strict=True):
+            np.testing.assert_array_equal(one, another)
+
+
 @pytest.mark.parametrize("name", ["gdm", "rmsprop", "adagrad", "adadelta", "adam", "shiftadamax", "multi"])
 def test_without_the_state_the_run_ends_elsewhere(path, name):
     """Negative control: parameters alone do not resume a run."""
@@ -266,6 +284,16 @@ def test_rename_that_collides_or_matches_nothing(path):
     layers = network(1, shapes={"new": (2, 2), "keep": (3, 3)})
     refuse(path, "rename makes both 'keep/W' and 'old/W'", layers, rename={"old/*": "keep/*"})
     refuse(path, "'typo/\\*' matches no parameter", layers, rename={"typo/*": "new/*"})
+
+
+def test_names_that_a_terminal_would_act_on_are_shown_as_escapes(path):
+    name = "fc\x1b[31m\u202e\x07"
+    saved(path, shapes={name: (2, 2)})
+    refuse(path, r"fc\\x1b\[31m\\u202e\\x07/W: shape", network(1, shapes={name: (3, 2)}))
+    found = archive.read(path)
+    text = json.dumps(found.state).replace("neon_optim.optimizers.adam.Adam", "x\\u001b[31m")
+    archive.write(path, found.arrays, json.loads(text))
+    refuse(path, r"was written by x\\x1b\[31m and cannot", network(1, shapes={name: (2, 2)}))
 
 
 @pytest.mark.parametrize("strict", [True, False])

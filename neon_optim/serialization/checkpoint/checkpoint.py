@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,43 +13,30 @@ from neon_optim.described.object import NervanaObject
 from neon_optim.serialization.checkpoint import archive, training_state
 from neon_optim.serialization.checkpoint.inspection import inspect_checkpoint
 from neon_optim.serialization.checkpoint.matching import Matching
+from neon_optim.serialization.checkpoint.training_state import TrainingState
 
 __all__ = ["Checkpoint", "inspect_checkpoint", "load_checkpoint", "save_checkpoint"]
 
 
-@dataclass(frozen=True)
-class Checkpoint:
+@dataclass(frozen=True, kw_only=True)
+class Checkpoint(TrainingState):
     """What :func:`load_checkpoint` found and did.
 
     Attributes:
         path: the file.
-        description: of the optimizer; ``neon_optim.described.build.from_description`` rebuilds it. None: the file has
-        none.
-        epoch: epochs done.
-        extra: what was given to :func:`save_checkpoint`.
         arrays: every array by name: ``layer/param``, ``layer/param/slot``.
         format_version: that the file was written in.
-        counters: step counters of the optimizer.
-        model: description and counters of the model; None: the file has none.
-        step, metrics: where a CheckpointManager wrote the file.
         missing: names that the layers have and the file has not.
         unexpected: names that the file has and the layers have not.
         mismatched: names that both have, with what differs.
     """
 
     path: str
-    description: dict[str, Any] | None
-    epoch: int
-    extra: Any
     arrays: dict[str, np.ndarray]
     format_version: int
-    counters: dict[str, Any]
-    model: dict[str, Any] | None
-    step: int | None = None
-    metrics: dict[str, float | None] = field(default_factory=dict)
-    missing: list[str] = field(default_factory=list)
-    unexpected: list[str] = field(default_factory=list)
-    mismatched: dict[str, str] = field(default_factory=dict)
+    missing: list[str]
+    unexpected: list[str]
+    mismatched: dict[str, str]
 
 
 def save_checkpoint(
@@ -168,16 +155,10 @@ def restore(
             matching.require_all()
     matching.apply(optimizer, model, getattr(optimizer, "be", None) or NervanaObject.be)
     return Checkpoint(
+        **vars(found),
         path=path,
-        description=found.description,
-        epoch=found.epoch,
-        extra=found.extra,
         arrays=contents.arrays,
         format_version=contents.format_version,
-        counters=found.counters,
-        model=found.model,
-        step=found.step,
-        metrics=found.metrics,
         missing=matching.missing,
         unexpected=matching.unexpected,
         mismatched=matching.mismatched,

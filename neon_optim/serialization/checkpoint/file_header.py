@@ -295,7 +295,7 @@ def _entry(name: str, fields: Any, file: str) -> Entry:
     _check_name(name, f"{file}: ")
     if not isinstance(dtype, str) or dtype not in DTYPES:
         raise CheckpointError(f"{file}: tensor {name!r} has the unknown dtype {shown(dtype)}")
-    sizes = shape if isinstance(shape, list) and len(shape) <= MAX_DIMENSIONS else [None]
+    sizes: list[Any] = shape if isinstance(shape, list) and len(shape) <= MAX_DIMENSIONS else [None]
     if not all(type(n) is int and n >= 0 for n in sizes) or math.prod(n or 1 for n in sizes) > _MOST_ELEMENTS:
         raise CheckpointError(
             f"{file}: tensor {name!r} has the shape {shown(shape)}, which no array can have"

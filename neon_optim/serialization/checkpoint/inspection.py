@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from neon_optim.serialization.checkpoint import archive, training_state
+from neon_optim.serialization.checkpoint.training_state import TrainingState
 
 _BLOCK = 1 << 20
 _ABSENT = "(absent)"
@@ -29,38 +30,24 @@ class ArraySummary:
     nonfinite: int
 
 
-@dataclass(frozen=True)
-class Inspection:
+@dataclass(frozen=True, kw_only=True)
+class Inspection(TrainingState):
     """A verified checkpoint.
 
     Attributes:
-        path, nbytes, format_version, written_by: of the file.
-        description: of the optimizer; None: the file has none.
-        counters: step counters of the optimizer.
-        epoch: epochs done.
-        step, metrics: where a CheckpointManager wrote the file.
-        model: description and counters of the model; None: the file has none.
-        extra: the user's own.
+        path, nbytes, format_version: of the file.
         arrays: one summary each, by name.
     """
 
     path: str
     nbytes: int
     format_version: int
-    written_by: str
-    description: dict[str, Any] | None
-    counters: dict[str, Any]
-    epoch: int
-    step: int | None
-    metrics: dict[str, float | None]
-    model: dict[str, Any] | None
-    extra: Any
     arrays: list[ArraySummary]
 
     def as_dict(self) -> dict[str, Any]:
-        """JSON values; what is not finite as in the file."""
-        found = asdict(self)
-        return {**training_state.encode(found), "arrays": found["arrays"]}
+        """JSON values without the random numbers; what is not finite as in the file."""
+        found = {key: value for key, value in asdict(self).items() if key not in ("parameters", "backend")}
+        return training_state.encode(found)
 
 
 @dataclass(frozen=True)
@@ -107,17 +94,10 @@ def inspect_checkpoint(path: str | os.PathLike[str]) -> Inspection:
     contents = archive.read(path)
     found = training_state.parse(contents.state, repr(os.fsdecode(path)))
     return Inspection(
+        **vars(found),
         path=os.fsdecode(path),
         nbytes=os.path.getsize(path),
         format_version=contents.format_version,
-        written_by=found.written_by,
-        description=found.description,
-        counters=found.counters,
-        epoch=found.epoch,
-        step=found.step,
-        metrics=found.metrics,
-        model=found.model,
-        extra=found.extra,
         arrays=[summarize(name, array) for name, array in sorted(contents.arrays.items())],
     )
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from neon_optim.described.object import NervanaObject
-from neon_optim.errors import CheckpointError, NeonOptimError
+from neon_optim.errors import CheckpointError, NeonOptimError, printable
 from neon_optim.serialization.checkpoint.training_state import (
     ParameterRecord,
     TrainingState,
@@ -83,10 +83,10 @@ class Matching:
             self._refuse(written, wanted, "")
 
     def _refuse(self, written: str, wanted: str, where: str) -> None:
+        written, wanted = printable(_short(written)), _short(wanted)
         raise CheckpointError(
-            f"{self.file}: its optimizer state{where} was written by {_short(written)} and cannot go on under "
-            f"{_short(wanted)}. Use {_short(written)}, or pass reset_state=True to load the parameters and start "
-            f"{_short(wanted)} fresh."
+            f"{self.file}: its optimizer state{where} was written by {written} and cannot go on under {wanted}. Use "
+            f"{written}, or pass reset_state=True to load the parameters and start {wanted} fresh."
         )
 
     def match(self, optimizer: Any, layers: Any) -> None:
@@ -112,8 +112,9 @@ class Matching:
             if not same_rule(record.optimizer, rule_name(owner)):
                 self._refuse(record.optimizer or "no optimizer", str(rule_name(owner)), f" for {source!r}")
             if slots != tuple(owner.slots):
+                written = printable(", ".join(slots)) or "none"
                 self.mismatched[name] = (
-                    f"state {', '.join(slots) or 'none'} in the file, {', '.join(owner.slots) or 'none'} here"
+                    f"state {written} in the file, {', '.join(owner.slots) or 'none'} here"
                 )
                 return
         present = [slot for slot in slots if f"{source}/{slot}" in self.arrays]
@@ -166,7 +167,7 @@ class Matching:
         if self.unexpected:
             lines.append(f"  not in the layers ({len(self.unexpected)}): {_listed(self.unexpected)}")
         for name, difference in list(self.mismatched.items())[:_LISTED]:
-            lines.append(f"  {name}: {difference}")
+            lines.append(f"  {printable(name)}: {difference}")
         if len(self.mismatched) > _LISTED:
             lines.append(f"  and {len(self.mismatched) - _LISTED} more that differ")
         lines.append("rename={'old/*': 'new/*'} translates names; strict=False restores what fits.")
@@ -196,9 +197,10 @@ class Matching:
         undo.append(lambda: thing.set_counters(before))
         try:
             thing.set_counters(counters)
-        except (NeonOptimError, KeyError, TypeError, ValueError, AttributeError) as error:
+        except Exception as error:  # whatever a class makes of counters that are not its own
+            reason = error if isinstance(error, NeonOptimError) else repr(error)
             raise CheckpointError(
-                f"{self.file}: counters do not fit {type(thing).__name__}: {error!r}"
+                f"{self.file}: counters do not fit {type(thing).__name__}: {reason}"
             ) from error
 
 
@@ -224,7 +226,7 @@ def _store_into(target: Any) -> Callable[[np.ndarray], Any] | None:
         shared = np.asarray(target)
         if shared.size and not np.shares_memory(shared, np.asarray(target)):
             return None
-    return (lambda value: np.copyto(shared, value, casting="no")) if shared.flags.writeable else None
+    return (lambda value: np.copyto(shared, value, casting="equiv")) if shared.flags.writeable else None
 
 
 def _translate(pattern: str, replacement: str, name: str) -> str | None:

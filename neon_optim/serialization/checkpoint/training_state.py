@@ -23,7 +23,7 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -48,9 +48,22 @@ class ParameterRecord:
     slots: tuple[str, ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TrainingState:
-    """The JSON part of a checkpoint, checked."""
+    """The JSON part of a checkpoint, checked.
+
+    Attributes:
+        epoch: epochs done.
+        description: of the optimizer; ``neon_optim.described.build.from_description`` rebuilds it. None: the file
+        has none.
+        counters: step counters of the optimizer.
+        parameters: by name, who keeps their state.
+        backend: the random numbers.
+        model: description and counters of the model; None: the file has none.
+        extra: what was given to ``save_checkpoint``.
+        written_by: the version of this package.
+        step, metrics: where a CheckpointManager wrote the file.
+    """
 
     epoch: int
     description: dict[str, Any] | None
@@ -111,42 +124,53 @@ def capture(
 def parse(state: State, file: str) -> TrainingState:
     """Check the JSON part of a file; ``file`` is its name in errors."""
     state = decode(state)
+    nothing = type(None)
+
+    def refuse(where: str, value: Any) -> NoReturn:
+        raise CheckpointError(f"{file}: not a checkpoint of a training run: {where} is {shown(value)}")
 
     def take(source: Mapping[str, Any], key: str, kinds: Any, where: str = "") -> Any:
         value = source.get(key)
-        if not isinstance(value, kinds) or isinstance(value, bool):
-            raise CheckpointError(
-                f"{file}: not a checkpoint of a training run: {where}{key} is {shown(value)}"
-            )
+        if not isinstance(value, kinds) or isinstance(value, bool) or (isinstance(value, int) and value < 0):
+            refuse(where + key, value)
         return value
 
-    nothing = type(None)
     optimizer = take(state, "optimizer", (dict, nothing)) or {"description": None, "counters": {}}
+    description = take(optimizer, "description", (dict, nothing), "optimizer.")
+    if description is not None:
+        take(description, "type", str, "optimizer.description.")
+        take(description, "config", (dict, nothing), "optimizer.description.")
     model = take(state, "model", (dict, nothing))
+    for key in ("description", "counters") if model is not None else ():
+        take(model, key, (dict, nothing), "model.")
+    backend = take(state, "backend", (dict, nothing))
+    kinds = {"type": str, "rng_seed": int, "noise_seed": int}
+    for key, kind in kinds.items() if backend is not None else ():
+        take(backend, key, (kind, nothing), "backend.")
+    metrics = take(state, "metrics", (dict, nothing)) or {}
+    for name, value in metrics.items():
+        if not isinstance(value, int | float | None) or isinstance(value, bool):
+            refuse(f"metrics[{name!r}]", value)
     records = {}
     for name, record in take(state, "parameters", dict).items():
-        where = f"parameters[{name!r}]."
+        where = f"parameters[{name!r}]"
         if not isinstance(record, dict):
-            raise CheckpointError(
-                f"{file}: not a checkpoint of a training run: {where[:-1]} is {shown(record)}"
-            )
-        slots = take(record, "slots", list, where)
+            refuse(where, record)
+        slots = take(record, "slots", list, where + ".")
         if not all(isinstance(slot, str) for slot in slots):
-            raise CheckpointError(
-                f"{file}: not a checkpoint of a training run: {where}slots is {shown(slots)}"
-            )
-        records[name] = ParameterRecord(take(record, "optimizer", (str, nothing), where), tuple(slots))
+            refuse(f"{where}.slots", slots)
+        records[name] = ParameterRecord(take(record, "optimizer", (str, nothing), where + "."), tuple(slots))
     return TrainingState(
         epoch=take(state, "epoch", int),
-        description=take(optimizer, "description", (dict, nothing), "optimizer."),
+        description=description,
         counters=take(optimizer, "counters", dict, "optimizer."),
         parameters=records,
-        backend=take(state, "backend", (dict, nothing)),
+        backend=backend,
         model=model,
         extra=state.get("extra"),
         written_by=take(state, "written_by", str),
         step=take(state, "step", (int, nothing)),
-        metrics=take(state, "metrics", (dict, nothing)) or {},
+        metrics=metrics,
     )
 
 
@@ -188,8 +212,8 @@ def described_rule(description: Mapping[str, Any] | None) -> str | None:
     """:func:`rule_name` of the optimizer that a description stands for."""
     if description is None:
         return None
-    inner = (description.get("config") or {}).get("optimizer")
-    name = str(description.get("type"))
+    config, name = description.get("config"), str(description.get("type"))
+    inner = config.get("optimizer") if isinstance(config, dict) else None
     return f"{name}({described_rule(inner)})" if isinstance(inner, dict) else name
 
 
@@ -203,11 +227,12 @@ def to_host(value: Any) -> np.ndarray:
 
 
 def dtype_of(value: Any) -> np.dtype:
-    """The NumPy type of an array or a tensor, of another library's too."""
+    """The NumPy type of an array or a tensor, of another library's too, in the machine's byte order."""
     try:
-        return np.dtype(value.dtype)
+        dtype = np.dtype(value.dtype)
     except TypeError:
-        return np.asarray(value).dtype
+        dtype = np.asarray(value).dtype
+    return dtype.newbyteorder("=")
 
 
 def backend_state(be: Any) -> State | None:
@@ -225,14 +250,32 @@ def backend_state(be: Any) -> State | None:
 def restore_backend(be: Any, state: State, file: str) -> None:
     """Set the random numbers of ``be`` to those of :func:`backend_state`."""
     rng, noise_seed = state.get("rng"), state.get("noise_seed")
-    try:
-        if rng is not None:
-            kind, keys, *rest = rng
-            be.rng_set_state((kind, np.asarray(keys, np.uint32), *rest))
-    except (TypeError, ValueError, OverflowError) as error:
-        raise CheckpointError(f"{file}: the state of the random numbers is damaged: {error}") from error
+    if rng is not None:
+        be.rng_set_state(mersenne_twister(rng, file))
     if noise_seed is not None and hasattr(be, "noise_seed"):
-        be.noise_seed = int(noise_seed)
+        if not 0 <= noise_seed < 2**32:
+            raise CheckpointError(f"{file}: the seed of the random numbers is damaged: {shown(noise_seed)}")
+        be.noise_seed = noise_seed
+
+
+def mersenne_twister(state: Any, file: str) -> tuple:
+    """What ``RandomState.set_state`` takes, checked in full: NumPy reads outside of its memory at a wrong position."""
+    if isinstance(state, list | tuple) and len(state) == 5:
+        kind, keys, position, has_gauss, gauss = state
+        words = keys.tolist() if isinstance(keys, np.ndarray) else keys
+        if (
+            kind == "MT19937"
+            and isinstance(words, list)
+            and len(words) == 624
+            and all(type(word) is int and 0 <= word < 2**32 for word in words)
+            and (type(position) is int and 0 <= position <= 624)
+            and (type(has_gauss) is int and has_gauss in (0, 1))
+            and type(gauss) in (int, float)
+        ):
+            return kind, np.array(words, np.uint32), position, has_gauss, float(gauss)
+    raise CheckpointError(
+        f"{file}: the state of the random numbers is damaged, or not one of MT19937: {shown(state)}"
+    )
 
 
 def encode(value: Any, path: str = "state") -> Any:

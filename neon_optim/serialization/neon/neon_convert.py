@@ -7,13 +7,18 @@ import warnings
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import numpy as np
-
 from neon_optim.described import registry
 from neon_optim.described.build import from_description, is_description
-from neon_optim.errors import CheckpointError, CheckpointWarning, NeonOptimError, shown
+from neon_optim.errors import (
+    CheckpointError,
+    CheckpointWarning,
+    NeonOptimError,
+    RegistryError,
+    printable,
+    shown,
+)
 from neon_optim.serialization.checkpoint.archive import Arrays, Contents, State
-from neon_optim.serialization.checkpoint.training_state import encode, parse, rule_name
+from neon_optim.serialization.checkpoint.training_state import encode, mersenne_twister, parse, rule_name
 from neon_optim.serialization.neon.neon_pickle import NeonCheckpoint
 from neon_optim.stepping.parameters import NamedParameter
 from neon_optim.version import __version__
@@ -177,7 +182,7 @@ def _build(description: Mapping[str, Any], kind: str) -> Any:
     try:
         return from_description(description, kind)
     except NeonOptimError as error:
-        raise CheckpointError(f"the {kind} of the file cannot be built: {error}") from error
+        raise CheckpointError(f"the {kind} of the file cannot be built: {printable(str(error))}") from error
 
 
 def _model_description(model: State) -> State:
@@ -218,17 +223,22 @@ def to_neon(contents: Contents, file: str) -> State:
     if not isinstance(description, dict):
         raise CheckpointError(f"{file} describes no model, which neon needs: save with model=")
     model = _build(description, "model")
-    names = {name.rpartition("/")[0] for name in found.parameters}
+    names = set(found.parameters)
     layers = []
     for leaf in model.layers.leaves():
         node = _in_neons_names(leaf.get_description())
         node["config"].setdefault("name", leaf.name)
-        if leaf.name in names:
-            names.remove(leaf.name)
-            node |= _arrays_of(leaf.name, found.parameters[f"{leaf.name}/W"].slots, contents.arrays)
+        path = f"{leaf.name}/W"
+        if path in names and path in contents.arrays:
+            names.remove(path)
+            slots = [f"{path}/{slot}" for slot in found.parameters[path].slots]
+            states = [contents.arrays[slot] for slot in slots if slot in contents.arrays]
+            node |= {"params": {"W": contents.arrays[path]}, **({"states": states} if states else {})}
         layers.append(node)
     if names:
-        raise CheckpointError(f"{file}: the model has no layers for {shown(sorted(names))}")
+        raise CheckpointError(
+            f"{file}: the model has no layers, or the file no array, for {shown(sorted(names))}"
+        )
     backend = found.backend or {}
     weights = [layer["params"]["W"] for layer in layers if "params" in layer]
     extra = found.extra if isinstance(found.extra, dict) else {}
@@ -244,18 +254,12 @@ def to_neon(contents: Contents, file: str) -> State:
         "train_input_shape": extra.get("train_input_shape", weights[0].shape[1] if weights else None),
     }
     if backend.get("rng"):
-        kind, keys, *rest = backend["rng"]
-        content["backend"]["rng_state"] = (kind, np.asarray(keys, np.uint32), *rest)
+        content["backend"]["rng_state"] = mersenne_twister(backend["rng"], file)
     if found.description is not None:
         content["optimizer"] = _in_neons_names(found.description)
     if is_description(extra.get("cost")):
         content["cost"] = extra["cost"]
     return content
-
-
-def _arrays_of(layer: str, slots: tuple[str, ...], arrays: Arrays) -> State:
-    states = [arrays[f"{layer}/W/{slot}"] for slot in slots if f"{layer}/W/{slot}" in arrays]
-    return {"params": {"W": arrays[f"{layer}/W"]}, **({"states": states} if states else {})}
 
 
 def _in_neons_names(node: Any) -> Any:
@@ -264,14 +268,18 @@ def _in_neons_names(node: Any) -> Any:
         return [_in_neons_names(item) for item in node]
     if not is_description(node):
         return {key: _in_neons_names(item) for key, item in node.items()} if isinstance(node, dict) else node
-    cls = registry.resolve(node["type"])
+    try:
+        cls = registry.resolve(node["type"])
+    except RegistryError:
+        raise CheckpointError(f"neon has no {printable(node['type'])}") from None
     name, kind = cls.__name__, getattr(cls, "kind", None)
     if name not in _ARGUMENTS or kind not in _MODULES:
         raise CheckpointError(f"neon has no {name}")
-    config = node.get("config") or {}
+    config = node.get("config")
+    config = config if isinstance(config, dict) else {}
     unknown = sorted(set(config) - set(_ARGUMENTS[name]))
     if unknown:
-        message = f"neon's {name} does not take {', '.join(unknown)}: left out"
+        message = f"neon's {name} does not take {printable(', '.join(unknown))}: left out"
         warnings.warn(message, CheckpointWarning, stacklevel=2)
     kept = {key: _in_neons_names(value) for key, value in config.items() if key not in unknown}
     return {"type": f"{_MODULES[kind]}.{name}", "config": kept}

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from neon_optim.errors import CheckpointError, shown
+from neon_optim.serialization.checkpoint.training_state import mersenne_twister
 from neon_optim.serialization.neon.pickle_data import read_pickle_data
 
 _NOT_DESCRIBED = ("params", "states", "container")
@@ -125,7 +126,9 @@ def read_neon_pickle(
         epoch_index=max(stored - 1, 0) if saved_after_fit else stored,
         stored_epoch_index=stored,
         backend={key: value for key, value in backend.items() if key != "rng_state"},
-        rng_state=_rng_state(backend.get("rng_state"), file),
+        rng_state=None
+        if (rng := backend.get("rng_state")) is None
+        else mersenne_twister(rng, f"{file}: rng_state"),
         train_input_shape=content.get("train_input_shape"),
     )
 
@@ -206,17 +209,3 @@ def _states(states: Any, count: int, where: str) -> list[list[np.ndarray]]:
         ):
             return [list(each) for each in nested]
     raise CheckpointError(f"{where}: states of {count} parameters are due, received {shown(states)}")
-
-
-def _rng_state(state: Any, file: str) -> tuple | None:
-    if state is None:
-        return None
-    if (
-        not isinstance(state, list | tuple)
-        or len(state) != 5
-        or not isinstance(state[1], np.ndarray)
-        or (state[0], state[1].shape, state[1].dtype.kind) != ("MT19937", (624,), "u")
-        or not all(isinstance(number, int | float) for number in state[2:])
-    ):
-        raise CheckpointError(f"{file}: rng_state must be a state of MT19937, received {shown(state)}")
-    return ("MT19937", state[1].astype(np.uint32), int(state[2]), int(state[3]), float(state[4]))
