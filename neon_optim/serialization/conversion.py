@@ -18,7 +18,7 @@ from neon_optim.serialization.checkpoint.checkpoint import restore
 from neon_optim.serialization.neon.neon_convert import from_neon, to_neon
 from neon_optim.serialization.neon.neon_pickle import read_neon_pickle
 from neon_optim.serialization.neon.pickle_write import write_pickle_data
-from neon_optim.version import __version__
+from neon_optim.stepping.parameters import NamedParameter, NamedParameters
 
 FORMATS = ("checkpoint", "neon", "torch")
 MAX_BYTES = 1 << 34
@@ -122,28 +122,18 @@ def read_state_dict(path: durable.StrPath) -> tuple[Arrays, State]:
         tensors = deserialize(raw)
     except (SafetensorError, ValueError) as error:
         raise CheckpointError(f"{file}: no safetensors file: {printable(str(error))}") from error
-    arrays: Arrays = {}
+    named = NamedParameters()
     for name, tensor in tensors:
-        if tensor["dtype"] not in file_header.DTYPES:
-            raise CheckpointError(
-                f"{file}: tensor {name!r} has dtype {tensor['dtype']}, which is not supported"
-            )
-        entry = file_header.Entry(
-            _our_name(name), tensor["dtype"], tuple(tensor["shape"]), len(tensor["data"])
-        )
-        if entry.name in arrays:
-            raise CheckpointError(f"{file}: two tensors would get the name {entry.name!r}")
-        arrays[entry.name] = file_header.as_array(file_header.raw_bytes(tensor["data"]), entry)
-    state = {
-        "written_by": f"neon_optim {__version__}",
-        "epoch": 0,
-        "optimizer": None,
-        "parameters": {name: {"optimizer": None, "slots": []} for name in arrays},
-        "backend": None,
-        "model": None,
-        "extra": None,
-    }
-    return arrays, state
+        dtype = tensor["dtype"]
+        if dtype not in file_header.DTYPES:
+            raise CheckpointError(f"{file}: tensor {name!r} has dtype {dtype}, which is not supported")
+        entry = file_header.Entry(name, dtype, tuple(tensor["shape"]), len(tensor["data"]))
+        array = file_header.as_array(np.frombuffer(tensor["data"], np.uint8).copy(), entry)
+        layer, dot, param = name.rpartition(".")
+        layer, param = (layer, param) if dot and layer else (name, "W")
+        named.append(NamedParameter(layer, None, param, ((array, array), [])))
+    arrays, state = training_state.capture(optimizer=None, layers=named)
+    return arrays, {**state, "backend": None}
 
 
 def write_state_dict(
@@ -161,8 +151,3 @@ def write_state_dict(
             save({name: array.copy(order="C") for name, array in found.items()}, metadata={"format": "pt"})
         )
     return os.fsdecode(path)
-
-
-def _our_name(name: str) -> str:
-    layer, dot, param = name.rpartition(".")
-    return f"{layer}/{param}" if dot and layer else f"{name}/W"

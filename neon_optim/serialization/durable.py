@@ -157,6 +157,20 @@ def remove_leftovers(folder: StrPath, name: str | None = None) -> list[str]:
     return removed
 
 
+def try_lock(fd: int) -> bool:
+    """Lock an open file or folder until it is closed, or its process ends; False: another process has the lock.
+
+    On a file system without locks everybody gets it: nothing can be promised there.
+    """
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        pass
+    return True
+
+
 def _mode_of(target: str) -> int | None:
     """Permission bits of the file to be replaced, None where there is none."""
     try:
@@ -179,15 +193,17 @@ def _create(folder: str, name: str) -> tuple[str, int]:
             fd = _uninterrupted(os.open, path, flags, 0o666)
         except FileExistsError:
             continue
-        with contextlib.suppress(OSError):  # a file system without locks, where no cleaner gets one either
-            fcntl.flock(fd, fcntl.LOCK_EX)
-        if os.fstat(fd).st_nlink:
+        if try_lock(fd) and os.fstat(fd).st_nlink:
             return path, fd
-        os.close(fd)  # taken for a leftover and deleted before it was locked: take another
+        os.close(fd)  # taken for a leftover before it was locked: take another
 
 
 def _publish(temporary: str, target: str, folder_fd: int, *, replaces: bool) -> None:
-    """Name the finished file; if the folder cannot be made durable, put the old one back."""
+    """Name the finished file; if the folder cannot be made durable, put the old one back.
+
+    Without that, an error could mean either file, and a caller that was told "nothing was changed" would find the
+    new one.
+    """
     backup: str | None = None
     if replaces:
         backup = temporary[: -len("tmp")] + "old"

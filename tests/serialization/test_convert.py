@@ -178,8 +178,8 @@ def test_a_multi_optimizer(tmp_path):
 @pytest.mark.parametrize(
     ("optimizer", "states", "message"),
     [
-        (ADAM, 1, "'L0/W' has 1 states for Adam, which keeps 2"),
-        (None, 1, "'L0/W' has 1 states for no optimizer"),
+        (ADAM, 1, r"'L0/W' has 1 state arrays, Adam keeps 2 \(m, v\)"),
+        (None, 1, "has states of an optimizer, and no optimizer"),
         ({"type": "os.system", "config": {}}, 0, "unknown optimizer 'os.system'"),
         (
             {"type": "neon.optimizers.optimizer.Adam", "config": {"learning_rate": -1}},

@@ -303,11 +303,6 @@ def _entry(name: str, fields: Any, file: str) -> Entry:
     return Entry(name, dtype, tuple(sizes), np.dtype(DTYPES[dtype]).itemsize * math.prod(sizes))
 
 
-def raw_bytes(data: Any) -> np.ndarray:
-    """A writable array of the bytes in ``data``."""
-    return np.frombuffer(data, np.uint8).copy()
-
-
 def as_array(raw: np.ndarray, entry: Entry) -> np.ndarray:
     """The bytes ``raw`` as an array of the machine's byte order; bfloat16 without ml_dtypes stays uint16."""
     plain = raw.view(DTYPES[entry.dtype]).reshape(entry.shape)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import atexit
 import contextlib
-import fcntl
 import math
 import os
 import re
@@ -326,17 +325,13 @@ class CheckpointManager:
             fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         except OSError as error:
             raise CheckpointError(f"cannot write to {self.folder!r}: {error.strerror}") from error
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not durable.try_lock(fd):
             owner = os.pread(fd, 100, 0).decode("ascii", "replace").strip() or "unknown"
             os.close(fd)
             raise CheckpointError(
                 f"{self.folder!r} is being written by another run (process {owner}): wait for its end, stop it, or "
                 "choose another folder"
-            ) from None
-        except OSError:  # a file system without locks: nothing can be promised there
-            pass
+            )
         with contextlib.suppress(OSError):  # only for the message above
             os.ftruncate(fd, 0)
             os.pwrite(fd, f"{os.getpid()}\n".encode("ascii"), 0)

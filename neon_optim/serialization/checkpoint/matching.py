@@ -207,11 +207,9 @@ class Matching:
 def _new_state(owner: Any, slot: str, param: Any, grad: Any, value: np.ndarray) -> Any:
     """An array for a state that the layers do not have yet, of the kind that a first step would make."""
     be = NervanaObject.be
-    if owner is not None and getattr(owner, "be", None) is not None:
-        return owner.new_state(slot, param, grad)
-    if be is not None:
-        return be.zeros(value.shape, dtype=value.dtype)
-    return np.zeros_like(value)
+    if be is None:
+        return np.zeros_like(value)
+    return be.zeros(value.shape, value.dtype) if owner is None else owner.new_state(slot, param, grad)
 
 
 def _store_into(target: Any) -> Callable[[np.ndarray], Any] | None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from neon_optim.described import registry
 from neon_optim.described.build import from_description, is_description
+from neon_optim.described.values import plain
 from neon_optim.errors import (
     CheckpointError,
     CheckpointWarning,
@@ -18,10 +19,15 @@ from neon_optim.errors import (
     shown,
 )
 from neon_optim.serialization.checkpoint.archive import Arrays, Contents, State
-from neon_optim.serialization.checkpoint.training_state import encode, mersenne_twister, parse, rule_name
+from neon_optim.serialization.checkpoint.training_state import (
+    capture,
+    encode,
+    mersenne_twister,
+    named_rows,
+    parse,
+)
 from neon_optim.serialization.neon.neon_pickle import NeonCheckpoint
-from neon_optim.stepping.parameters import NamedParameter
-from neon_optim.version import __version__
+from neon_optim.stepping.parameters import NamedParameter, NamedParameters
 
 _NEON_VERSION = "2.6.0"
 _MODULES = {
@@ -89,32 +95,27 @@ def from_neon(
         CheckpointError: a class or an argument is unknown here, or the states are not those of the optimizer.
     """
     optimizer = None if neon.optimizer is None else _build(neon.optimizer, "optimizer")
-    arrays: Arrays = {}
-    parameters: State = {}
-    for layer in neon.layers:
-        for param, array in layer.params.items():
-            path = f"{layer.name}/{param}"
-            states = layer.states.get(param, [])
-            owner = _owner(optimizer, layer.name, layer.type, param) if param in layer.states else None
-            slots = () if owner is None else tuple(owner.slots)
-            if len(states) not in (0, len(slots)):
-                keeps = "no optimizer" if owner is None else f"{owner.classnm}, which keeps {len(slots)}"
-                raise CheckpointError(f"parameter {path!r} has {len(states)} states for {keeps}")
-            parameters[path] = {"optimizer": rule_name(owner), "slots": list(slots)}
-            arrays[path] = array
-            arrays |= {f"{path}/{slot}": state for slot, state in zip(slots, states, strict=False)}
-    steps = _steps(optimizer, neon.epoch_index, t, batches_per_epoch)
-    state = {
-        "written_by": f"neon_optim {__version__}",
-        "epoch": neon.epoch_index,
-        "optimizer": optimizer
-        and {"description": optimizer.get_description(), "counters": _counters(optimizer, steps)},
-        "parameters": parameters,
+    named = NamedParameters(
+        NamedParameter(
+            layer.name, layer.type.rpartition(".")[2], param, ((array, array), layer.states.get(param, []))
+        )
+        for layer in neon.layers
+        for param, array in layer.params.items()
+    )
+    rules = [owner for _, _, owner in named_rows(optimizer, named) if owner is not None]
+    owners = [getattr(rule, "algorithm", rule) for rule in rules]  # neon has no wrappers
+    if not owners and any(states for *_, (_, states) in named):
+        raise CheckpointError("the file has states of an optimizer, and no optimizer")
+    steps = _steps(owners, neon.epoch_index, t, batches_per_epoch)
+    for owner in owners:
+        owner.t = steps
+    arrays, state = capture(optimizer=optimizer, layers=named, epoch=neon.epoch_index)
+    more = {
         "backend": {
             "type": "cpu",
             "rng_seed": neon.backend.get("rng_seed"),
             "noise_seed": None,
-            "rng": None if neon.rng_state is None else _plain_rng(neon.rng_state),
+            "rng": plain(neon.rng_state),
         },
         "model": {
             "description": _model_description(neon.model),
@@ -132,21 +133,10 @@ def from_neon(
             "train_input_shape": neon.train_input_shape,
         },
     }
-    return arrays, encode(state)
+    return arrays, {**state, **encode(more)}
 
 
-def _owner(optimizer: Any, layer: str, layer_type: str, param: str) -> Any:
-    """The optimizer of a parameter; of a MultiOptimizer the one that it sends the layer to."""
-    if hasattr(optimizer, "optimizer_for"):
-        return optimizer.optimizer_for(NamedParameter(layer, layer_type.rsplit(".", 1)[-1], param, None))  # type: ignore[arg-type]
-    return optimizer
-
-
-def _members(optimizer: Any) -> list[Any]:
-    return list(getattr(optimizer, "optimizer_mapping", {"": optimizer}).values())
-
-
-def _steps(optimizer: Any, epochs: int, t: int | None, batches_per_epoch: int | None) -> int:
+def _steps(owners: list[Any], epochs: int, t: int | None, batches_per_epoch: int | None) -> int:
     for name, value in (("t", t), ("batches_per_epoch", batches_per_epoch)):
         if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 0):
             raise CheckpointError(f"{name} must be an integer >= 0, received {shown(value)}")
@@ -154,7 +144,7 @@ def _steps(optimizer: Any, epochs: int, t: int | None, batches_per_epoch: int | 
         return t
     if batches_per_epoch is not None:
         return batches_per_epoch * epochs
-    adams = [member for member in _members(optimizer) if type(member).__name__ == "Adam"]
+    adams = [owner for owner in owners if type(owner).__name__ == "Adam"]
     if not adams or epochs == 0:
         return 0
     slowest = max(float(beta) for adam in adams for beta in (adam.beta_1, adam.beta_2))
@@ -166,16 +156,6 @@ def _steps(optimizer: Any, epochs: int, t: int | None, batches_per_epoch: int | 
         stacklevel=4,
     )
     return finished
-
-
-def _counters(optimizer: Any, steps: int) -> State:
-    for member in _members(optimizer):
-        member.t = steps
-    return optimizer.get_counters()
-
-
-def _plain_rng(state: tuple) -> list[Any]:
-    return [state[0], state[1].tolist(), *state[2:]]
 
 
 def _build(description: Mapping[str, Any], kind: str) -> Any:
