@@ -70,8 +70,7 @@ def convert_checkpoint(
         return archive.write(target, arrays, state)
     if to == "torch":
         return write_state_dict(target, arrays, state, repr(os.fsdecode(source)))
-    dtypes = {name: file_header.file_type(array, name) for name, array in arrays.items()}
-    whole = archive.Contents(arrays, state, dtypes, file_header.FORMAT_VERSION)
+    whole = archive.Contents(arrays, state, {}, file_header.FORMAT_VERSION)
     raw = write_pickle_data(to_neon(whole, repr(os.fsdecode(source))))
     with durable.replacing(target) as file:
         file.write(raw)
@@ -114,13 +113,12 @@ def read_state_dict(path: durable.StrPath) -> tuple[Arrays, State]:
     Raises:
         CheckpointError: the file cannot be read, or holds what our format does not.
     """
-    from safetensors import SafetensorError, deserialize
-
+    safetensors = _safetensors()
     raw = archive.read_head(path, MAX_BYTES)
     file = repr(os.fsdecode(path))
     try:
-        tensors = deserialize(raw)
-    except (SafetensorError, ValueError) as error:
+        tensors = safetensors.deserialize(raw)
+    except (safetensors.SafetensorError, ValueError) as error:
         raise CheckpointError(f"{file}: no safetensors file: {printable(str(error))}") from error
     named = NamedParameters()
     for name, tensor in tensors:
@@ -140,14 +138,22 @@ def write_state_dict(
     path: durable.StrPath, arrays: Mapping[str, Any], state: State, file: str = "the checkpoint"
 ) -> str:
     """Write the parameters, without any state, as a safetensors file that names them ``layer.param``."""
-    from safetensors.numpy import save
-
+    safetensors = _safetensors()
     names = training_state.parse(state, file).parameters
     found = {name.replace("/", "."): arrays[name] for name in names if name in arrays}
     if len(found) != len([name for name in names if name in arrays]):
         raise CheckpointError(f"{file}: two parameters would get the same name")
     with durable.replacing(path) as target:
-        target.write(
-            save({name: array.copy(order="C") for name, array in found.items()}, metadata={"format": "pt"})
-        )
+        plain = {name: array.copy(order="C") for name, array in found.items()}
+        target.write(safetensors.numpy.save(plain, metadata={"format": "pt"}))
     return os.fsdecode(path)
+
+
+def _safetensors() -> Any:
+    try:
+        import safetensors.numpy
+    except ImportError:
+        raise CheckpointError(
+            "files of names and arrays alone need the package safetensors: pip install 'neon_optim[convert]'"
+        ) from None
+    return safetensors

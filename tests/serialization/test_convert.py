@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import pathlib
 import pickle
+import sys
 
 import numpy as np
 import pytest
@@ -290,6 +291,27 @@ def test_a_state_dict_of_pytorch_itself(tmp_path):
     from safetensors.torch import load_file
 
     assert all(torch.equal(load_file(back)[name], value) for name, value in module.state_dict().items())
+
+
+def test_without_safetensors_everything_but_these_files_works(tmp_path, monkeypatch):
+    convert_checkpoint(GENUINE, tmp_path / "a", to="torch")
+    monkeypatch.setitem(sys.modules, "safetensors", None)
+    monkeypatch.setitem(sys.modules, "safetensors.numpy", None)
+    ours = convert_checkpoint(GENUINE, tmp_path / "b")
+    assert load_checkpoint(convert_checkpoint(ours, tmp_path / "c")).epoch == 12
+    for source, to in ((tmp_path / "a", "checkpoint"), (ours, "torch")):
+        with pytest.raises(CheckpointError, match=r"pip install 'neon_optim\[convert\]'"):
+            convert_checkpoint(source, tmp_path / "d", to=to)
+    assert not (tmp_path / "d").exists()
+
+
+@pytest.mark.parametrize("size", [64, 128, 384, 640, 0x6428])
+def test_names_and_arrays_are_known_whatever_the_length_of_their_header(tmp_path, size):
+    """The first bytes of 384 (80 01) are those of a pickle, too."""
+    text = b'{"fc.W":{"dtype":"U8","shape":[2],"data_offsets":[0,2]}}'.ljust(size)
+    (tmp_path / "a").write_bytes(len(text).to_bytes(8, "little") + text + b"\1\2")
+    found = load_checkpoint(convert_checkpoint(tmp_path / "a", tmp_path / "b"))
+    assert found.arrays["fc/W"].tolist() == [1, 2]
 
 
 def test_parameters_alone_start_an_optimizer_fresh(tmp_path):

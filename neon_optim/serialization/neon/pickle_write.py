@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 
 from neon_optim.errors import CheckpointError, shown
-
-MAX_DEPTH = 100
+from neon_optim.serialization.neon.pickle_data import MAX_DEPTH
 
 
 def write_pickle_data(value: Any) -> bytes:
