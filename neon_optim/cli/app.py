@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from neon_optim.cli.output import discard, say, shown_text
+from neon_optim.cli.output import discard, say
 from neon_optim.errors import CheckpointWarning, ConfigWarning, NeonOptimError
 from neon_optim.version import __version__
 
@@ -29,6 +29,10 @@ class UserError(click.ClickException):
     """What the user can put right: one message on standard error, exit code 2."""
 
     exit_code = 2
+
+    def show(self, file: Any = None) -> None:
+        """Write the message."""
+        say(f"Error: {self.message}", err=True)
 
 
 class CommandTable(click.Group):
@@ -56,8 +60,9 @@ class CommandTable(click.Group):
         try:
             return super().main(*args, **options)
         except OSError as error:
-            if not _output_failed():
+            if not _came_from_echo(error):
                 raise
+            discard(sys.stdout)
             say(f"Error: standard output cannot be written: {error.strerror or error}", err=True)
             sys.exit(1)
 
@@ -70,10 +75,10 @@ class CommandTable(click.Group):
                 warnings.showwarning = _show_warning
                 return super().invoke(ctx)
         except NeonOptimError as error:
-            raise UserError(shown_text(str(error))) from error
+            raise UserError(str(error)) from error
         except MemoryError as error:
             raise UserError(
-                f"not enough memory: {shown_text(str(error)) or 'the system gives no more'}; smaller layers (nout) or "
+                f"not enough memory: {str(error) or 'the system gives no more'}; smaller layers (nout) or "
                 "a smaller batchsize need less"
             ) from error
         except BrokenPipeError:  # the reader of our output has gone, as `| head` does
@@ -81,14 +86,12 @@ class CommandTable(click.Group):
             ctx.exit(1)
 
 
-def _output_failed() -> bool:
-    """Whether it was standard output that an error came from: then it still holds what it could not write."""
-    try:
-        sys.stdout.flush()
-    except (OSError, ValueError):
-        discard(sys.stdout)
-        return True
-    return False
+def _came_from_echo(error: OSError) -> bool:
+    """Whether an error is that of writing the output: where it was raised click.echo was at work."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return trace is not None and trace.tb_frame.f_globals.get("__name__") == click.echo.__module__
 
 
 def _show_warning(message: Any, *where: Any, **more: Any) -> None:

@@ -15,12 +15,12 @@ from neon_optim.errors import printable
 __all__ = ["columns", "discard", "open_closed_streams", "patient_stdout", "say", "shown_text", "wrapped"]
 
 
-def say(text: str, err: bool = False) -> None:
+def say(text: str, err: bool = False, indent: str = "  ") -> None:
     """Write a message, wrapped where the stream is a terminal. A stream that takes nothing is told of, once; the
     command goes on."""
     stream = sys.stderr if err else sys.stdout
     for line in shown_text(text).split("\n"):
-        _write(stream, "\n".join(wrapped(line, columns(stream), "  ")) + "\n")
+        _write(stream, "\n".join(wrapped(line, columns(stream), indent)) + "\n")
 
 
 def shown_text(text: str) -> str:

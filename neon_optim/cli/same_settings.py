@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from neon_optim.errors import shown
 
-__all__ = ["Difference", "differences"]
+__all__ = ["Difference", "around", "differences"]
 
 _ABSENT = object()
 _BEFORE, _WIDTH = 20, 80
@@ -80,14 +80,17 @@ def _dataset(value: Any) -> Any:
 
 
 def _texts(stored: Any, given: Any) -> tuple[str, str]:
-    """Both values on one line; long ones from shortly before the place where they differ."""
-    texts = [
-        "not given" if value is _ABSENT else shown(value, limit=10**6).replace("\t", " ")
-        for value in (stored, given)
-    ]
-    longest = min(map(len, texts))
-    place = next((k for k in range(longest) if texts[0][k] != texts[1][k]), longest)
-    return _window(texts[0], place), _window(texts[1], place)
+    """Both values on one line each."""
+    return around(
+        *("not given" if value is _ABSENT else shown(value, limit=10**6) for value in (stored, given))
+    )
+
+
+def around(one: str, other: str) -> tuple[str, str]:
+    """Two texts; long ones from shortly before the place where they differ."""
+    shortest = min(len(one), len(other))
+    place = next((k for k in range(shortest) if one[k] != other[k]), shortest)
+    return _window(one, place), _window(other, place)
 
 
 def _window(text: str, place: int) -> str:

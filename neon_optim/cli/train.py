@@ -329,7 +329,7 @@ class _Run:
         if drawn:
             lines.append(("picture", str(self.folder.picture)))
         for name, place in lines:
-            say(f"  {name:7}  {place}")
+            say(f"  {name:7}  {place}", indent="    ")
 
     def position(self) -> str:
         """Where training stands, in words."""
@@ -356,8 +356,8 @@ def _in_full(config: Any) -> dict[str, Any]:
 @contextmanager
 def _signals_stop(training: Any) -> Iterator[None]:
     """The first SIGINT, SIGTERM or SIGHUP ends training after the present minibatch; a second SIGINT or SIGTERM acts as
-    usual. A terminal that closes may send SIGHUP twice, so all of them count as one; under nohup they count for
-    nothing."""
+    usual. Where a terminal closes the system and the shell may each send SIGHUP, so all of them count as one, to the
+    end of the process; under nohup they count for nothing."""
     numbers = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
     before = {number: signal.getsignal(number) for number in numbers}
     if before[signal.SIGHUP] == signal.SIG_IGN:
@@ -365,7 +365,9 @@ def _signals_stop(training: Any) -> Iterator[None]:
 
     def stop(number: int, frame: Any) -> None:
         training.stop()
-        if number != signal.SIGHUP:
+        if number == signal.SIGHUP:
+            before[signal.SIGHUP] = signal.SIG_IGN
+        else:
             for other in (signal.SIGINT, signal.SIGTERM):
                 signal.signal(other, before[other])
 
