@@ -256,7 +256,8 @@ def _theirs(header: int):
         (lambda path: path.write_bytes(pickle.dumps({"a": 1}, 0)), "a pickle: .*neon-optim convert"),
         (lambda path: path.write_bytes(pickle.dumps({"a": 1})), "a pickle: .*neon-optim convert"),
         (lambda path: path.write_bytes(gzip.compress(b"x")), "compressed file"),
-        (_npz, "zip file, such as NumPy's"),
+        (_npz, "file of NumPy .*save its arrays with safetensors"),
+        (lambda path: path.write_bytes(b"\x93NUMPY\1\0v\0" + b" " * 99), "file of NumPy"),
         (
             lambda path: safetensors.numpy.save_file({"x": np.ones(2)}, path),
             "another program.*neon-optim convert",

@@ -67,8 +67,8 @@ _OTHERS = {
     "`neon-optim convert` makes a checkpoint of the parameters in one",
     "gzip": "a compressed file (gzip): `neon-optim convert` makes a checkpoint of one that neon wrote",
     "pickle": "a pickle: `neon-optim convert` makes a checkpoint of one that neon wrote",
-    "zip": "a zip file, such as NumPy's .npz and what torch.save writes: load it there and save its arrays with "
-    "safetensors, which `neon-optim convert` reads",
+    "arrays": "a file of NumPy (.npy, .npz) or torch.save: load it there and save its arrays with safetensors, which "
+    "`neon-optim convert` reads",
     "text": "text, such as a YAML config: `neon-optim train` takes one; checkpoints are in the folder of its run",
     "empty": "an empty file",
     "": "of an unknown kind, or damaged: use an older checkpoint if it was one",
@@ -223,7 +223,7 @@ def kind_of(head: bytes) -> str:
     starts = {
         "gzip": rb"\x1f\x8b",
         "pickle": rb"\x80[\x00-\x05]|\(d|\}q",
-        "zip": rb"PK\x03\x04",
+        "arrays": rb"PK\x03\x04|\x93NUMPY",
         "text": _TEXT,
     }
     return next((kind for kind, start in starts.items() if re.match(start, head)), "" if head else "empty")
