@@ -15,6 +15,7 @@ from neon_optim.serialization import durable
 from neon_optim.serialization.checkpoint import archive, file_header, training_state
 from neon_optim.serialization.checkpoint.archive import Arrays, State
 from neon_optim.serialization.checkpoint.checkpoint import restore
+from neon_optim.serialization.checkpoint.file_kind import kind_of
 from neon_optim.serialization.neon.neon_convert import from_neon, to_neon
 from neon_optim.serialization.neon.neon_pickle import read_neon_pickle
 from neon_optim.serialization.neon.pickle_write import write_pickle_data
@@ -57,7 +58,7 @@ def convert_checkpoint(
         raise CheckpointError(f"to must be one of {', '.join(map(repr, FORMATS))}, received {shown(to)}")
     if not overwrite and os.path.lexists(target):
         raise CheckpointError(f"{os.fsdecode(target)!r} exists already; nothing was changed")
-    kind = file_header.kind_of(archive.read_head(source))
+    kind = kind_of(archive.read_head(source))
     if kind in ("gzip", "pickle"):
         neon = read_neon_pickle(source, saved_after_fit=saved_after_fit)
         arrays, state = from_neon(neon, t=t, batches_per_epoch=batches_per_epoch)

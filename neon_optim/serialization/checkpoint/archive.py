@@ -24,6 +24,7 @@ from neon_optim.serialization import durable
 from neon_optim.serialization.checkpoint import file_header
 from neon_optim.serialization.checkpoint.digests import PIECE, TensorDigests
 from neon_optim.serialization.checkpoint.file_header import FORMAT_VERSION, Header
+from neon_optim.serialization.checkpoint.file_kind import HEAD_BYTES
 
 State = dict[str, Any]
 Arrays = dict[str, np.ndarray]
@@ -149,7 +150,7 @@ def read_state(path: durable.StrPath) -> State:
     return file_header.decode_state(header.state, _name(path))
 
 
-def read_head(path: durable.StrPath, count: int = file_header.HEAD_BYTES) -> bytes:
+def read_head(path: durable.StrPath, count: int = HEAD_BYTES) -> bytes:
     """The first ``count`` bytes of a file, or all where it has fewer."""
     with _opened(path) as (fd, size):
         head = bytearray(min(count, size))
@@ -159,7 +160,7 @@ def read_head(path: durable.StrPath, count: int = file_header.HEAD_BYTES) -> byt
 
 def _read_header(fd: int, size: int, path: durable.StrPath) -> Header:
     name = _name(path)
-    head = bytearray(min(size, file_header.HEAD_BYTES))
+    head = bytearray(min(size, HEAD_BYTES))
     _fill(fd, memoryview(head), path)
     raw = bytearray(file_header.LENGTH_BYTES + file_header.header_length(bytes(head), size, name))
     os.lseek(fd, 0, os.SEEK_SET)

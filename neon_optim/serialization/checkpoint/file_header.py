@@ -18,15 +18,14 @@ from typing import Any, NamedTuple, NoReturn
 import numpy as np
 
 from neon_optim.errors import CheckpointError, shown
+from neon_optim.serialization.checkpoint.file_kind import advice, kind_of
 
 FORMAT_VERSION = 1
 FORMAT_NAME = "neon_optim.checkpoint"
 
 LENGTH_BYTES = 8
-HEAD_BYTES = 400
 ALIGNMENT = 64
 MAX_HEADER = 8 << 20
-MAX_FOREIGN_HEADER = 100_000_000  # what safetensors itself takes
 MAX_TENSORS = 32_768
 MAX_NAME = 512
 MAX_DIMENSIONS = 32
@@ -60,19 +59,6 @@ _PREFIX = re.compile(
     r'"format_version":"(0|[1-9][0-9]{0,8})","sha256":"([0-9a-f]{64})",'
 )
 _DIGEST = re.compile("[0-9a-f]{64}")
-_START = f'{{"__metadata__":{{"format":"{FORMAT_NAME}",'.encode("ascii")
-_TEXT = rb"[\t\n\f\r -~\x80-\xff]+\Z"
-_OTHERS = {
-    "safetensors": "a safetensors file of another program or of `neon-optim convert --to torch`, or damaged: "
-    "`neon-optim convert` makes a checkpoint of the parameters in one",
-    "gzip": "a compressed file (gzip): `neon-optim convert` makes a checkpoint of one that neon wrote",
-    "pickle": "a pickle: `neon-optim convert` makes a checkpoint of one that neon wrote",
-    "arrays": "a file of NumPy (.npy, .npz) or torch.save: load it there and save its arrays with safetensors, which "
-    "`neon-optim convert` reads",
-    "text": "text, such as a YAML config: `neon-optim train` takes one; checkpoints are in the folder of its run",
-    "empty": "an empty file",
-    "": "of an unknown kind, or damaged: use an older checkpoint if it was one",
-}
 
 
 class Entry(NamedTuple):
@@ -213,27 +199,10 @@ def _check_name(name: Any, file: str = "") -> None:
 # ---- reading
 
 
-def kind_of(head: bytes) -> str:
-    """What begins with the :data:`HEAD_BYTES` bytes of ``head``: 'checkpoint', or a key of _OTHERS."""
-    if head[LENGTH_BYTES:].startswith(_START):
-        return "checkpoint"
-    length = int.from_bytes(head[:LENGTH_BYTES], "little")
-    if head[LENGTH_BYTES:].startswith(b"{") and 2 <= length <= MAX_FOREIGN_HEADER:
-        return "safetensors"
-    starts = {
-        "gzip": rb"\x1f\x8b",
-        "pickle": rb"\x80[\x00-\x05]|\(d|\}q",
-        "arrays": rb"PK\x03\x04|\x93NUMPY",
-        "text": _TEXT,
-    }
-    return next((kind for kind, start in starts.items() if re.match(start, head)), "" if head else "empty")
-
-
 def header_length(head: bytes, size: int, file: str) -> int:
     """Length of the header of a file of ``size`` bytes, checked before anything is allocated for it."""
-    kind = kind_of(head)
-    if kind != "checkpoint":
-        raise CheckpointError(f"{file}: not a checkpoint of this package but {_OTHERS[kind]}")
+    if kind_of(head) != "checkpoint":
+        raise CheckpointError(f"{file}: not a checkpoint of this package but {advice(head)}")
     length = int.from_bytes(head[:LENGTH_BYTES], "little")
     if length > min(size - LENGTH_BYTES, MAX_HEADER):
         raise CheckpointError(
