@@ -27,11 +27,24 @@ def shown(value: object, limit: int = _LONGEST_REPR) -> str:
     return text if len(text) <= limit else text[: limit - 3] + "..."
 
 
-class Problem(NamedTuple):
-    """One argument that does not fit.
+class Position(NamedTuple):
+    """A place in a file or override; line and column count from 1."""
 
-    `path` leads from the argument to the value inside it, `allowed` says what must be, `received` is MISSING
+    source: str = ""
+    line: int | None = None
+    column: int | None = None
+
+    def __str__(self) -> str:
+        return ":".join(str(part) for part in self if part not in (None, ""))
+
+
+class Problem(NamedTuple):
+    """One thing that is wrong with an argument; or, where it has a `place`, with a config.
+
+    Of an argument: `path` leads from it to the value inside it, `allowed` says what must be, `received` is MISSING
     where nothing was given, `hint` (it starts with its own punctuation) names the likely fix.
+
+    In a config: `argument` is the path to the value, as far as there is one, and `allowed` all that there is to say.
     """
 
     argument: str
@@ -40,14 +53,28 @@ class Problem(NamedTuple):
     path: tuple[str | int, ...] = ()
     wrong_type: bool = False
     hint: str = ""
+    place: Position | None = None
 
-    def __str__(self) -> str:
+    @property
+    def message(self) -> str:
+        """What is wrong, without the place."""
+        if self.place is not None:
+            return self.allowed
         received = "" if self.received is MISSING else f", received {shown(self.received)}"
         return f"{self.where()} {self.allowed}{received}{self.hint}"
+
+    def __str__(self) -> str:
+        place = str(self.place or "")
+        return f"{place}: {self.message}" if place else self.message
 
     def where(self) -> str:
         """The argument and the path inside it: `step_config[2]`."""
         return self.argument + "".join(f"[{part!r}]" for part in self.path)
+
+    @classmethod
+    def at(cls, place: Position, message: str, path: str = "") -> Problem:
+        """A problem in a config."""
+        return cls(path, MISSING, message, place=place)
 
 
 class NeonOptimError(Exception):
@@ -70,37 +97,15 @@ class RegistryError(NeonOptimError, ValueError):
     """A name that stands for no class, or for several; or a plug-in that does not load."""
 
 
-class ConfigProblem(NamedTuple):
-    """One thing wrong in a config: where (file or override, line, column, path to the value) and what."""
-
-    message: str
-    path: str = ""
-    line: int | None = None
-    column: int | None = None
-    source: str = ""
-
-    def location(self) -> str:
-        """`file:line:column`, as far as known."""
-        parts = [self.source, *(str(n) for n in (self.line, self.column) if n is not None)]
-        return ":".join(part for part in parts if part)
-
-    def __str__(self) -> str:
-        text = self.message
-        if self.path and not text.startswith(self.path):
-            text = f"{self.path}: {text}"
-        place = self.location()
-        return f"{place}: {text}" if place else text
-
-
 class ConfigError(NeonOptimError, ValueError):
-    """A config that cannot be used; `problems` holds each fault with its position."""
+    """A config that cannot be used; `problems` holds each with its place."""
 
-    def __init__(self, message: str, problems: Sequence[ConfigProblem] = ()) -> None:
+    def __init__(self, message: str, problems: Sequence[Problem] = ()) -> None:
         super().__init__(message)
         self.problems = list(problems)
 
     @classmethod
-    def listing(cls, problems: Sequence[ConfigProblem]) -> ConfigError:
+    def listing(cls, problems: Sequence[Problem]) -> ConfigError:
         """The error whose message lists `problems` (the first 50), one a line."""
         if len(problems) == 1:
             return cls(str(problems[0]), problems)

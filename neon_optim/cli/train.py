@@ -19,7 +19,7 @@ import click
 
 from neon_optim.cli.output import columns, patient_stdout, say
 from neon_optim.cli.run_folder import RunFolder, check_same_data, check_same_settings
-from neon_optim.errors import BackendError, ConfigProblem, NeonOptimError, RunError
+from neon_optim.errors import BackendError, NeonOptimError, Position, Problem, RunError
 
 __all__ = ["train"]
 
@@ -126,9 +126,9 @@ def _by_flag(problems: Any, kind: Any) -> Any:
     flags = {f"--set {key}": flag for flag, key in _KEYS.items()}
     told = []
     for problem in problems:
-        option, equals, value = problem.source.partition("=")
+        option, equals, value = problem.place.source.partition("=")
         known = bool(equals) and option in flags
-        told.append(problem._replace(source=f"{flags[option]} {value}") if known else problem)
+        told.append(problem._replace(place=Position(f"{flags[option]} {value}")) if known else problem)
     return kind.listing(told)
 
 
@@ -186,8 +186,7 @@ class _Run:
         key = str(error).partition(" ")[0]
         if key not in self.config:
             return error
-        place = self.config.position(key)
-        return _by_flag([ConfigProblem(str(error), key, place.line, place.column, place.source)], ConfigError)
+        return _by_flag([Problem.at(self.config.position(key), str(error), key)], ConfigError)
 
     def _too_large(self, error: Exception) -> str:
         """In words, which layer has no room; '' where that is not what went wrong."""

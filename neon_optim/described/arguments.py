@@ -231,17 +231,8 @@ def value_problems(cls: type, argument: Argument, value: Any, following: Followi
     check = argument.check
     if check is None:
         return []
-    return [
-        Problem(
-            argument.name,
-            fault.received,
-            fault.allowed,
-            fault.path,
-            fault.wrong_type,
-            check.hint(cls.__name__, following, value) if following else "",
-        )
-        for fault in check.faults(value)
-    ]
+    hint = check.hint(cls.__name__, following, value) if following else ""
+    return [problem._replace(argument=argument.name, hint=hint) for problem in check.faults(value)]
 
 
 def raise_problems(owner: str, problems: list[Problem]) -> None:

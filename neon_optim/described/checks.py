@@ -10,15 +10,7 @@ from typing import Any
 import numpy as np
 
 from neon_optim.described.values import python_numbers
-
-
-class Fault(typing.NamedTuple):
-    """What a check found, and where inside the value."""
-
-    path: tuple[str | int, ...]
-    received: object
-    allowed: str
-    wrong_type: bool
+from neon_optim.errors import Problem
 
 
 class Check:
@@ -30,11 +22,11 @@ class Check:
         """None where the value is fine, else 'type' or 'value'."""
         return None
 
-    def faults(self, value: object, path: tuple[str | int, ...] = ()) -> Iterator[Fault]:
-        """Everything wrong with `value`, nested values included."""
+    def faults(self, value: object, path: tuple[str | int, ...] = ()) -> Iterator[Problem]:
+        """Everything wrong with `value`, nested values included; the argument is still without a name."""
         verdict = self.verdict(value)
         if verdict is not None:
-            yield Fault(path, value, f"must be {self.allowed}", verdict == "type")
+            yield Problem("", value, f"must be {self.allowed}", path, verdict == "type")
 
     def kept(self, value: Any) -> Any:
         """What an object keeps of a value that passed: Python's numbers for NumPy's, lists and tables of its own."""
@@ -89,7 +81,7 @@ class Number(Check):
         high = (self.lt is None or number < self.lt) and (self.le is None or number <= self.le)
         return None if low and high else "value"
 
-    def faults(self, value: object, path: tuple[str | int, ...] = ()) -> Iterator[Fault]:
+    def faults(self, value: object, path: tuple[str | int, ...] = ()) -> Iterator[Problem]:
         for fault in super().faults(value, path):
             known_bad = fault.wrong_type or not self.finite or _is_finite(typing.cast(float, value))
             yield fault if known_bad else fault._replace(allowed=f"must be finite: {self.allowed}")
@@ -220,7 +212,7 @@ class Items(Check):
             return "type"
         return None if self.length in (None, len(typing.cast(list, value))) else "value"
 
-    def faults(self, value: object, path: tuple[str | int, ...] = ()) -> Iterator[Fault]:
+    def faults(self, value: object, path: tuple[str | int, ...] = ()) -> Iterator[Problem]:
         yield from super().faults(value, path)
         if self.item and self.verdict(value) is None:
             for index, item in enumerate(typing.cast(Iterable, value)):
@@ -240,12 +232,12 @@ class Table(Check):
     def verdict(self, value: object) -> str | None:
         return None if isinstance(value, Mapping) else "type"
 
-    def faults(self, value: object, path: tuple[str | int, ...] = ()) -> Iterator[Fault]:
+    def faults(self, value: object, path: tuple[str | int, ...] = ()) -> Iterator[Problem]:
         yield from super().faults(value, path)
         if isinstance(value, Mapping):
             for key, item in value.items():
                 if not isinstance(key, str):
-                    yield Fault(path, key, "must have strings as keys", True)
+                    yield Problem("", key, "must have strings as keys", path, True)
                 elif self.item:
                     yield from self.item.faults(item, (*path, key))
 
@@ -265,16 +257,16 @@ class Either(Check):
         verdicts = [check.verdict(value) for check in self.checks]
         return None if None in verdicts else "value" if "value" in verdicts else "type"
 
-    def faults(self, value: object, path: tuple[str | int, ...] = ()) -> Iterator[Fault]:
+    def faults(self, value: object, path: tuple[str | int, ...] = ()) -> Iterator[Problem]:
         found = [list(check.faults(value, path)) for check in self.checks]
         if all(found):
             if any(fault.allowed.startswith("must be finite") for faults in found for fault in faults):
-                yield Fault(path, value, f"must be finite: {self.allowed}", False)
+                yield Problem("", value, f"must be finite: {self.allowed}", path)
                 return
             inside = [faults for faults in found if all(len(fault.path) > len(path) for fault in faults)]
             yield from inside[0] if len(inside) == 1 else super().faults(value, path)
             if len(inside) > 1:
-                yield Fault(path, value, f"must be {self.allowed}", False)
+                yield Problem("", value, f"must be {self.allowed}", path)
 
     def kept(self, value: Any) -> Any:
         return next((check.kept(value) for check in self.checks if not any(check.faults(value))), value)

@@ -29,7 +29,7 @@ from neon_optim.described.arguments import (
     constructor_arguments,
 )
 from neon_optim.described.object import NervanaObject
-from neon_optim.errors import ArgumentError, ArgumentTypeError, NeonOptimError
+from neon_optim.errors import ArgumentError, ArgumentTypeError, NeonOptimError, Position, Problem
 
 if TYPE_CHECKING:
     from nowhere import Unknown
@@ -226,3 +226,14 @@ def test_errors_survive_pickling() -> None:
     again = pickle.loads(pickle.dumps(caught.value))  # noqa: S301 (made here)
     assert str(again) == str(caught.value)
     assert again.problems == caught.value.problems
+
+
+def test_a_problem_says_what_is_wrong_and_where() -> None:
+    problem = Problem("steps", 0, "must be an integer >= 1", (2,), hint="; try 1")
+    assert str(problem) == problem.message == "steps[2] must be an integer >= 1, received 0; try 1"
+    placed = Problem.at(Position("a.yaml", 3, 5), "the key 'x' stands twice", "x")
+    assert str(placed) == "a.yaml:3:5: the key 'x' stands twice"
+    assert (placed.message, placed.argument) == ("the key 'x' stands twice", "x")
+    assert str(Problem.at(Position("--set a=1"), "no")) == "--set a=1: no"
+    assert str(Problem.at(Position(), "no")) == "no"
+    assert pickle.loads(pickle.dumps(placed)) == placed  # noqa: S301 (made here)

@@ -24,7 +24,7 @@ MERGE_BOMB = "a0: &a0 {x: 1}\n" + "".join(
 def problems(text: str, *overrides: str) -> list[tuple[int | None, int | None, str]]:
     with pytest.raises(ConfigError) as caught:
         load_config(text + "\n", overrides)
-    return [(problem.line, problem.column, problem.message) for problem in caught.value.problems]
+    return [(*problem.place[1:], problem.message) for problem in caught.value.problems]
 
 
 # name, text, then (line, column, what the message says)

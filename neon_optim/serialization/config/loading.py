@@ -13,18 +13,17 @@ from pathlib import Path
 from typing import Any
 
 from neon_optim.described.arguments import closest, constructor_arguments
-from neon_optim.errors import ArgumentTypeError, ConfigError, ConfigProblem, ConfigWarning, shown
+from neon_optim.errors import ArgumentTypeError, ConfigError, ConfigWarning, Position, Problem, shown
 from neon_optim.serialization.config.object_builder import ObjectBuilder, join, position_in
 from neon_optim.serialization.config.overrides import apply_override
 from neon_optim.serialization.config.settings import CheckpointSettings, Settings
 from neon_optim.serialization.config.yaml_dump import dump_config
 from neon_optim.serialization.config.yaml_nodes import (
     MAX_CHARACTERS,
+    Collector,
     List,
     Map,
     Node,
-    Position,
-    Problems,
     Scalar,
     holds_used_anchor,
     to_plain,
@@ -82,7 +81,7 @@ class Config(Mapping[str, Any]):
         missing = [key for key in keys if key not in self._values]
         if missing:
             raise ConfigError.listing(
-                [ConfigProblem(f"the key '{key}' is missing", source=self.source) for key in missing]
+                [Problem.at(Position(self.source), f"the key '{key}' is missing") for key in missing]
             )
 
     def backend_arguments(self) -> dict[str, Any]:
@@ -123,7 +122,7 @@ def load_config(source: str | os.PathLike, overrides: Iterable[str] = ()) -> Con
       <text>:2:1: batchsise is unknown; did you mean 'batchsize'?
     """
     text, name = _read(source)
-    problems = Problems()
+    problems = Collector()
     raw = compose(text, name, problems)
     if raw is None or (isinstance(raw, Scalar) and raw.value is None):
         raw = Map(Position(name, 1, 1), [])
@@ -142,7 +141,7 @@ def load_config(source: str | os.PathLike, overrides: Iterable[str] = ()) -> Con
 class _Loader:
     """One config on its way from nodes to settings."""
 
-    def __init__(self, source: str, problems: Problems) -> None:
+    def __init__(self, source: str, problems: Collector) -> None:
         self.source, self.problems = source, problems
         self.build = ObjectBuilder(problems)
 
@@ -248,11 +247,11 @@ def _read(source: str | os.PathLike) -> tuple[str, str]:
         before = data[: error.start]
         line, column = before.count(b"\n") + 1, error.start - (before.rfind(b"\n") + 1) + 1
         message = f"this is no text file in UTF-8 (byte 0x{data[error.start]:02x})"
-        raise ConfigError.listing([ConfigProblem(message, "", line, column, name)]) from None
+        raise ConfigError.listing([Problem.at(Position(name, line, column), message)]) from None
 
 
 def _unreadable(name: str, message: str) -> ConfigError:
-    return ConfigError.listing([ConfigProblem(message, source=shown(name) if "\0" in name else name)])
+    return ConfigError.listing([Problem.at(Position(shown(name) if "\0" in name else name), message)])
 
 
 def _similar_file(name: str) -> str:

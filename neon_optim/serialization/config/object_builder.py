@@ -9,14 +9,13 @@ from neon_optim.described import registry
 from neon_optim.described.arguments import Argument, argument_problems, closest, constructor_arguments
 from neon_optim.described.build import inner_check, object_kinds
 from neon_optim.described.checks import Check, Either, Nothing, Table
-from neon_optim.errors import ArgumentError, NeonOptimError, Problem, RegistryError, shown
+from neon_optim.errors import ArgumentError, NeonOptimError, Position, Problem, RegistryError, shown
 from neon_optim.serialization.config.yaml_nodes import (
     INVALID,
+    Collector,
     List,
     Map,
     Node,
-    Position,
-    Problems,
     Scalar,
     to_plain,
 )
@@ -37,7 +36,7 @@ def join(path: str, part: str | int) -> str:
 class ObjectBuilder:
     """Builds what resolved nodes describe; faults go to `problems`, and INVALID stands for what was not built."""
 
-    def __init__(self, problems: Problems) -> None:
+    def __init__(self, problems: Collector) -> None:
         self.problems = problems
 
     def value(self, node: Node, check: Check | None, path: str) -> Any:

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import re
 
-from neon_optim.errors import shown
+from neon_optim.errors import Position, shown
 from neon_optim.serialization.config.yaml_nodes import (
     INVALID,
     Alias,
+    Collector,
     List,
     Map,
     Node,
-    Position,
-    Problems,
     Scalar,
 )
 from neon_optim.serialization.config.yaml_tree import compose, merge_sources
@@ -21,7 +20,7 @@ _FORM = "an override is path=value, like optimizer.config.learning_rate=0.01 or 
 _PART = re.compile(r"([^.\[\]=]+)|\[(-?\d+)\]")
 
 
-def apply_override(root: Map, text: str, problems: Problems) -> None:
+def apply_override(root: Map, text: str, problems: Collector) -> None:
     """Change the tree as `path=value` says; the value is YAML.
 
     Keys are joined by dots, items of lists are chosen by `[0]` or `.0` (`-1` is the last). Mappings that lack
@@ -34,7 +33,7 @@ def apply_override(root: Map, text: str, problems: Problems) -> None:
     if not equals or not parts:
         problems.add(Position(source), _FORM)
         return
-    own = Problems()
+    own = Collector()
     value = compose(value_text, source, own)
     for problem in own.found:
         problems.add(Position(source), problem.message)
@@ -70,7 +69,7 @@ def _without_lines(node: Node | None, position: Position) -> Node:
     return node
 
 
-def _place(root: Map, parts: list[str], value: Node, problems: Problems) -> None:
+def _place(root: Map, parts: list[str], value: Node, problems: Collector) -> None:
     node: Node = root
     for depth, part in enumerate(parts):
         here = ".".join(parts[:depth]) or "the config"
@@ -137,7 +136,7 @@ def _reference(node: Node) -> Node:
     return node if isinstance(node, Alias) else Alias(node.position, node)
 
 
-def _index(node: List, part: str, here: str, position: Position, problems: Problems) -> int | None:
+def _index(node: List, part: str, here: str, position: Position, problems: Collector) -> int | None:
     count = len(node.items)
     if not re.fullmatch(r"-?\d{1,9}", part):
         problems.add(position, f"{here} is a list of {count}: give an item's number, received '{part}'")

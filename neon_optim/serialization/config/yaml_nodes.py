@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NoReturn
 
-from neon_optim.errors import ConfigError, ConfigProblem
+from neon_optim.errors import ConfigError, Position, Problem
 
 MAX_CHARACTERS = 262_144
 MAX_DEPTH = 40
@@ -20,17 +20,6 @@ class _Invalid:
 
 
 INVALID = _Invalid()
-
-
-class Position(NamedTuple):
-    """A place in a source; line and column count from 1 and are None in an override."""
-
-    source: str
-    line: int | None = None
-    column: int | None = None
-
-    def __str__(self) -> str:
-        return ":".join(str(part) for part in self if part is not None)
 
 
 @dataclass
@@ -72,11 +61,11 @@ class Alias(Node):
     target: Node
 
 
-class Problems:
+class Collector:
     """Collects what is wrong in a source, with positions."""
 
     def __init__(self) -> None:
-        self.found: list[ConfigProblem] = []
+        self.found: list[Problem] = []
         self._told: set[tuple[Position, str]] = set()
 
     def add(self, position: Position, message: str, path: str = "") -> None:
@@ -84,7 +73,7 @@ class Problems:
         same = (position, message.removeprefix(path))
         if same not in self._told:
             self._told.add(same)
-            self.found.append(ConfigProblem(message, path, position.line, position.column, position.source))
+            self.found.append(Problem.at(position, message, path))
 
     def fail(self, position: Position, message: str) -> NoReturn:
         """Add a fault that leaves nothing to go on with, and raise."""
@@ -97,8 +86,9 @@ class Problems:
             raise ConfigError.listing(sorted(self.found, key=_order))
 
 
-def _order(problem: ConfigProblem) -> tuple[bool, int, int]:
-    return problem.line is None, problem.line or 0, problem.column or 0
+def _order(problem: Problem) -> tuple[bool, int, int]:
+    _, line, column = problem.place or Position()
+    return line is None, line or 0, column or 0
 
 
 def to_plain(node: Node) -> Any:

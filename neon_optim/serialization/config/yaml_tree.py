@@ -13,18 +13,17 @@ from yaml.parser import Parser
 from yaml.reader import Reader, ReaderError
 from yaml.scanner import Scanner
 
-from neon_optim.errors import ConfigError, shown
+from neon_optim.errors import ConfigError, Position, shown
 from neon_optim.serialization.config.yaml_nodes import (
     INVALID,
     MAX_CHARACTERS,
     MAX_DEPTH,
     MAX_NODES,
     Alias,
+    Collector,
     List,
     Map,
     Node,
-    Position,
-    Problems,
     Scalar,
     to_plain,
 )
@@ -45,7 +44,7 @@ class _Events(Reader, Scanner, Parser):
         Parser.__init__(self)
 
 
-def compose(text: str, source: str, problems: Problems) -> Node | None:
+def compose(text: str, source: str, problems: Collector) -> Node | None:
     """The tree of a text that holds one YAML document; None where it holds nothing.
 
     Faults that leave the rest readable go to `problems`; errors of syntax and exceeded caps raise
@@ -100,7 +99,7 @@ def _advice(error: MarkedYAMLError) -> str:
 class _Composer:
     """Builds nodes from parser events, without recursion."""
 
-    def __init__(self, source: str, problems: Problems) -> None:
+    def __init__(self, source: str, problems: Collector) -> None:
         self.source, self.problems = source, problems
         self.root: Node | None = None
         self.documents = self.count = 0
@@ -190,7 +189,7 @@ class _Composer:
         return Scalar(node.position, INVALID)
 
 
-def resolve(root: Node, problems: Problems) -> Node:
+def resolve(root: Node, problems: Collector) -> Node:
     """The tree with aliases replaced by what they name and merge keys (`<<`) merged.
 
     A key that stands twice goes to `problems`; too deep or too many expanded values raise `ConfigError`.
@@ -198,7 +197,7 @@ def resolve(root: Node, problems: Problems) -> Node:
     return _Resolver(problems).node(root, 0)[0]
 
 
-def resolve_map(root: Map, problems: Problems) -> Map:
+def resolve_map(root: Map, problems: Collector) -> Map:
     """As `resolve`, but a key that stands twice at the top is kept twice, for the caller to judge."""
     resolver = _Resolver(problems, keep_duplicates_at_top=True)
     return Map(root.position, [(key, value) for key, (value, _, _) in resolver.checked_pairs(root)])
@@ -216,7 +215,7 @@ def merge_sources(value: Node) -> list[Node]:
 
 
 class _Resolver:
-    def __init__(self, problems: Problems, keep_duplicates_at_top: bool = False) -> None:
+    def __init__(self, problems: Collector, keep_duplicates_at_top: bool = False) -> None:
         self.problems, self.keep_duplicates_at_top = problems, keep_duplicates_at_top
         self.done: dict[int, _Measured] = {}
         self.done_pairs: dict[int, list[_Pair]] = {}
@@ -303,7 +302,7 @@ def parse_yaml(text: str, source: str = "<text>") -> Any:
     >>> parse_yaml("{rate: 1e-8, base: &b {x: 1}, also: {<<: *b, y: .5}}")
     {'rate': 1e-08, 'base': {'x': 1}, 'also': {'y': 0.5, 'x': 1}}
     """
-    problems = Problems()
+    problems = Collector()
     root = compose(text, source, problems)
     resolved = None if root is None else resolve(root, problems)
     problems.raise_if_any()
