@@ -106,6 +106,31 @@ def replacing(path: StrPath) -> Iterator[NewFile]:
                 raise
 
 
+@contextlib.contextmanager
+def reading(path: StrPath) -> Iterator[tuple[int, int]]:
+    """Descriptor and size of a regular file; if another takes its name, this one is still read whole.
+
+    Raises:
+        CheckpointError: for whatever the operating system refuses; names ``path``.
+    """
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a pipe must not hang us
+    except (OSError, ValueError) as error:  # a ValueError: a null character in the name
+        raise _unreadable(path, error) from error
+    try:
+        _check_regular(os.fstat(fd))
+        yield fd, os.fstat(fd).st_size
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    finally:
+        os.close(fd)
+
+
+def _unreadable(path: StrPath, error: Exception) -> CheckpointError:
+    reason = getattr(error, "strerror", None) or error
+    return CheckpointError(f"cannot read {os.fsdecode(path)!r}: {reason}")
+
+
 def make_folder(path: StrPath) -> None:
     """Create a folder, and those above it, durably; one that exists is left as it is.
 
@@ -177,11 +202,15 @@ def _mode_of(target: str) -> int | None:
         found = os.stat(target)
     except FileNotFoundError:
         return None
+    _check_regular(found)  # to replace a device or a pipe by a file is never what was meant
+    return stat.S_IMODE(found.st_mode)
+
+
+def _check_regular(found: os.stat_result) -> None:
     if stat.S_ISDIR(found.st_mode):
         raise OSError(errno.EISDIR, os.strerror(errno.EISDIR))
-    if not stat.S_ISREG(found.st_mode):  # to replace a device or a pipe by a file is never what was meant
+    if not stat.S_ISREG(found.st_mode):
         raise OSError(errno.EINVAL, "it is not a regular file")
-    return stat.S_IMODE(found.st_mode)
 
 
 def _create(folder: str, name: str) -> tuple[str, int]:

@@ -9,10 +9,7 @@ each other.
 
 from __future__ import annotations
 
-import contextlib
-import errno
 import os
-import stat
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -101,7 +98,7 @@ def read(path: durable.StrPath) -> Contents:
         CheckpointError: names the file and what is wrong with it: not there, not a checkpoint, damaged,
             written by a newer version of this package.
     """
-    with _opened(path) as (fd, size):
+    with durable.reading(path) as (fd, size):
         header = _read_header(fd, size, path)
         arrays: Arrays = {}
         with TensorDigests(len(header.entries), size) as digests:
@@ -130,7 +127,7 @@ def verify(path: durable.StrPath) -> None:
     Raises:
         CheckpointError: as :func:`read`.
     """
-    with _opened(path) as (fd, size):
+    with durable.reading(path) as (fd, size):
         header = _read_header(fd, size, path)
         file_header.decode_state(header.state, _name(path))
         buffer = np.empty(PIECE, np.uint8)
@@ -145,14 +142,14 @@ def verify(path: durable.StrPath) -> None:
 
 def read_state(path: durable.StrPath) -> State:
     """The JSON value alone, from a verified header; the arrays are neither read nor checked."""
-    with _opened(path) as (fd, size):
+    with durable.reading(path) as (fd, size):
         header = _read_header(fd, size, path)
     return file_header.decode_state(header.state, _name(path))
 
 
 def read_head(path: durable.StrPath, count: int = HEAD_BYTES) -> bytes:
     """The first ``count`` bytes of a file, or all where it has fewer."""
-    with _opened(path) as (fd, size):
+    with durable.reading(path) as (fd, size):
         head = bytearray(min(count, size))
         _fill(fd, memoryview(head), path)
     return bytes(head)
@@ -187,38 +184,12 @@ def _pieces(buffer: np.ndarray) -> Iterator[memoryview]:
         yield view[start : start + PIECE]
 
 
-@contextlib.contextmanager
-def _opened(path: durable.StrPath) -> Iterator[tuple[int, int]]:
-    """Descriptor and size of a regular file; if another takes its name, this one is still read whole."""
-    with _errors_name(path):
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a pipe must not hang us
-        try:
-            found = os.fstat(fd)
-            if stat.S_ISDIR(found.st_mode):
-                raise OSError(errno.EISDIR, os.strerror(errno.EISDIR))
-            if not stat.S_ISREG(found.st_mode):
-                raise OSError(errno.EINVAL, "it is not a regular file")
-            yield fd, found.st_size
-        finally:
-            os.close(fd)
-
-
 def _fill(fd: int, view: memoryview, path: durable.StrPath) -> None:
     while view.nbytes:
         count = os.readv(fd, [view])
         if count == 0:
             raise CheckpointError(f"{_name(path)}: the file became shorter while it was read")
         view = view[count:]
-
-
-@contextlib.contextmanager
-def _errors_name(path: durable.StrPath) -> Iterator[None]:
-    if "\0" in os.fsdecode(path):
-        raise CheckpointError(f"cannot read {_name(path)}: a file name cannot contain a null character")
-    try:
-        yield
-    except OSError as error:
-        raise CheckpointError(f"cannot read {_name(path)}: {error.strerror or error}") from error
 
 
 def _name(path: durable.StrPath) -> str:

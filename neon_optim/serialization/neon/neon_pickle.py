@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import gzip
-import io
 import os
-import stat
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from neon_optim.errors import CheckpointError, shown
+from neon_optim.serialization import durable
 from neon_optim.serialization.checkpoint.training_state import mersenne_twister
 from neon_optim.serialization.neon.pickle_data import read_pickle_data
 
@@ -81,7 +80,7 @@ class NeonCheckpoint:
 
 
 def read_neon_pickle(
-    path: str | os.PathLike[str], *, saved_after_fit: bool = True, max_bytes: int = 1 << 30
+    path: durable.StrPath, *, saved_after_fit: bool = True, max_bytes: int = 1 << 30
 ) -> NeonCheckpoint:
     """Read a checkpoint that neon's ``Model.save_params`` or its callback wrote. No code of the file is run.
 
@@ -133,19 +132,18 @@ def read_neon_pickle(
     )
 
 
-def _read(path: str | os.PathLike[str], file: str, max_bytes: int) -> bytes:
-    try:
-        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as raw:
-            found = os.fstat(raw.fileno())
-            if not stat.S_ISREG(found.st_mode):
-                raise CheckpointError(f"cannot read {file}: it is not a regular file")
-            compressed = raw.read(2) == b"\x1f\x8b"
-            raw.seek(0)
-            source: io.BufferedIOBase = gzip.GzipFile(fileobj=raw) if compressed else raw
-            size = max_bytes if compressed else min(max_bytes, found.st_size)
-            data = source.read(size + 1) if compressed else source.read(size) + source.read(1)
-    except (OSError, EOFError, zlib.error) as error:
-        raise CheckpointError(f"cannot read {file}: {getattr(error, 'strerror', None) or error}") from error
+def _read(path: durable.StrPath, file: str, max_bytes: int) -> bytes:
+    with durable.reading(path) as (fd, size), open(fd, "rb", closefd=False) as raw:
+        compressed = raw.read(2) == b"\x1f\x8b"
+        raw.seek(0)
+        try:
+            data = (
+                gzip.GzipFile(fileobj=raw).read(max_bytes + 1)
+                if compressed
+                else raw.read(min(max_bytes, size) + 1)
+            )
+        except (EOFError, zlib.error) as error:
+            raise CheckpointError(f"cannot read {file}: {error}") from error
     if len(data) > max_bytes:
         raise CheckpointError(f"{file}: larger than max_bytes={max_bytes:,}")
     return data
