@@ -125,7 +125,7 @@ def _inspection_lines(found: Inspection) -> Iterator[str]:
         yield from _section("extra", lines[0].strip(), width) if len(lines) == 1 else ["extra"]
         if len(lines) > 1:
             for line in lines[:_MOST_LINES]:
-                yield from wrapped(line, width, " " * (len(line) - len(line.lstrip()) + 4))
+                yield from wrapped(line, width, "    ")
         if len(lines) > _MOST_LINES:
             yield f"  … {len(lines) - _MOST_LINES:,} more lines: --json shows all"
     yield ""

@@ -37,9 +37,10 @@ def columns(stream: Any) -> int | None:
 
 
 def wrapped(text: str, width: int | None, indent: str = "") -> list[str]:
-    """The lines of a text; words (and so paths) stay whole, and later lines are indented."""
+    """The lines of a text; words (and so paths) stay whole, and later lines are indented, below the first."""
     if width is None or len(text) <= width:
         return [text]
+    indent += " " * (len(text) - len(text.lstrip()))
     return textwrap.wrap(
         text, max(width, 20), subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
     )

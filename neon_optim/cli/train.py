@@ -75,7 +75,7 @@ def train(
     if run.start():
         return
     repeated = [*(("--set", change) for change in changes), *given, ("-s", str(folder.path))]
-    say(f"Stopped {run.position()}; a checkpoint is saved. Continue with:", err=True)
+    say(f"Stopped {run.position()}; a checkpoint is saved.\nContinue with:", err=True)
     say(_command(["neon-optim", "train", config, *itertools.chain(*repeated), "--resume"]), err=True)
     raise SystemExit(1)
 
@@ -87,9 +87,7 @@ def _about_folder(folder: Path) -> str:
     if run.config.is_file():
         again = shlex.join(["neon-optim", "train", str(run.config)])
         there = shlex.join(["-s", str(folder), "--resume"])
-        return (
-            f"{text}. It holds a run: to continue it: {again} {there}; to repeat it in a new folder: {again}"
-        )
+        return f"{text}. It holds a run:\n  to continue it: {again} {there}\n  to repeat it in a new folder: {again}"
     try:
         files = sorted(str(path) for path in folder.iterdir() if path.suffix in (".yaml", ".yml"))
     except OSError:
@@ -328,7 +326,7 @@ class _Run:
         if drawn:
             lines.append(("picture", str(self.folder.picture)))
         for name, place in lines:
-            say(f"  {name:7}  {place}", indent="    ")
+            say(f"  {name:7}  {place}")
 
     def position(self) -> str:
         """Where training stands, in words."""

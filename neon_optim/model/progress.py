@@ -242,7 +242,9 @@ class ProgressBar(PlainProgress):
         model = training.model
         epoch = _epoch(training, min(model.epoch_index + 1, training.num_epochs))
         narrowest, widest = self.bar_widths
-        room = self._console.width - len(epoch) - 2
+        room = (
+            self._console.width - len(epoch) - 2 - len("^C")
+        )  # which a wrapped line would not be erased with
         text = self._fit("step", self._step(training), max(0, room - narrowest))
         self._column.bar_width = max(1, min(widest, room - len(text)))
         self._bar.update(self._task, description=epoch, completed=model.step, text=text)

@@ -9,6 +9,7 @@ import time
 from types import SimpleNamespace
 
 import pytest
+from runs import ROOT
 
 from neon_optim.errors import CheckpointWarning, DataError, RunError
 from neon_optim.model.callbacks import MetricsLog
@@ -207,3 +208,12 @@ def test_a_matplotlib_that_fails(tmp_path, monkeypatch):
     (tmp_path / "log").write_text(STEP % 1 + "\n")
     with pytest.raises(RunError, match=r"matplotlib cannot draw .*of another NumPy"):
         plot_metrics(tmp_path / "log", tmp_path / "picture.png")
+
+
+def test_the_terminal_that_the_documentation_shows_has_80_columns():
+    text = (ROOT / "docs/training.md").read_text()
+    blocks = re.findall(r"^```\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+    terminal = blocks[:2]
+    assert "$ neon-optim train configs/digits_mlp.yaml\n" in terminal[0]
+    assert "Best checkpoint: " in terminal[1]
+    assert max(len(line) for block in terminal for line in block.splitlines()) <= 80

@@ -116,7 +116,7 @@ def test_a_signal_saves_and_says_how_to_continue(start, run, number):
     _, err = process.communicate(timeout=60)
     assert process.returncode == 1
     found = re.fullmatch(
-        r"Stopped after (\d+) of 4000 epochs \(step (\d+).*\); a checkpoint is saved. Continue with:\n  (.*)\n",
+        r"Stopped after (\d+) of 4000 epochs \(step (\d+).*\); a checkpoint is saved.\nContinue with:\n  (.*)\n",
         err,
     )
     assert found[3] == (
