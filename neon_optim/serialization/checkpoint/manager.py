@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from neon_optim.errors import ArgumentError, CheckpointError, CheckpointWarning, Problem, shown
+from neon_optim.errors import ArgumentError, CheckpointError, CheckpointWarning, Problem, printable, shown
 from neon_optim.serialization import durable
 from neon_optim.serialization.checkpoint import archive, training_state
 from neon_optim.serialization.checkpoint.checkpoint import Checkpoint, load_checkpoint
@@ -326,7 +326,7 @@ class CheckpointManager:
         except OSError as error:
             raise CheckpointError(f"cannot write to {self.folder!r}: {error.strerror}") from error
         if not durable.try_lock(fd):
-            owner = os.pread(fd, 100, 0).decode("ascii", "replace").strip() or "unknown"
+            owner = printable(os.pread(fd, 100, 0).decode("ascii", "replace").strip()) or "unknown"
             os.close(fd)
             raise CheckpointError(
                 f"{self.folder!r} is being written by another run (process {owner}): wait for its end, stop it, or "
