@@ -12,6 +12,7 @@ from neon_optim import NervanaObject, gen_backend
 from neon_optim.backends.optree import Symbol
 from neon_optim.backends.program import Program, trace
 from neon_optim.described.build import from_description
+from neon_optim.stepping.part import Part
 
 __all__ = ["CLIPS", "Clips", "bytes_per_element", "floor", "naive_numpy", "optax_adam", "ours", "torch_adam"]
 
@@ -68,9 +69,8 @@ def ours(
 
 def bytes_per_element(step: Any) -> tuple[int, int]:
     """The bytes that a step of :func:`ours` reads and those that it writes, for each element of a parameter."""
-    (part,) = step.optimizer.parts(step.rows, 0)
-    part.now.batch_size = 1.0
-    program, _ = part.trace(1.0)
+    rule = step.optimizer.rule_for(None)
+    program = Part(rule, step.rows, str).traced(rule.numbers(0, 1.0, False), alone=False).program
     (param, grad), states = step.rows[0]
     return _traffic(program, [np.asarray(a).dtype.itemsize for a in (param, grad, *states)])
 

@@ -70,9 +70,8 @@ def tool(name: str) -> str:
 def program_of(options: dict[str, float]) -> Program:
     gen_backend("cpu", engine="numpy")
     optimizer = Adam(**options)
-    part = Part(optimizer, optimizer.at(0), [], [])
-    part.now.batch_size = 1.0
-    program, _ = part.trace(1.0)
+    rule = optimizer.rule_for(None)
+    program = Part(rule, [], str).traced(rule.numbers(0, 1.0, False), alone=True).program
     cleanup_backend()
     return program
 

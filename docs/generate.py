@@ -21,6 +21,7 @@ from neon_optim.described.arguments import REQUIRED, constructor_arguments
 from neon_optim.described.build import from_description
 from neon_optim.optimizers import Optimizer, Wrapper
 from neon_optim.schedules import BaseSchedule
+from neon_optim.stepping.part import Part
 
 HERE = Path(__file__).parent
 COMMON = "Those of every optimizer"
@@ -179,7 +180,10 @@ def page(cls: type, base: type) -> str:
 def _signature(cls: type, base: type) -> list[str]:
     shared = set(constructor_arguments(Optimizer)) if base is Optimizer else set()
     arguments = constructor_arguments(cls).values()
+    if issubclass(cls, Wrapper):
+        shared.discard("name")
     own = [a for a in arguments if a.positional or a.name not in shared or a.owner is cls]
+    own.sort(key=lambda a: (not a.positional, a.name in shared))  # what is the class's own first
     shown = [a.name if a.default is REQUIRED else f"{a.name}={a.default!r}" for a in own]
     stars = next((k for k, a in enumerate(own) if not a.positional), None)
     if stars is not None:
@@ -221,15 +225,15 @@ def cost(cls: type) -> tuple[str, str, str]:
     if isinstance(optimizer, optimizers.MultiOptimizer):
         return "those of its optimizers", "", ""
     names = ", ".join(optimizer.slots) or "none"
-    if type(optimizer).state_shape is not Optimizer.state_shape and optimizer.per_tensor:
+    if optimizer.per_tensor and optimizer.state_shape("row", (3, 2)) != (3, 2):
         return names, "4 (1/rows + 1/columns)", "tensor by tensor"
     state = f"{4 * len(optimizer.slots)}"
     if optimizer.per_tensor:
         return names, state, "tensor by tensor"
     row = ((np.zeros((2, 2), np.float32), np.zeros((2, 2), np.float32)), [])
     optimizer.t = optimizer.every - 1 if hasattr(optimizer, "every") else 1
-    (part,) = optimizer.parts([row], 0)
-    program, _ = part.trace(1.0)
+    rule = optimizer.rule_for(None)
+    program = Part(rule, [row], str).traced(rule.numbers(0, 1.0, True), alone=False).program
     moved = 0
     for stage in program.stages:
         moved += sum(1 for v in stage.element_code if program.code[v].op == "slot") + len(stage.outputs)

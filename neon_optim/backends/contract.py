@@ -163,6 +163,10 @@ class Plan(ABC):
     def fits(self, parameters: Sequence[Parameter]) -> bool:
         """Whether this plan still describes these parameters: the same arrays, unmoved, of the same shapes."""
 
+    def renew(self, parameters: Sequence[Parameter]) -> bool:
+        """Take over parameters of which only the gradients are other arrays than before; False: make a new plan."""
+        return False
+
 
 class Backend(Algebra, ABC):
     """Where tensors live and how work is done on them.

@@ -9,7 +9,16 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["ELEMENTWISE", "REDUCTIONS", "STRUCTURAL", "Expression", "Node", "Symbol", "slots_of"]
+__all__ = [
+    "ELEMENTWISE",
+    "REDUCTIONS",
+    "STRUCTURAL",
+    "Expression",
+    "NamedScalar",
+    "Node",
+    "Symbol",
+    "slots_of",
+]
 
 #: Elementwise operations and their number of operands. Everything else that is elementwise is written in these.
 ELEMENTWISE = {
@@ -144,9 +153,28 @@ class Node(Expression):
         >>> Symbol("p", 0) - 0.5 * Symbol("g", 1)
         subtract(p, multiply(0.5, g))
         """
-        if self.op == "slot":
+        if self.op in ("slot", "scalar"):
             return str(self.attrs["name"])
         return f"{self.op}({', '.join(map(repr, self.args))})"
+
+
+class NamedScalar(Node):
+    """A number of a step, by its name; what it is is said at each step.
+
+    It counts as true, so that a rule may ask ``if now.wdecay:``, whether a number is there at all. Everything else that
+    a rule makes of it has no truth value.
+
+    >>> Symbol("p", 0) * NamedScalar("beta_1")
+    multiply(p, beta_1)
+    """
+
+    __slots__ = ()
+
+    def __init__(self, name: str):
+        super().__init__("scalar", name=name)
+
+    def __bool__(self) -> bool:
+        return True
 
 
 class Symbol(Expression):

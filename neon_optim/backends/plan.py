@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Sequence
 from itertools import chain
 from operator import is_
@@ -10,52 +11,25 @@ from typing import Any
 import numpy as np
 
 from neon_optim.backends.contract import Parameter, Plan, Tensor
-from neon_optim.backends.cpu.table import Table
-from neon_optim.backends.watch import ArrayWatch, Differ
+from neon_optim.backends.dtypes import FLOAT_TYPES
+from neon_optim.backends.watch import Differ, Watch
 from neon_optim.errors import StateError
 
-__all__ = ["HostPlan", "host_array"]
+__all__ = ["MemoryPlan"]
 
-_FLOATS = ("float16", "float32", "float64", "bfloat16")
+_GRAD = 1  # the place of the gradient in a row
 
 
-def host_array(value: Any) -> np.ndarray:
-    """A NumPy array on the memory of a tensor, an array, or an object that shares its memory with NumPy.
+class MemoryPlan(Plan):
+    """Parameters whose memory a backend reaches by address; a backend says what its memory and its tables are.
 
-    Raises:
-        StateError: the object has no memory that NumPy can share.
+    Arguments are those of :meth:`Backend.plan`, and
+
+    Arguments:
+        array_of: turns a value into a NumPy array on its memory, or one that describes it.
+        table_of: makes what engines run over, of rows of such arrays, sets and scopes.
+        differ: as for :class:`ArrayWatch`.
     """
-    if isinstance(value, np.ndarray):
-        return value
-    if isinstance(value, Tensor):
-        array = getattr(value, "_array", None)
-        if not isinstance(array, np.ndarray):
-            raise StateError(f"{value!r} does not live in host memory: it belongs to another backend")
-        return array
-    if not any(hasattr(value, p) for p in ("__array__", "__array_interface__", "__dlpack__", "__buffer__")):
-        raise StateError(
-            f"expected a tensor or a NumPy array, received {type(value).__name__}: {value!r:.60}"
-        )
-    try:
-        array, again = np.asarray(value), np.asarray(value)
-    except Exception as error:
-        raise StateError(f"{type(value).__name__} cannot share its memory with NumPy: {error}") from error
-    if array.size and not np.shares_memory(array, again):
-        raise StateError(
-            f"{type(value).__name__} gives NumPy a copy of its memory, so it cannot be updated in place"
-        )
-    return array
-
-
-class HostPlan(Plan):
-    """The plan of the CPU backend; arguments as for :meth:`Backend.plan`, and ``differ`` as for :class:`ArrayWatch`.
-
-    A backend of another memory says in :attr:`array_of` how values become described arrays, and in :attr:`table_of`
-    what is kept of them.
-    """
-
-    array_of: Callable[[Any], np.ndarray] = staticmethod(host_array)
-    table_of: Callable[..., Any] = Table
 
     def __init__(
         self,
@@ -64,41 +38,44 @@ class HostPlan(Plan):
         sets: Sequence[int] | None,
         scopes: Sequence[int] | None,
         describe: Callable[[int], str] | None,
+        *,
+        array_of: Callable[[Any], np.ndarray],
+        table_of: Callable[..., Any],
         differ: Differ | None = None,
     ):
         self._describe = describe or "parameter {}".format
         self._slots = list(slots)
+        self._array_of = array_of
+        self._differ = differ
         rows = [self._row(index, parameter) for index, parameter in enumerate(parameters)]
-        self._check_overlap(rows)
-        self.table = self.table_of(rows, sets, scopes)
-        self._remember(parameters, list(chain.from_iterable(rows)), differ)
+        self._spans = self._check_overlap(rows)
+        self.table = table_of(rows, sets, scopes)
+        self._remember(parameters, rows)
 
-    def _remember(
-        self, parameters: Sequence[Parameter], arrays: list[np.ndarray], differ: Differ | None
-    ) -> None:
-        self._given = parameters if type(parameters) is tuple else None  # which cannot change
+    def _remember(self, parameters: Sequence[Parameter], rows: list[list[np.ndarray]]) -> None:
+        self._rows = rows
         self._states = [states for _, states in parameters]
         self._kept_states = [list(states) for states in self._states]
+        self._written = self._watch_of(
+            [param for (param, _), _ in parameters] + list(chain.from_iterable(self._kept_states))
+        )
+        self._remember_gradients(parameters)
+
+    def _remember_gradients(self, parameters: Sequence[Parameter]) -> None:
+        self._given = parameters if type(parameters) is tuple else None  # which cannot change
         self._kept = [(pair, states) for (pair, _), states in zip(parameters, self._kept_states, strict=True)]
+        self._read = self._watch_of([grad for (_, grad), _ in parameters])
         self._values = list(_flat(parameters))
-        # A tensor of ours stays where it is and as it is.
-        self._watch = ArrayWatch([value for value in self._values if isinstance(value, np.ndarray)], differ)
-        self._foreign = [
-            (value, array)
-            for value, array in zip(self._values, arrays, strict=True)
-            if not isinstance(value, (Tensor, np.ndarray))
-        ]
         self._nested = all(type(p) is type(p[0]) is tuple for p in parameters) and all(
             map(_has_no_truth, self._values)
         )
 
+    def _watch_of(self, values: Sequence[Any]) -> Watch:
+        return Watch(values, self._array_of, self._differ)
+
     def fits(self, parameters: Sequence[Parameter]) -> bool:
         """Whether these are the same arrays, where they were, as they were."""
-        return (
-            self._holds(parameters)
-            and self._watch.unchanged()
-            and all(_in_place(self.array_of(value), array) for value, array in self._foreign)
-        )
+        return self._holds(parameters) and self._written.unchanged() and self._read.unchanged()
 
     def _holds(self, parameters: Sequence[Parameter]) -> bool:
         """Whether the tuples hold the very objects of this plan.
@@ -116,6 +93,49 @@ class HostPlan(Plan):
         except (TypeError, ValueError):
             return False
 
+    def renew(self, parameters: Sequence[Parameter]) -> bool:
+        """Take other gradients in the place of those that were: True where nothing else has changed.
+
+        A gradient may be another array at each step; it must be of the same shape and dtype, contiguous, and share no
+        memory with anything that is written.
+        """
+        if len(parameters) != len(self._rows) or not self._written.unchanged():
+            return False
+        moved = not self._read.unchanged()
+        fresh: list[tuple[int, np.ndarray]] = []
+        for index, ((param, grad), states) in enumerate(parameters):
+            (kept_param, kept_grad), kept_states = self._kept[index]
+            if (
+                param is not kept_param
+                or len(states) != len(kept_states)
+                or not all(map(is_, states, kept_states))
+            ):
+                return False
+            if grad is kept_grad and not moved:
+                continue
+            try:
+                array = self._array_of(grad)
+            except StateError:
+                return False
+            before = self._rows[index][_GRAD]
+            if not array.flags.c_contiguous or array.shape != before.shape or array.dtype != before.dtype:
+                return False
+            if self._is_written(array):
+                return False
+            fresh.append((index, array))
+        if not self.table.replace(_GRAD, fresh):
+            return False
+        for index, array in fresh:
+            self._rows[index][_GRAD] = array
+        self._remember_gradients(parameters)
+        return True
+
+    def _is_written(self, array: np.ndarray) -> bool:
+        """Whether a contiguous array may share memory with one that a step writes to."""
+        low = array.__array_interface__["data"][0]
+        starts, ends = self._spans
+        return bool(array.size) and bisect_left(starts, low + array.nbytes) > bisect_right(ends, low)
+
     def _row(self, index: int, parameter: Parameter) -> list[np.ndarray]:
         (param, grad), states = parameter
         if len(states) != len(self._slots) - 2:
@@ -123,11 +143,11 @@ class HostPlan(Plan):
         row = []
         for slot, value in zip(self._slots, (param, grad, *states), strict=True):
             try:
-                array = self.array_of(value)
+                array = self._array_of(value)
             except StateError as error:
                 self._fail(index, f"{slot}: {error}")
-            if array.dtype.name not in _FLOATS:
-                self._fail(index, f"{slot} has dtype {array.dtype}; allowed: {', '.join(_FLOATS)}")
+            if array.dtype.name not in FLOAT_TYPES:
+                self._fail(index, f"{slot} has dtype {array.dtype}; allowed: {', '.join(FLOAT_TYPES)}")
             if slot != "grad" and not array.flags.writeable:
                 self._fail(index, f"{slot} is read-only, but a step writes to it")
             row.append(array)
@@ -142,10 +162,13 @@ class HostPlan(Plan):
     def _fail(self, index: int, problem: str) -> Any:
         raise StateError(f"{self._describe(index)}: {problem}")
 
-    def _check_overlap(self, arrays: list[list[np.ndarray]]) -> None:
-        """No array that is written may share memory with another one."""
+    def _check_overlap(self, rows: list[list[np.ndarray]]) -> tuple[list[int], list[int]]:
+        """No array that is written may share memory with another one.
+
+        Returns where the arrays that are written begin and end, in order.
+        """
         spans = []
-        for index, row in enumerate(arrays):
+        for index, row in enumerate(rows):
             for slot, array in enumerate(row):
                 if array.size:
                     low, high = _byte_bounds(array)
@@ -154,7 +177,7 @@ class HostPlan(Plan):
         reach = None  # the span so far that ends last
         for span in spans:
             if reach is not None and span[0] < reach[1]:
-                one, other = arrays[reach[2]][reach[3]], arrays[span[2]][span[3]]
+                one, other = rows[reach[2]][reach[3]], rows[span[2]][span[3]]
                 both_read_only = self._slots[reach[3]] == "grad" == self._slots[span[3]]
                 if not both_read_only and np.shares_memory(one, other):
                     self._fail(
@@ -164,6 +187,8 @@ class HostPlan(Plan):
                     )
             if reach is None or span[1] > reach[1]:
                 reach = span
+        written = [span for span in spans if self._slots[span[3]] != "grad"]
+        return [span[0] for span in written], sorted([span[1] for span in written])
 
 
 def _flat(parameters: Sequence[Parameter]) -> Any:
@@ -173,11 +198,6 @@ def _flat(parameters: Sequence[Parameter]) -> Any:
 def _has_no_truth(value: Any) -> bool:
     """Whether ``bool(value == anything else)`` raises: for expressions, and for arrays of several elements."""
     return isinstance(value, Tensor) or (type(value) is np.ndarray and value.size > 1)
-
-
-def _in_place(now: np.ndarray, then: np.ndarray) -> bool:
-    one, other = now.__array_interface__, then.__array_interface__
-    return one["data"] == other["data"] and now.shape == then.shape and now.strides == then.strides
 
 
 _byte_bounds: Any = np.lib.array_utils.byte_bounds if hasattr(np.lib, "array_utils") else np.byte_bounds  # type: ignore[attr-defined]

@@ -62,6 +62,7 @@ class Program:
     Attributes:
         name: what it was traced from; for people, not part of its identity.
         slots: names of the arrays of one row.
+        scalars: names of the run-time scalars; '' for numbers that stand in the expressions themselves.
         code: the assignments.
         outputs: (slot, value) pairs.
         guard: value of rank SET that must be finite, else nothing is stored; None for no guard.
@@ -71,6 +72,7 @@ class Program:
 
     name: str
     slots: tuple[str, ...]
+    scalars: tuple[str, ...]
     code: tuple[Instruction, ...]
     outputs: tuple[tuple[int, int], ...]
     guard: int | None = None
@@ -78,9 +80,18 @@ class Program:
     compiled: dict[Any, Any] = field(default_factory=dict, repr=False)
 
     @cached_property
-    def n_scalars(self) -> int:
-        """Number of run-time scalars."""
-        return sum(1 for i in self.code if i.op == "scalar")
+    def names(self) -> tuple[str, ...]:
+        """A name for each value: slots, scalars and simple combinations of scalars by what they are.
+
+        >>> from neon_optim.backends.optree import NamedScalar
+        >>> p, beta = Symbol("p", 0), NamedScalar("beta_1")
+        >>> print(linearize("decay", ["p"], [(0, (1.0 - beta) * p)])[0])
+        program decay(p)
+          number_1_minus_beta_1 = subtract(number_1, beta_1)
+          v4 = multiply(number_1_minus_beta_1, p)
+          p <- v4
+        """
+        return _names_of(self)
 
     @cached_property
     def stages(self) -> tuple[Stage, ...]:
@@ -114,33 +125,48 @@ class Program:
 
     def __str__(self) -> str:
         """One assignment a line, for people who read what a rule became."""
-
-        def show(v: int) -> str:
-            i = self.code[v]
-            if i.op == "slot":
-                return self.slots[i.index]
-            return f"s{i.index}" if i.op == "scalar" else f"v{v}"
-
+        names = self.names
         lines = [f"program {self.name}({', '.join(self.slots)})"]
         for v, i in enumerate(self.code):
             if i.op not in ("slot", "scalar"):
-                lines.append(f"  v{v} = {i.op}({', '.join(map(show, i.args))})")
-        lines += [f"  {self.slots[s]} <- {show(v)}" for s, v in self.outputs]
+                lines.append(f"  {names[v]} = {i.op}({', '.join(names[a] for a in i.args)})")
+        lines += [f"  {self.slots[s]} <- {names[v]}" for s, v in self.outputs]
         return "\n".join(lines)
+
+
+_WORDS = {"add": "plus", "subtract": "minus", "multiply": "times", "divide": "over"}
+_LONGEST_NAME = 32
+
+
+def _names_of(program: Program) -> tuple[str, ...]:
+    names: list[str] = []
+    for v, i in enumerate(program.code):
+        if i.op == "slot":
+            name = program.slots[i.index]
+        elif i.op == "scalar":
+            name = program.scalars[i.index] or f"number_{i.index}"
+        else:
+            name = f"v{v}"
+            if i.rank == SET and i.op in _WORDS:
+                joined = f"_{_WORDS[i.op]}_".join(names[a] for a in i.args)
+                if len(joined) <= _LONGEST_NAME and joined not in names:
+                    name = joined
+        names.append(name)
+    return tuple(names)
 
 
 class _Tape:
     """The nodes of a graph, each once, after its operands: what a Program is found by, made at every step.
 
     Attributes:
-        entries: for each node its operation and its operands, those as places of earlier entries or, for scalar k,
-            as ``~k``; for a slot its index.
-        scalars: the numbers among the operands.
+        entries: for each node its operation and its operands, those as places of earlier entries or, for the k-th
+            number among the operands, as ``~k``; for a slot its index, for a named scalar its name.
+        numbers: the numbers among the operands.
     """
 
     def __init__(self) -> None:
         self.entries: list[tuple[Any, ...]] = []
-        self.scalars: list[float] = []
+        self.numbers: list[float] = []
         self._places: dict[int, int] = {}
 
     def place(self, root: Any) -> int:
@@ -168,6 +194,8 @@ class _Tape:
                     ]
                 elif node.op == "slot":
                     operands = [node.attrs["index"]]
+                elif node.op == "scalar":
+                    operands = [node.attrs["name"]]
                 places[id(node)] = len(entries)
                 entries.append((node.op, *operands))
                 stack.pop()
@@ -175,18 +203,21 @@ class _Tape:
 
     def _scalar(self, value: Any) -> int:
         try:
-            self.scalars.append(float(value))
+            self.numbers.append(float(value))
         except (TypeError, ValueError):
             raise TypeError(
                 f"a rule mixes tensors and numbers only, received {type(value).__name__}: {value!r}"
             ) from None
-        return -len(self.scalars)
+        return -len(self.numbers)
 
 
 class _Code:
     """The entries of a tape as instructions; equal operations on equal values become one."""
 
-    def __init__(self, entries: Sequence[tuple[Any, ...]]):
+    def __init__(self, entries: Sequence[tuple[Any, ...]], n_numbers: int):
+        names = dict.fromkeys(operands[0] for op, *operands in entries if op == "scalar")
+        self.scalars = (*names, *[""] * n_numbers)
+        self._index = {name: index for index, name in enumerate(names)}
         self.instructions: list[Instruction] = []
         self._known: dict[Any, int] = {}
         self._values: list[int] = []
@@ -195,11 +226,15 @@ class _Code:
 
     def value(self, place: int) -> int:
         """The number of the value at a place of the tape, or of a scalar."""
-        return self._values[place] if place >= 0 else self._add("scalar", (), ~place, SET, 0)
+        if place >= 0:
+            return self._values[place]
+        return self._add("scalar", (), len(self._index) + ~place, SET, 0)
 
-    def _append(self, op: str, operands: list[int]) -> int:
+    def _append(self, op: str, operands: list[Any]) -> int:
         if op == "slot":
             return self._add(op, (), operands[0], ELEMENT, 0)
+        if op == "scalar":
+            return self._add(op, (), self._index[operands[0]], SET, 0)
         if op == "size":
             return self._add(op, (), -1, ROW, 0)
         args = tuple([self.value(place) for place in operands])
@@ -236,7 +271,9 @@ def linearize(
     guard: Any = None,
     results: Sequence[Any] = (),
 ) -> tuple[Program, list[float]]:
-    """Turn expressions into an interned Program and the values of its run-time scalars.
+    """Turn expressions into an interned Program and the numbers in them.
+
+    The Program's run-time scalars are its named ones, whose values the caller has, followed by those numbers.
 
     Arguments:
         name: for people.
@@ -249,7 +286,7 @@ def linearize(
     >>> program, scalars = linearize("halve", ["p"], [(0, p * 0.5)])
     >>> print(program, scalars)
     program halve(p)
-      v2 = multiply(p, s0)
+      v2 = multiply(p, number_0)
       p <- v2 [0.5]
     """
     tape = _Tape()
@@ -259,12 +296,13 @@ def linearize(
     key = (tuple(slots), tuple(tape.entries), stores, guard_place, returned)
     program = _by_tape.get(key)
     if program is None:
-        program = _by_tape[key] = _compiled(name, *key)
-    return program, tape.scalars
+        program = _by_tape[key] = _compiled(name, len(tape.numbers), *key)
+    return program, tape.numbers
 
 
 def _compiled(
     name: str,
+    n_numbers: int,
     slots: tuple[str, ...],
     entries: Sequence[tuple[Any, ...]],
     stores: Sequence[tuple[int, int]],
@@ -272,7 +310,7 @@ def _compiled(
     results: Sequence[int],
 ) -> Program:
     """The Program of a tape; one that was made of another tape, where that says the same."""
-    code = _Code(entries)
+    code = _Code(entries, n_numbers)
     outputs = tuple([(slot, code.value(place)) for slot, place in stores])
     guard_value = None if guard is None else code.value(guard)
     returned = tuple([code.value(place) for place in results])
@@ -280,21 +318,18 @@ def _compiled(
     for value in returned + (() if guard_value is None else (guard_value,)):
         if instructions[value].rank != SET:
             raise TypeError(f"{name}: a guard or a result must be one number for all tensors")
-    program = Program(name, slots, instructions, outputs, guard_value, returned)
-    return _interned.setdefault((slots, instructions, outputs, guard_value, returned), program)
+    program = Program(name, slots, code.scalars, instructions, outputs, guard_value, returned)
+    return _interned.setdefault((slots, code.scalars, instructions, outputs, guard_value, returned), program)
 
 
-def trace(
-    name: str, slots: Sequence[str], rule: Callable[..., Any], guard: Callable[..., Any] | None = None
-) -> tuple[Program, list[float]]:
+def trace(name: str, slots: Sequence[str], rule: Callable[..., Any]) -> tuple[Program, list[float]]:
     """Call a rule once with symbols and linearize what it wrote.
 
     Arguments:
-        rule: called with one :class:`Symbol` for each slot; writes with ``symbol[:] = expression``.
-        guard: called with the same symbols, before the rule; returns the guard expression or None.
+        rule: called with one :class:`Symbol` for each slot; writes with ``symbol[:] = expression``, and returns None or
+            an expression that must be finite for anything to be stored.
     """
     symbols = [Symbol(slot, index) for index, slot in enumerate(slots)]
-    guarded = guard(*symbols) if guard is not None else None
-    rule(*symbols)
+    guard = rule(*symbols)
     outputs = [(index, symbol.held) for index, symbol in enumerate(symbols) if symbol.assigned]
-    return linearize(name, slots, outputs, guarded)
+    return linearize(name, slots, outputs, guard)

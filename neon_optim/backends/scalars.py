@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+import operator
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -33,52 +36,64 @@ class ScalarValues:
     ):
         self._program = program
         self._code = program.code
-        self._scalars = np.asarray(scalars, dtype=np.float64).reshape(len(scopes), program.n_scalars)
+        self._scalars = scalars
         self._sets = sets
         self._sizes = sizes
         self._scopes = scopes
-        self._values: dict[int, np.ndarray] = {}
+        # For each scalar set the values of rank SET, as Python's floats: there are few, and each step has new ones.
+        self.of_sets: list[list[float]] = [[0.0] * len(program.code) for _ in scopes]
+        self._of_rows: dict[int, np.ndarray] = {}
 
     def run(self, scalar_code: Sequence[int]) -> None:
         """Compute the given values, in order."""
+        code = self._code
         for v in scalar_code:
-            instruction = self._code[v]
-            if instruction.op == "scalar":
-                self._values[v] = self._scalars[:, instruction.index]
-            elif instruction.op == "size":
-                self._values[v] = self._sizes.astype(np.float64)
+            op, args, index, rank = code[v].op, code[v].args, code[v].index, code[v].rank
+            if op == "scalar":
+                for values, scalars in zip(self.of_sets, self._scalars, strict=True):
+                    values[v] = float(scalars[index])
+            elif op == "size":
+                self._of_rows[v] = self._sizes.astype(np.float64)
+            elif rank == SET:
+                function = _QUICK.get(op) or _slowly(op)
+                for values in self.of_sets:
+                    try:
+                        values[v] = function(*[values[a] for a in args])
+                    except (ArithmeticError, ValueError):  # where IEEE arithmetic gives an infinity or NaN
+                        values[v] = _slowly(op)(*[values[a] for a in args])
             else:
-                args = [self._at_rank(a, instruction.rank) for a in instruction.args]
-                value = self._values[v] = np.empty(
-                    len(self._scopes if instruction.rank == SET else self._sets)
-                )
-                FUNCTIONS[instruction.op](*args, out=value)
+                value = self._of_rows[v] = np.empty(len(self._sets))
+                with np.errstate(all="ignore"):
+                    FUNCTIONS[op](*[self._by_row(a) for a in args], out=value)
 
     def reduced(self, v: int, by_row: np.ndarray) -> None:
         """Set a reduction's value from its value for each row; rows are added up in order for a total."""
         if self._code[v].rank == ROW:
-            self._values[v] = by_row
+            self._of_rows[v] = by_row
             return
         totals = np.zeros(int(self._scopes.max(initial=0)) + 1)
-        np.add.at(totals, self._scopes[self._sets], by_row)  # unbuffered: one row after the other
-        self._values[v] = totals[self._scopes]
+        with np.errstate(all="ignore"):
+            np.add.at(totals, self._scopes[self._sets], by_row)  # unbuffered: one row after the other
+        for values, scope in zip(self.of_sets, self._scopes.tolist(), strict=True):
+            values[v] = float(totals[scope])
 
     def of_set(self, v: int) -> np.ndarray:
         """A value of rank SET: one number for each scalar set."""
-        return self._values[v]
+        return np.array([values[v] for values in self.of_sets])
 
     def outcome(self) -> Outcome:
         """Whether the last stage may store, and what the Program returns."""
-        results = [self._values[v] for v in self._program.results]
-        if self._program.guard is None:
+        program = self._program
+        results = [self.of_set(v) for v in program.results]
+        if program.guard is None:
             return Outcome(True, results)
-        guard = self._values[self._program.guard]
-        return Outcome(bool(np.isfinite(guard).all()), results, guard)
+        stored = all(math.isfinite(values[program.guard]) for values in self.of_sets)
+        return Outcome(stored, results, self.of_set(program.guard))
 
-    def matrix(self, inputs: Sequence[int], rank: int) -> np.ndarray:
-        """The values of one rank among the inputs: a matrix (sets, inputs) or (rows, inputs)."""
-        columns = [self._values[v] for v in inputs if self._code[v].rank == rank]
-        matrix = np.empty((len(self._scopes if rank == SET else self._sets), len(columns)))
+    def rows_of(self, inputs: Sequence[int]) -> np.ndarray:
+        """The values of rank ROW among the inputs: a matrix (rows, inputs)."""
+        columns = [self._of_rows[v] for v in inputs if self._code[v].rank == ROW]
+        matrix = np.empty((len(self._sets), len(columns)))
         for k, column in enumerate(columns):
             matrix[:, k] = column
         return matrix
@@ -87,9 +102,49 @@ class ScalarValues:
         """A matrix (rows, inputs) of values for element code."""
         matrix = np.empty((len(self._sets), len(inputs)))
         for column, v in enumerate(inputs):
-            matrix[:, column] = self._at_rank(v, ROW)
+            matrix[:, column] = self._by_row(v)
         return matrix
 
-    def _at_rank(self, v: int, rank: int) -> np.ndarray:
-        value = self._values[v]
-        return value[self._sets] if rank == ROW and self._code[v].rank == SET else value
+    def _by_row(self, v: int) -> np.ndarray:
+        if self._code[v].rank == ROW:
+            return self._of_rows[v]
+        first = self.of_sets[0][v]
+        return np.full(len(self._sets), first) if len(self.of_sets) == 1 else self.of_set(v)[self._sets]
+
+
+def _maximum(a: float, b: float) -> float:
+    return a if a > b else b if b > a else _slowly("maximum")(a, b)
+
+
+def _minimum(a: float, b: float) -> float:
+    return a if a < b else b if b < a else _slowly("minimum")(a, b)
+
+
+#: Operations that Python's floats do as IEEE arithmetic says, or raise an error where they do not.
+_QUICK: dict[str, Callable[..., float]] = {
+    "add": operator.add,
+    "subtract": operator.sub,
+    "multiply": operator.mul,
+    "divide": operator.truediv,
+    "negative": operator.neg,
+    "absolute": abs,
+    "sqrt": math.sqrt,
+    "maximum": _maximum,
+    "minimum": _minimum,
+    "equal": lambda a, b: float(a == b),
+    "less": lambda a, b: float(a < b),
+    "greater": lambda a, b: float(a > b),
+    "where": lambda condition, a, b: a if condition != 0 else b,
+}
+
+
+def _slowly(op: str) -> Callable[..., float]:
+    """An operation by NumPy, on one number."""
+
+    def function(*args: Any) -> float:
+        out = np.empty(1)
+        with np.errstate(all="ignore"):
+            FUNCTIONS[op](*[np.array([a]) for a in args], out=out)
+        return float(out[0])
+
+    return function

@@ -1,4 +1,4 @@
-"""Notices NumPy arrays that were moved, resized or given another shape, type or permission.
+"""Notices arrays that were moved, resized or given another shape, type or permission.
 
 A plan keeps the addresses of its arrays from step to step, and a step of many small tensors is done in less time than
 Python needs to ask each array where it is. So the few words that say so are read from the array objects themselves:
@@ -10,12 +10,15 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import chain
 from typing import Any
 
 import numpy as np
 
-__all__ = ["ArrayWatch", "Differ"]
+from neon_optim.backends.contract import Tensor
+
+__all__ = ["ArrayWatch", "Differ", "ForeignWatch", "Watch"]
 
 _HEAD = object.__basicsize__ // 8
 _FIELDS = np.array([_HEAD, _HEAD + 2, _HEAD + 5, _HEAD + 6])
@@ -23,8 +26,14 @@ _FIELDS = np.array([_HEAD, _HEAD + 2, _HEAD + 5, _HEAD + 6])
 _ARE_READABLE = sys.implementation.name == "cpython" and np.ndarray.__basicsize__ >= 8 * (_HEAD + 7)
 
 
-Differ = Callable[[int, int], bool]
-"""Like :func:`neon_optim.backends.cpu.compiled.words_differ.words_differ`."""
+Differ = Callable[[int, int, int, int], None]
+"""Compiled code that compares words. Its arguments are
+
+- the address of a table, whose rows are an address and the word expected there;
+- how many rows to look at first: the others are addresses only where these are as expected;
+- how many rows there are;
+- the address of a word that becomes 0 where all are as expected.
+"""
 
 
 class _Window:
@@ -46,20 +55,16 @@ class _Words:
         then: what they were when this was made.
     """
 
-    def __init__(self, addresses: np.ndarray, differ: Differ | None):
+    def __init__(self, addresses: np.ndarray):
         low = int(addresses.min()) if addresses.size else id(self)
         n_words = (int(addresses.max()) - low) // 8 + 1 if addresses.size else 0
         self._memory = np.asarray(_Window(low, n_words))
         self._places = ((addresses - low) // 8).reshape(-1)
         self.then = self._memory[self._places]
-        self._table = np.stack([addresses.reshape(-1), self.then], axis=1)
-        self._rows = self._table.ctypes.data, len(self._table)
-        self._differ = differ
+        self.table = np.stack([addresses.reshape(-1), self.then], axis=1)
 
     def unchanged(self) -> bool:
         """Whether they are the same still."""
-        if self._differ is not None:
-            return not self._differ(*self._rows)
         return np.array_equal(self._memory[self._places], self.then)
 
 
@@ -88,20 +93,31 @@ class ArrayWatch:
     def __init__(self, arrays: Sequence[np.ndarray], differ: Differ | None = None):
         self._arrays = list(arrays)
         self._layouts = [_layout(a) for a in arrays]
-        self._words = self._look_directly(differ) if _ARE_READABLE and self._arrays else None
+        self._words = self._look_directly() if _ARE_READABLE and self._arrays else None
+        self._compare = None
+        if self._words is not None and differ is not None:
+            fields, extents = self._words
+            self._table = np.concatenate([fields.table, extents.table])
+            self._difference = np.zeros(1, np.int64)
+            arguments = (self._table.ctypes.data, len(fields.table), len(self._table))
+            self._compare = partial(differ, *arguments, self._difference.ctypes.data)
+            self._found = self._difference.data
 
-    def _look_directly(self, differ: Differ | None) -> tuple[_Words, _Words] | None:
-        fields = _Words(np.array([id(a) for a in self._arrays])[:, None] + 8 * _FIELDS, differ)
+    def _look_directly(self) -> tuple[_Words, _Words] | None:
+        fields = _Words(np.array([id(a) for a in self._arrays])[:, None] + 8 * _FIELDS)
         data, extents_at, _, _ = fields.then.reshape(-1, 4).T
         if data.tolist() != [layout[0] for layout in self._layouts]:
             return None
         counts = [2 * a.ndim for a in self._arrays]  # the strides follow the extents
-        extents = _Words(_beyond(extents_at, counts), differ)
+        extents = _Words(_beyond(extents_at, counts))
         expected = list(chain.from_iterable(a.shape + a.strides for a in self._arrays))
         return (fields, extents) if extents.then.tolist() == expected else None
 
     def unchanged(self) -> bool:
         """Whether every array is where it was and as it was."""
+        if self._compare is not None:
+            self._compare()
+            return self._found[0] == 0
         if self._words is None:
             return all(_layout(a) == then for a, then in zip(self._arrays, self._layouts, strict=True))
         fields, extents = self._words
@@ -117,3 +133,48 @@ def _layout(array: np.ndarray) -> tuple[Any, ...]:
         array.dtype,
         array.flags.writeable,
     )
+
+
+class ForeignWatch:
+    """Remembers where the arrays of other libraries are.
+
+    PyTorch's tell by ``data_ptr``, those with an array interface by that; every other object is made an array of anew.
+
+    Arguments:
+        values: the objects.
+        array_of: turns one into an array on its memory.
+    """
+
+    def __init__(self, values: Sequence[Any], array_of: Callable[[Any], np.ndarray]):
+        self._tensors = [value for value in values if hasattr(value, "data_ptr") and hasattr(value, "stride")]
+        rest = [value for value in values if not (hasattr(value, "data_ptr") and hasattr(value, "stride"))]
+        self._rest = [(value, array_of) for value in rest]
+        self._then = self._now()
+
+    def _now(self) -> list[Any]:
+        return [(t.data_ptr(), t.shape, t.stride()) for t in self._tensors] + [
+            _layout(array_of(value)) for value, array_of in self._rest
+        ]
+
+    def unchanged(self) -> bool:
+        """Whether every object is where it was and as it was."""
+        return self._now() == self._then
+
+
+class Watch:
+    """Remembers how some arrays are now, whoever made them; tensors of ours stay where they are."""
+
+    def __init__(
+        self, values: Sequence[Any], array_of: Callable[[Any], np.ndarray], differ: Differ | None = None
+    ):
+        arrays = [value for value in values if isinstance(value, np.ndarray)]
+        foreign = [value for value in values if not isinstance(value, (np.ndarray, Tensor))]
+        self._watches: list[ArrayWatch | ForeignWatch] = []
+        if arrays:
+            self._watches.append(ArrayWatch(arrays, differ))
+        if foreign:
+            self._watches.append(ForeignWatch(foreign, array_of))
+
+    def unchanged(self) -> bool:
+        """Whether all are where they were and as they were."""
+        return all(watch.unchanged() for watch in self._watches)

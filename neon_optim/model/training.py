@@ -114,13 +114,8 @@ class Training:
         self._costs[:, at : at + 1] = be.sum(self.cost(y, t))
         model.bprop(t, y, self.cost)
         self._rates.append(learning_rate(self.optimizer, model.epoch_index))
-        batch_size = be.bsz
         # The last minibatch of an epoch may be smaller, and its gradient is a sum over itself.
-        be.bsz = x.shape[1]
-        try:
-            self.optimizer.optimize(model.layers_to_optimize, epoch=model.epoch_index)
-        finally:
-            be.bsz = batch_size
+        self.optimizer.step(model.layers_to_optimize, model.epoch_index, batch_size=x.shape[1])
 
     def read_costs(self) -> None:
         """Bring ``steps``, and ``model.cost_sum`` with it, up to the present minibatch. Waits for the device.
@@ -150,10 +145,5 @@ class Training:
 
 
 def learning_rate(optimizer: Any, epoch: int) -> float:
-    """The rate of the next step; of a MultiOptimizer that of its default, of a wrapper that of what it wraps."""
-    while True:
-        mapping = getattr(optimizer, "optimizer_mapping", {})
-        inner = mapping.get("default") or getattr(optimizer, "optimizer", None)
-        if inner is None:
-            return float(optimizer.at(epoch).lr)
-        optimizer = inner
+    """The rate of the next step; of a MultiOptimizer that of its default."""
+    return float(optimizer.at(epoch).lr)

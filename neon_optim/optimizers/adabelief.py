@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import KW_ONLY
 from typing import Any
 
 from neon_optim.described.arguments import Flag, Fraction, NonNegative, Positive, Scheduled
-from neon_optim.optimizers.optimizer import Hyper, Optimizer
+from neon_optim.optimizers.optimizer import Optimizer
+from neon_optim.stepping.numbers import Numbers
 
 __all__ = ["AdaBelief"]
 
@@ -44,40 +47,29 @@ class AdaBelief(Optimizer):
 
     slots = ("m", "s")
 
-    learning_rate: Hyper
-    beta_1: Hyper
-    beta_2: Hyper
-    epsilon: Hyper
-    eps_root: Hyper
+    learning_rate: Scheduled[Positive] = 0.001
+    _: KW_ONLY
+    beta_1: Scheduled[Fraction] = 0.9
+    beta_2: Scheduled[Fraction] = 0.999
+    epsilon: Scheduled[Positive] = 1e-16
+    eps_root: Scheduled[NonNegative] = 1e-16
+    nesterov: Flag = False
 
-    def __init__(
-        self,
-        learning_rate: Scheduled[Positive] = 0.001,
-        *,
-        beta_1: Scheduled[Fraction] = 0.9,
-        beta_2: Scheduled[Fraction] = 0.999,
-        epsilon: Scheduled[Positive] = 1e-16,
-        eps_root: Scheduled[NonNegative] = 1e-16,
-        nesterov: Flag = False,
-        **options: Any,
-    ):
-        super().__init__(**options)
-        self.learning_rate = learning_rate
-        self.beta_1 = beta_1
-        self.beta_2 = beta_2
-        self.epsilon = epsilon
-        self.eps_root = eps_root
-        self.nesterov = nesterov
+    def prepare(self, now: Numbers) -> Mapping[str, Any]:
+        """What corrects the bias of m, at this step and the next, and of s."""
+        return {
+            "m_share": 1.0 - now.beta_1**now.t,
+            "next_m_share": 1.0 - now.beta_1 ** (now.t + 1),
+            "s_share": 1.0 - now.beta_2**now.t,
+        }
 
-    def update(self, param: Any, grad: Any, m: Any, s: Any) -> None:
+    def update(self, now: Numbers, param: Any, grad: Any, m: Any, s: Any) -> None:
         """See the class."""
-        m[:] = m * self.beta_1 + (1.0 - self.beta_1) * grad
+        m[:] = m * now.beta_1 + (1.0 - now.beta_1) * grad
         surprise = grad - m
-        s[:] = s * self.beta_2 + (1.0 - self.beta_2) * surprise * surprise + self.eps_root
-        corrected = 1.0 - self.beta_1**self.t
-        forecast = m / corrected
+        s[:] = s * now.beta_2 + (1.0 - now.beta_2) * surprise * surprise + now.eps_root
+        forecast = m / now.m_share
         if self.nesterov:
-            following = m / (1.0 - self.beta_1 ** (self.t + 1))
-            forecast = self.beta_1 * following + (1.0 - self.beta_1) * (grad / corrected)
-        root = self.be.sqrt(s / (1.0 - self.beta_2**self.t))
-        param[:] = param - self.lr * forecast / (root + self.epsilon)
+            forecast = now.beta_1 * (m / now.next_m_share) + (1.0 - now.beta_1) * (grad / now.m_share)
+        root = self.be.sqrt(s / now.s_share)
+        param[:] = param - now.lr * forecast / (root + now.epsilon)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
-from neon_optim.described.arguments import Fraction, Name, NonNegative, Positive, RoundBits, Scheduled
-from neon_optim.optimizers.optimizer import Hyper, Optimizer
+from neon_optim.described.arguments import Fraction, Positive, Scheduled
+from neon_optim.optimizers.optimizer import Optimizer
+from neon_optim.stepping.numbers import Numbers
 
 __all__ = ["Adadelta"]
 
@@ -42,29 +43,23 @@ class Adadelta(Optimizer):
 
     slots = ("mean_square_grad", "mean_square_step", "step")
     scales_update = True
+    positional: ClassVar[tuple[str, ...]] = (
+        "stochastic_round",
+        "decay",
+        "epsilon",
+        "param_clip_value",
+        "name",
+    )
 
-    decay: Hyper
-    epsilon: Hyper
+    decay: Scheduled[Fraction] = 0.95
+    epsilon: Scheduled[Positive] = 1e-6
 
-    def __init__(
-        self,
-        stochastic_round: RoundBits = False,
-        decay: Scheduled[Fraction] = 0.95,
-        epsilon: Scheduled[Positive] = 1e-6,
-        param_clip_value: Scheduled[NonNegative] | None = None,
-        name: Name = None,
-        **options: Any,
-    ):
-        super().__init__(
-            stochastic_round=stochastic_round, param_clip_value=param_clip_value, name=name, **options
-        )
-        self.decay = decay
-        self.epsilon = epsilon
-
-    def update(self, param: Any, grad: Any, mean_square_grad: Any, mean_square_step: Any, step: Any) -> None:
+    def update(
+        self, now: Numbers, param: Any, grad: Any, mean_square_grad: Any, mean_square_step: Any, step: Any
+    ) -> None:
         """See the class."""
-        rho = self.decay
+        rho = now.decay
         mean_square_grad[:] = mean_square_grad * rho + (1.0 - rho) * grad * grad
-        step[:] = self.be.sqrt((mean_square_step + self.epsilon) / (mean_square_grad + self.epsilon)) * grad
+        step[:] = self.be.sqrt((mean_square_step + now.epsilon) / (mean_square_grad + now.epsilon)) * grad
         mean_square_step[:] = mean_square_step * rho + (1.0 - rho) * step * step
-        param[:] = param - (self.scale * self.lr) * step
+        param[:] = param - (now.scale * now.lr) * step

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from dataclasses import KW_ONLY
 from typing import Annotated, Any
 
 import numpy as np
@@ -10,7 +12,8 @@ import numpy as np
 from neon_optim.described.arguments import NonNegative, Positive, Scheduled
 from neon_optim.described.checks import Number
 from neon_optim.optimizers.matrices import compute_like, matrix_shape
-from neon_optim.optimizers.optimizer import Hyper, Optimizer
+from neon_optim.optimizers.optimizer import Optimizer
+from neon_optim.stepping.numbers import Numbers
 
 __all__ = ["Adafactor"]
 
@@ -57,31 +60,22 @@ class Adafactor(Optimizer):
     per_tensor = True
     decay_form = "rule"
 
-    learning_rate: Hyper
-    beta2_decay: Hyper
-    d: Hyper
-
-    def __init__(
-        self,
-        learning_rate: Scheduled[Positive] = 0.01,
-        *,
-        beta2_decay: Scheduled[Annotated[float, Number(lt=0)]] = -0.8,
-        epsilon: tuple[NonNegative | None, NonNegative | None] = (None, 1e-3),
-        d: Scheduled[Positive] = 1.0,
-        **options: Any,
-    ):
-        super().__init__(**options)
-        self.learning_rate = learning_rate
-        self.beta2_decay = beta2_decay
-        self.epsilon = epsilon
-        self.d = d
+    learning_rate: Scheduled[Positive] = 0.01
+    _: KW_ONLY
+    beta2_decay: Scheduled[Annotated[float, Number(lt=0)]] = -0.8
+    epsilon: tuple[NonNegative | None, NonNegative | None] = (None, 1e-3)
+    d: Scheduled[Positive] = 1.0
 
     def state_shape(self, slot: str, shape: tuple[int, ...]) -> tuple[int, ...]:
         """A column of row means, a row of column means."""
         rows = shape[0] if shape else 1
         return (rows, 1) if slot == "row" else (1, math.prod(shape) // max(rows, 1))
 
-    def update(self, param: Any, grad: Any, row: Any, column: Any) -> None:
+    def prepare(self, now: Numbers) -> Mapping[str, Any]:
+        """The weight of this step in the averages, and the relative rate."""
+        return {"weight": now.t**now.beta2_decay, "relative_rate": min(now.lr, now.t**-0.5)}
+
+    def update(self, now: Numbers, param: Any, grad: Any, row: Any, column: Any) -> None:
         """See the class."""
         be, shape = self.be, matrix_shape(param)
         step = compute_like(be, param)
@@ -89,12 +83,11 @@ class Adafactor(Optimizer):
         matrix = step.reshape(shape)
         tiny, smallest = self.epsilon
         tiny = float(np.finfo(matrix.dtype).eps) if tiny is None else tiny
-        weight = self.t**self.beta2_decay
-        row[:] = row + weight * (be.mean(matrix * matrix, axis=1) - row)
-        column[:] = column + weight * (be.mean(matrix * matrix, axis=0) - column)
+        row[:] = row + now.weight * (be.mean(matrix * matrix, axis=1) - row)
+        column[:] = column + now.weight * (be.mean(matrix * matrix, axis=0) - column)
         variance = be.dot(row, column) / be.maximum(be.mean(row), tiny)
         matrix[:] = matrix / be.sqrt(be.maximum(variance, tiny * tiny))
-        excess = be.maximum(1.0, be.sqrt(be.sum_square(step) / param.size) / self.d)
+        excess = be.maximum(1.0, be.sqrt(be.sum_square(step) / param.size) / now.d)
         size = be.maximum(smallest or 0.0, be.sqrt(be.sum_square(param) / param.size))
-        rate = min(self.lr, self.t**-0.5) * size / excess
-        param[:] = param * (1.0 - self.lr * self.wdecay) - rate * step
+        rate = now.relative_rate * size / excess
+        param[:] = param * (1.0 - now.lr * now.wdecay) - rate * step

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
-from neon_optim.described.arguments import Name, NonNegative, Positive, RoundBits, Scheduled
-from neon_optim.optimizers.optimizer import Hyper, Optimizer
+from neon_optim.described.arguments import Positive, Scheduled
+from neon_optim.optimizers.optimizer import Optimizer
+from neon_optim.stepping.numbers import Numbers
 
 __all__ = ["Adagrad"]
 
@@ -40,34 +41,16 @@ class Adagrad(Optimizer):
 
     slots = ("sum_square",)
     scales_update = True
+    positional: ClassVar[tuple[str, ...]] = (
+        *("stochastic_round", "learning_rate", "epsilon"),
+        *("gradient_clip_norm", "gradient_clip_value", "param_clip_value", "name"),
+    )
 
-    learning_rate: Hyper
-    epsilon: Hyper
+    learning_rate: Scheduled[Positive] = 0.01
+    epsilon: Scheduled[Positive] = 1e-6
 
-    def __init__(
-        self,
-        stochastic_round: RoundBits = False,
-        learning_rate: Scheduled[Positive] = 0.01,
-        epsilon: Scheduled[Positive] = 1e-6,
-        gradient_clip_norm: Scheduled[NonNegative] | None = None,
-        gradient_clip_value: Scheduled[NonNegative] | None = None,
-        param_clip_value: Scheduled[NonNegative] | None = None,
-        name: Name = None,
-        **options: Any,
-    ):
-        super().__init__(
-            stochastic_round=stochastic_round,
-            gradient_clip_norm=gradient_clip_norm,
-            gradient_clip_value=gradient_clip_value,
-            param_clip_value=param_clip_value,
-            name=name,
-            **options,
-        )
-        self.learning_rate = learning_rate
-        self.epsilon = epsilon
-
-    def update(self, param: Any, grad: Any, sum_square: Any) -> None:
+    def update(self, now: Numbers, param: Any, grad: Any, sum_square: Any) -> None:
         """See the class."""
         sum_square[:] = sum_square + self.be.square(grad)
-        step = (self.scale * grad * self.lr) / self.be.sqrt(sum_square + self.epsilon)
+        step = (now.scale * grad * now.lr) / self.be.sqrt(sum_square + now.epsilon)
         param[:] = param - step

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import KW_ONLY
+from typing import Any, ClassVar
 
-from neon_optim.described.arguments import Flag, Fraction, Name, NonNegative, Positive, RoundBits, Scheduled
-from neon_optim.optimizers.optimizer import Hyper, Optimizer
+from neon_optim.described.arguments import Flag, Fraction, Name, Positive, Scheduled
+from neon_optim.optimizers.optimizer import Optimizer
+from neon_optim.stepping.numbers import Numbers
 
 __all__ = ["Adam"]
 
@@ -50,63 +53,38 @@ class Adam(Optimizer):
     """
 
     scales_update = True
+    positional: ClassVar[tuple[str, ...]] = (
+        *("stochastic_round", "learning_rate", "beta_1", "beta_2", "epsilon"),
+        *("gradient_clip_norm", "gradient_clip_value", "param_clip_value", "name"),
+    )
 
-    learning_rate: Hyper
-    beta_1: Hyper
-    beta_2: Hyper
-    epsilon: Hyper
-
-    def __init__(
-        self,
-        stochastic_round: RoundBits = False,
-        learning_rate: Scheduled[Positive] = 0.001,
-        beta_1: Scheduled[Fraction] = 0.9,
-        beta_2: Scheduled[Fraction] = 0.999,
-        epsilon: Scheduled[Positive] = 1e-8,
-        gradient_clip_norm: Scheduled[NonNegative] | None = None,
-        gradient_clip_value: Scheduled[NonNegative] | None = None,
-        param_clip_value: Scheduled[NonNegative] | None = None,
-        name: Name = "adam",
-        *,
-        epsilon_hat: Flag = True,
-        amsgrad: Flag = False,
-        **options: Any,
-    ):
-        super().__init__(
-            stochastic_round=stochastic_round,
-            gradient_clip_norm=gradient_clip_norm,
-            gradient_clip_value=gradient_clip_value,
-            param_clip_value=param_clip_value,
-            name=name,
-            **options,
-        )
-        self.learning_rate = learning_rate
-        self.beta_1 = beta_1
-        self.beta_2 = beta_2
-        self.epsilon = epsilon
-        self.epsilon_hat = epsilon_hat
-        self.amsgrad = amsgrad
+    learning_rate: Scheduled[Positive] = 0.001
+    beta_1: Scheduled[Fraction] = 0.9
+    beta_2: Scheduled[Fraction] = 0.999
+    epsilon: Scheduled[Positive] = 1e-8
+    name: Name = "adam"
+    _: KW_ONLY
+    epsilon_hat: Flag = True
+    amsgrad: Flag = False
 
     @property
     def slots(self) -> tuple[str, ...]:  # type: ignore[override]
         """The moments; with amsgrad the largest second one too."""
         return ("m", "v", "v_max") if self.amsgrad else ("m", "v")
 
-    def prepare(self) -> None:
-        """The rate with its bias correction."""
-        self.root = math.sqrt(1.0 - self.beta_2**self.t)
-        rate = self.lr * self.root if self.epsilon_hat else self.lr
-        self.l = rate / (1.0 - self.beta_1**self.t)
+    def prepare(self, now: Numbers) -> Mapping[str, Any]:
+        """The root of what corrects the bias of v, and the rate with both corrections."""
+        v_root = math.sqrt(1.0 - now.beta_2**now.t)
+        rate = now.lr * v_root if self.epsilon_hat else now.lr
+        return {"v_root": v_root, "corrected_lr": rate / (1.0 - now.beta_1**now.t)}
 
-    def update(self, param: Any, grad: Any, m: Any, v: Any, *v_max: Any) -> None:
+    def update(self, now: Numbers, param: Any, grad: Any, m: Any, v: Any, *v_max: Any) -> None:
         """See the class."""
-        m[:] = m * self.beta_1 + (1.0 - self.beta_1) * grad
-        v[:] = v * self.beta_2 + (1.0 - self.beta_2) * grad * grad
-        if v_max:
-            (largest,) = v_max
-            largest[:] = self.be.maximum(largest, v)
-            v = largest
+        m[:] = m * now.beta_1 + (1.0 - now.beta_1) * grad
+        v[:] = v * now.beta_2 + (1.0 - now.beta_2) * grad * grad
+        for largest in v_max:
+            largest[:] = v = self.be.maximum(largest, v)
         root = self.be.sqrt(v)
         if not self.epsilon_hat:
-            root = root / self.root
-        param[:] = param - (self.scale * self.l * m) / (root + self.epsilon)
+            root = root / now.v_root
+        param[:] = param - (now.scale * now.corrected_lr * m) / (root + now.epsilon)

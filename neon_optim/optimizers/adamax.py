@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import KW_ONLY
 from typing import Any
 
 from neon_optim.described.arguments import Fraction, Positive, Scheduled
-from neon_optim.optimizers.optimizer import Hyper, Optimizer
+from neon_optim.optimizers.optimizer import Optimizer
+from neon_optim.stepping.numbers import Numbers
 
 __all__ = ["Adamax"]
 
@@ -42,28 +45,18 @@ class Adamax(Optimizer):
 
     slots = ("m", "u")
 
-    learning_rate: Hyper
-    beta_1: Hyper
-    beta_2: Hyper
-    epsilon: Hyper
+    learning_rate: Scheduled[Positive] = 0.002
+    _: KW_ONLY
+    beta_1: Scheduled[Fraction] = 0.9
+    beta_2: Scheduled[Fraction] = 0.999
+    epsilon: Scheduled[Positive] = 1e-8
 
-    def __init__(
-        self,
-        learning_rate: Scheduled[Positive] = 0.002,
-        *,
-        beta_1: Scheduled[Fraction] = 0.9,
-        beta_2: Scheduled[Fraction] = 0.999,
-        epsilon: Scheduled[Positive] = 1e-8,
-        **options: Any,
-    ):
-        super().__init__(**options)
-        self.learning_rate = learning_rate
-        self.beta_1 = beta_1
-        self.beta_2 = beta_2
-        self.epsilon = epsilon
+    def prepare(self, now: Numbers) -> Mapping[str, Any]:
+        """The rate with its bias correction."""
+        return {"corrected_lr": now.lr / (1.0 - now.beta_1**now.t)}
 
-    def update(self, param: Any, grad: Any, m: Any, u: Any) -> None:
+    def update(self, now: Numbers, param: Any, grad: Any, m: Any, u: Any) -> None:
         """See the class."""
-        m[:] = m * self.beta_1 + (1.0 - self.beta_1) * grad
-        u[:] = self.be.maximum(u * self.beta_2, self.be.absolute(grad) + self.epsilon)
-        param[:] = param - self.lr / (1.0 - self.beta_1**self.t) * (m / u)
+        m[:] = m * now.beta_1 + (1.0 - now.beta_1) * grad
+        u[:] = self.be.maximum(u * now.beta_2, self.be.absolute(grad) + now.epsilon)
+        param[:] = param - now.corrected_lr * (m / u)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import KW_ONLY
+from typing import ClassVar
 
-from neon_optim.described.arguments import Flag, Fraction, Name, NonNegative, Positive, Scheduled
+from neon_optim.described.arguments import Flag, Name, NonNegative, Scheduled
 from neon_optim.optimizers.adam import Adam
 
 __all__ = ["AdamW"]
@@ -46,28 +47,9 @@ class AdamW(Adam):
 
     scales_update = False
     decay_form = "decoupled"
+    positional: ClassVar[tuple[str, ...]] = ("learning_rate",)
 
-    def __init__(
-        self,
-        learning_rate: Scheduled[Positive] = 0.001,
-        *,
-        beta_1: Scheduled[Fraction] = 0.9,
-        beta_2: Scheduled[Fraction] = 0.999,
-        epsilon: Scheduled[Positive] = 1e-8,
-        wdecay: Scheduled[NonNegative] = 0.01,
-        epsilon_hat: Flag = False,
-        amsgrad: Flag = False,
-        name: Name = None,
-        **options: Any,
-    ):
-        super().__init__(
-            learning_rate=learning_rate,
-            beta_1=beta_1,
-            beta_2=beta_2,
-            epsilon=epsilon,
-            wdecay=wdecay,
-            epsilon_hat=epsilon_hat,
-            amsgrad=amsgrad,
-            name=name,
-            **options,
-        )
+    _: KW_ONLY
+    wdecay: Scheduled[NonNegative] = 0.01
+    epsilon_hat: Flag = False
+    name: Name = None

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from neon_optim.described.arguments import Fraction, Name, Scheduled
-from neon_optim.optimizers.optimizer import Hyper, Optimizer
+from neon_optim.described.arguments import Fraction, Scheduled
 from neon_optim.optimizers.wrapper import Wrapper
+from neon_optim.stepping.numbers import Numbers
 
 __all__ = ["EMA"]
 
@@ -44,19 +44,15 @@ class EMA(Wrapper):
 
     own_slots = ("average",)
 
-    decay: Hyper
+    decay: Scheduled[Fraction] = 0.999
 
-    def __init__(self, optimizer: Optimizer, decay: Scheduled[Fraction] = 0.999, *, name: Name = None):
-        super().__init__(optimizer, name=name)
-        self.decay = decay
-
-    def wrap(self, param: Any, grad: Any, inner: tuple[Any, ...], *own: Any) -> None:
+    def wrap(self, now: Numbers, param: Any, grad: Any, inner: Any, *own: Any) -> None:
         """See the class."""
         (average,) = own
-        self.optimizer.apply(param, grad, *inner)
-        if self.moves:
-            average[:] = self.decay * average + (1.0 - self.decay) * param
+        inner(param, grad)
+        if now.moves:
+            average[:] = now.decay * average + (1.0 - now.decay) * param
 
-    def evaluated(self, param: Any, *states: Any) -> Any:
+    def evaluated(self, param: Any, *own: Any) -> Any:
         """The average."""
-        return states[-1]
+        return own[0]

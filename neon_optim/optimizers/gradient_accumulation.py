@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
-from neon_optim.described.arguments import Name, PositiveInt
-from neon_optim.optimizers.optimizer import Optimizer
+from neon_optim.described.arguments import PositiveInt
 from neon_optim.optimizers.wrapper import Wrapper
+from neon_optim.stepping.numbers import Numbers
 
 __all__ = ["GradientAccumulation"]
 
@@ -44,72 +45,44 @@ class GradientAccumulation(Wrapper):
     """
 
     own_slots = ("gathered",)
+    starts_at_zero = True
     counters = ("samples",)
 
-    def __init__(self, optimizer: Optimizer, every: PositiveInt, *, name: Name = None):
-        super().__init__(optimizer, name=name)
-        self.every = every
+    every: PositiveInt
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
         self.samples = 0.0
 
-    def own_state(self, slot: str, param: Any, grad: Any) -> Any:
-        """Zeros."""
-        return Optimizer.new_state(self, slot, param, grad)
+    def prepare(self, now: Numbers) -> Mapping[str, Any]:
+        """Every step counts. Only the last of N reaches the inner optimizer, which sees the mean over all samples."""
+        t = self.t + 1
+        last = t % self.every == 0
+        first = (t - 1) % self.every == 0
+        samples = float(now.batch_size if first else self.samples + now.batch_size)
+        return {
+            "t": t,
+            "first": first,
+            "reaches": last,
+            "moves": last and now.moves,
+            "samples": samples,
+            "batches": samples / now.batch_size,
+        }
 
-    @property
-    def last(self) -> bool:
-        """Whether a step's copy is the N-th, which updates."""
-        return self.origin is not self and self.t % self.every == 0
+    def form(self, now: Numbers) -> Any:
+        """The first step begins anew, the last updates."""
+        return now.first, now.reaches
 
-    @property
-    def moves(self) -> bool:
-        """Whether a step's copy changes the parameters."""
-        return self.last and bool(self.optimizer.moves)
+    def incoming(self, now: Numbers, grad: Any, *own: Any) -> Any:
+        """The sum so far; at the last step the mean, as a sum over a batch of this step's size."""
+        (gathered,) = own
+        total = grad if now.first else gathered + grad
+        return total / now.batches if now.reaches else total
 
-    @property
-    def gradient_clip_norm(self) -> Any:
-        """The inner optimizer's, where it is its turn."""
-        return self.optimizer.gradient_clip_norm if self.last else None
-
-    @property
-    def on_nonfinite(self) -> Any:  # type: ignore[override]
-        """The inner optimizer's; where that would look at the norm only, each gradient is looked at as it comes."""
-        policy = self.optimizer.on_nonfinite
-        return "raise" if policy is None and self.optimizer.gradient_clip_norm else policy
-
-    def prepare(self) -> None:
-        """Every step counts, also those that gather only."""
-        self.t = self.origin.t + 1
-
-    @property
-    def first(self) -> bool:
-        """Whether a step's copy begins anew."""
-        return (self.t - 1) % self.every == 0
-
-    def samples_so_far(self) -> float:
-        """The sum of the batch sizes, that of this step included."""
-        return float(self.batch_size if self.first else self.origin.samples + self.batch_size)
-
-    def total(self, grad: Any, gathered: Any) -> Any:
-        """The sum so far; at the N-th step the mean, as a sum over a batch of this step's size."""
-        total = grad if self.first else gathered + grad
-        return total / (self.samples_so_far() / self.batch_size) if self.last else total
-
-    def incoming(self, grad: Any, *states: Any) -> Any:
-        """The gradient that norms are taken of."""
-        total = self.total(grad, states[len(self.optimizer.slots)])
-        return self.optimizer.incoming(total, *states) if self.last else total
-
-    def wrap(self, param: Any, grad: Any, inner: tuple[Any, ...], *own: Any) -> None:
+    def wrap(self, now: Numbers, param: Any, grad: Any, inner: Any, *own: Any) -> None:
         """See the class."""
         (gathered,) = own
-        if self.last:
-            self.optimizer.apply(param, self.total(grad, gathered), *inner)
+        if now.reaches:
+            inner(param, self.incoming(now, grad, gathered))
         else:
-            gathered[:] = self.total(grad, gathered)
-
-    def commit(self) -> None:
-        """Called on a step's copy when the step is done; the inner optimizer's is done every N steps."""
-        if self.last:
-            self.optimizer.commit()
-        self.samples = self.samples_so_far()
-        Optimizer.commit(self)
+            gathered[:] = self.incoming(now, grad, gathered)

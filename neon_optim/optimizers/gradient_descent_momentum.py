@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from collections.abc import Mapping
+from dataclasses import KW_ONLY
+from typing import Annotated, Any, ClassVar
 
-from neon_optim.described.arguments import (
-    AnySchedule,
-    Flag,
-    Fraction,
-    Name,
-    NonNegative,
-    Positive,
-    RoundBits,
-    Scheduled,
-)
+from neon_optim.described.arguments import Flag, Fraction, Positive, Scheduled
 from neon_optim.described.checks import Number
 from neon_optim.errors import ArgumentError, Problem
-from neon_optim.optimizers.optimizer import Hyper, Optimizer
+from neon_optim.optimizers.optimizer import Optimizer
+from neon_optim.stepping.numbers import Numbers
 
 __all__ = ["GradientDescentMomentum"]
 
@@ -59,59 +53,40 @@ class GradientDescentMomentum(Optimizer):
 
     decay_form = "rule"
     scales_update = True
+    positional: ClassVar[tuple[str, ...]] = (
+        *("learning_rate", "momentum_coef", "stochastic_round", "wdecay", "gradient_clip_norm"),
+        *("gradient_clip_value", "param_clip_value", "name", "schedule", "nesterov"),
+    )
 
-    learning_rate: Hyper
-    momentum_coef: Hyper
-    dampening: Hyper
+    learning_rate: Scheduled[Positive]
+    momentum_coef: Scheduled[Fraction]
+    nesterov: Flag = False
+    _: KW_ONLY
+    dampening: Scheduled[Annotated[float, Number(ge=0, le=1)]] = 0.0
 
-    def __init__(
-        self,
-        learning_rate: Scheduled[Positive],
-        momentum_coef: Scheduled[Fraction],
-        stochastic_round: RoundBits = False,
-        wdecay: Scheduled[NonNegative] = 0.0,
-        gradient_clip_norm: Scheduled[NonNegative] | None = None,
-        gradient_clip_value: Scheduled[NonNegative] | None = None,
-        param_clip_value: Scheduled[NonNegative] | None = None,
-        name: Name = None,
-        schedule: AnySchedule | None = None,
-        nesterov: Flag = False,
-        *,
-        dampening: Scheduled[Annotated[float, Number(ge=0, le=1)]] = 0.0,
-        **options: Any,
-    ):
-        super().__init__(
-            stochastic_round=stochastic_round,
-            gradient_clip_norm=gradient_clip_norm,
-            gradient_clip_value=gradient_clip_value,
-            param_clip_value=param_clip_value,
-            name=name,
-            schedule=schedule,
-            wdecay=wdecay,
-            **options,
-        )
-        self.learning_rate = learning_rate
-        self.momentum_coef = momentum_coef
-        self.nesterov = nesterov
-        self.dampening = dampening
-        if nesterov and (momentum_coef == 0 or dampening != 0):
-            problem = Problem("nesterov", nesterov, "needs momentum_coef > 0 and dampening 0")
+    def check_fields(self) -> None:
+        """Nesterov's look-ahead needs a momentum and no dampening."""
+        super().check_fields()
+        if self.nesterov and (self.momentum_coef == 0 or self.dampening != 0):
+            problem = Problem("nesterov", self.nesterov, "needs momentum_coef > 0 and dampening 0")
             raise ArgumentError(f"GradientDescentMomentum: {problem}", [problem])
 
     @property
     def slots(self) -> tuple[str, ...]:  # type: ignore[override]
         """The velocity, where there is momentum."""
-        return ("velocity",) if self.origin.momentum_coef else ()
+        return ("velocity",) if self.momentum_coef else ()
 
-    def update(self, param: Any, grad: Any, *states: Any) -> None:
+    def prepare(self, now: Numbers) -> Mapping[str, Any]:
+        """How much of the gradient goes into the velocity: all of the first one."""
+        return {"kept": 1.0 if now.t == 1 else 1.0 - now.dampening}
+
+    def update(self, now: Numbers, param: Any, grad: Any, *states: Any) -> None:
         """See the class."""
-        lr = self.lr
+        lr = now.lr
         if not states:
-            new = (-lr * self.scale) * grad + (1.0 - lr * self.wdecay) * param
-        else:
-            (velocity,) = states
-            grad = self.scale * grad + self.wdecay * param
-            kept = 1.0 if self.t == 1 else 1.0 - self.dampening
-            velocity[:] = self.momentum_coef * velocity - (lr * kept) * grad
-            new = param + velocity if not self.nesterov else param + self.momentum_coef * velocity - lr * grad
-        param[:] = new
+            param[:] = (-lr * now.scale) * grad + (1.0 - lr * now.wdecay) * param
+            return
+        (velocity,) = states
+        grad = now.scale * grad + now.wdecay * param
+        velocity[:] = now.momentum_coef * velocity - (lr * now.kept) * grad
+        param[:] = param + now.momentum_coef * velocity - lr * grad if self.nesterov else param + velocity

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import KW_ONLY
 from typing import Any
 
 from neon_optim.described.arguments import Fraction, NonNegative, Positive, Scheduled
-from neon_optim.optimizers.optimizer import Hyper, Optimizer
+from neon_optim.optimizers.optimizer import Optimizer
+from neon_optim.stepping.numbers import Numbers
 
 __all__ = ["LAMB"]
 
@@ -46,38 +49,25 @@ class LAMB(Optimizer):
     slots = ("m", "v")
     decay_form = "rule"
 
-    learning_rate: Hyper
-    beta_1: Hyper
-    beta_2: Hyper
-    epsilon: Hyper
-    eps_root: Hyper
+    learning_rate: Scheduled[Positive] = 0.001
+    _: KW_ONLY
+    beta_1: Scheduled[Fraction] = 0.9
+    beta_2: Scheduled[Fraction] = 0.999
+    epsilon: Scheduled[Positive] = 1e-6
+    eps_root: Scheduled[NonNegative] = 0.0
 
-    def __init__(
-        self,
-        learning_rate: Scheduled[Positive] = 0.001,
-        *,
-        beta_1: Scheduled[Fraction] = 0.9,
-        beta_2: Scheduled[Fraction] = 0.999,
-        epsilon: Scheduled[Positive] = 1e-6,
-        eps_root: Scheduled[NonNegative] = 0.0,
-        **options: Any,
-    ):
-        super().__init__(**options)
-        self.learning_rate = learning_rate
-        self.beta_1 = beta_1
-        self.beta_2 = beta_2
-        self.epsilon = epsilon
-        self.eps_root = eps_root
+    def prepare(self, now: Numbers) -> Mapping[str, Any]:
+        """What corrects the bias of the moments."""
+        return {"m_share": 1.0 - now.beta_1**now.t, "v_share": 1.0 - now.beta_2**now.t}
 
-    def update(self, param: Any, grad: Any, m: Any, v: Any) -> None:
+    def update(self, now: Numbers, param: Any, grad: Any, m: Any, v: Any) -> None:
         """See the class."""
         be = self.be
-        m[:] = m * self.beta_1 + (1.0 - self.beta_1) * grad
-        v[:] = v * self.beta_2 + (1.0 - self.beta_2) * grad * grad
-        root = be.sqrt(v / (1.0 - self.beta_2**self.t) + self.eps_root)
-        step = m / (1.0 - self.beta_1**self.t) / (root + self.epsilon)
-        if self.origin.wdecay:
-            step = step + self.wdecay * param
+        m[:] = m * now.beta_1 + (1.0 - now.beta_1) * grad
+        v[:] = v * now.beta_2 + (1.0 - now.beta_2) * grad * grad
+        step = m / now.m_share / (be.sqrt(v / now.v_share + now.eps_root) + now.epsilon)
+        if now.wdecay:
+            step = step + now.wdecay * param
         length, reach = be.sqrt(be.sum_square(param)), be.sqrt(be.sum_square(step))
         ratio = be.where(length * reach > 0.0, length / reach, 1.0)
-        param[:] = param - self.lr * ratio * step
+        param[:] = param - now.lr * ratio * step

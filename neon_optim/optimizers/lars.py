@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import KW_ONLY
 from typing import Any
 
 from neon_optim.described.arguments import Flag, Fraction, NonNegative, Positive, Scheduled
-from neon_optim.optimizers.optimizer import Hyper, Optimizer
+from neon_optim.optimizers.optimizer import Optimizer
+from neon_optim.stepping.numbers import Numbers
 
 __all__ = ["LARS"]
 
@@ -45,33 +47,18 @@ class LARS(Optimizer):
 
     slots = ("velocity",)
 
-    learning_rate: Hyper
-    momentum_coef: Hyper
-    trust_coefficient: Hyper
-    epsilon: Hyper
+    learning_rate: Scheduled[Positive]
+    _: KW_ONLY
+    momentum_coef: Scheduled[Fraction] = 0.9
+    trust_coefficient: Scheduled[Positive] = 0.001
+    epsilon: Scheduled[NonNegative] = 0.0
+    nesterov: Flag = False
 
-    def __init__(
-        self,
-        learning_rate: Scheduled[Positive],
-        *,
-        momentum_coef: Scheduled[Fraction] = 0.9,
-        trust_coefficient: Scheduled[Positive] = 0.001,
-        epsilon: Scheduled[NonNegative] = 0.0,
-        nesterov: Flag = False,
-        **options: Any,
-    ):
-        super().__init__(**options)
-        self.learning_rate = learning_rate
-        self.momentum_coef = momentum_coef
-        self.trust_coefficient = trust_coefficient
-        self.epsilon = epsilon
-        self.nesterov = nesterov
-
-    def update(self, param: Any, grad: Any, velocity: Any) -> None:
+    def update(self, now: Numbers, param: Any, grad: Any, velocity: Any) -> None:
         """See the class."""
         be = self.be
         length, reach = be.sqrt(be.sum_square(param)), be.sqrt(be.sum_square(grad))
-        trust = self.trust_coefficient * length / (reach + self.epsilon)
-        step = self.lr * be.where(length * reach > 0.0, trust, 1.0) * grad
-        velocity[:] = self.momentum_coef * velocity - step
-        param[:] = param + (self.momentum_coef * velocity - step if self.nesterov else velocity)
+        trust = now.trust_coefficient * length / (reach + now.epsilon)
+        step = now.lr * be.where(length * reach > 0.0, trust, 1.0) * grad
+        velocity[:] = now.momentum_coef * velocity - step
+        param[:] = param + (now.momentum_coef * velocity - step if self.nesterov else velocity)

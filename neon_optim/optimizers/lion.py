@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import KW_ONLY
 from typing import Any
 
 from neon_optim.described.arguments import Fraction, Positive, Scheduled
-from neon_optim.optimizers.optimizer import Hyper, Optimizer
+from neon_optim.optimizers.optimizer import Optimizer
+from neon_optim.stepping.numbers import Numbers
 
 __all__ = ["Lion"]
 
@@ -43,24 +45,12 @@ class Lion(Optimizer):
     slots = ("m",)
     decay_form = "decoupled"
 
-    learning_rate: Hyper
-    beta_1: Hyper
-    beta_2: Hyper
+    learning_rate: Scheduled[Positive] = 1e-4
+    _: KW_ONLY
+    beta_1: Scheduled[Fraction] = 0.9
+    beta_2: Scheduled[Fraction] = 0.99
 
-    def __init__(
-        self,
-        learning_rate: Scheduled[Positive] = 1e-4,
-        *,
-        beta_1: Scheduled[Fraction] = 0.9,
-        beta_2: Scheduled[Fraction] = 0.99,
-        **options: Any,
-    ):
-        super().__init__(**options)
-        self.learning_rate = learning_rate
-        self.beta_1 = beta_1
-        self.beta_2 = beta_2
-
-    def update(self, param: Any, grad: Any, m: Any) -> None:
+    def update(self, now: Numbers, param: Any, grad: Any, m: Any) -> None:
         """See the class."""
-        param[:] = param - self.lr * self.be.sgn(self.beta_1 * m + (1.0 - self.beta_1) * grad)
-        m[:] = self.beta_2 * m + (1.0 - self.beta_2) * grad
+        param[:] = param - now.lr * self.be.sgn(now.beta_1 * m + (1.0 - now.beta_1) * grad)
+        m[:] = now.beta_2 * m + (1.0 - now.beta_2) * grad

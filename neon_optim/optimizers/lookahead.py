@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any
 
-from neon_optim.described.arguments import Name, PositiveInt, Scheduled
+from neon_optim.described.arguments import PositiveInt, Scheduled
 from neon_optim.described.checks import Number
-from neon_optim.optimizers.optimizer import Hyper, Optimizer
 from neon_optim.optimizers.wrapper import Wrapper
+from neon_optim.stepping.numbers import Numbers
 
 __all__ = ["Lookahead"]
 
@@ -45,28 +46,25 @@ class Lookahead(Wrapper):
 
     own_slots = ("slow",)
 
-    alpha: Hyper
+    every: PositiveInt = 5
+    alpha: Scheduled[Annotated[float, Number(gt=0, le=1)]] = 0.5
 
-    def __init__(
-        self,
-        optimizer: Optimizer,
-        every: PositiveInt = 5,
-        alpha: Scheduled[Annotated[float, Number(gt=0, le=1)]] = 0.5,
-        *,
-        name: Name = None,
-    ):
-        super().__init__(optimizer, name=name)
-        self.every = every
-        self.alpha = alpha
+    def prepare(self, now: Numbers) -> Mapping[str, Any]:
+        """Whether this is the step that goes back."""
+        return {"goes_back": now.moves and now.t % self.every == 0}
 
-    def wrap(self, param: Any, grad: Any, inner: tuple[Any, ...], *own: Any) -> None:
+    def form(self, now: Numbers) -> Any:
+        """There are two: with the way back and without."""
+        return now.goes_back
+
+    def wrap(self, now: Numbers, param: Any, grad: Any, inner: Any, *own: Any) -> None:
         """See the class."""
         (slow,) = own
-        self.optimizer.apply(param, grad, *inner)
-        if self.moves and self.t % self.every == 0:
-            slow[:] = slow + self.alpha * (param - slow)
+        inner(param, grad)
+        if now.goes_back:
+            slow[:] = slow + now.alpha * (param - slow)
             param[:] = slow
 
-    def evaluated(self, param: Any, *states: Any) -> Any:
+    def evaluated(self, param: Any, *own: Any) -> Any:
         """The slow weights."""
-        return states[-1]
+        return own[0]

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
-from neon_optim.described.arguments import Name
 from neon_optim.described.counters import set_all_counters
 from neon_optim.errors import ArgumentError, Problem, StateError
 from neon_optim.optimizers.optimizer import Optimizer
+from neon_optim.optimizers.wrapper import AnyOptimizer
 from neon_optim.schedules import BaseSchedule
-from neon_optim.stepping.parameters import NamedParameter, NamedParameters, named_parameters
-from neon_optim.stepping.part import Part
-from neon_optim.stepping.partition import partition
+from neon_optim.stepping.base_optimizer import BaseOptimizer
+from neon_optim.stepping.numbers import Numbers
+from neon_optim.stepping.parameters import NamedParameter
 from neon_optim.stepping.patterns import check_patterns, is_pattern, matches
+from neon_optim.stepping.rule import Rule
 
 __all__ = ["MultiOptimizer"]
 
 
-class MultiOptimizer(Optimizer):
+class MultiOptimizer(BaseOptimizer):
     """Sends each parameter to the optimizer that is meant for it.
 
     Arguments:
@@ -41,20 +43,25 @@ class MultiOptimizer(Optimizer):
     ['Bias', 'conv*', 'default']
     """
 
-    def __init__(self, optimizer_mapping: dict[str, Optimizer], name: Name = None):
-        super().__init__(name=name)
-        if "default" not in optimizer_mapping:
-            problem = Problem("optimizer_mapping", sorted(optimizer_mapping), "must have an entry 'default'")
-            raise ArgumentError(f"MultiOptimizer: {problem}", [problem])
-        check_patterns(self.classnm, "optimizer_mapping", filter(is_pattern, optimizer_mapping))
-        self.optimizer_mapping = dict(optimizer_mapping)
+    positional: ClassVar[tuple[str, ...]] = ("optimizer_mapping", "name")
 
-    def optimizer_for(self, parameter: NamedParameter) -> Optimizer:
+    optimizer_mapping: Mapping[str, AnyOptimizer]
+
+    def check_fields(self) -> None:
+        """There must be a default, and regular expressions must be some."""
+        if "default" not in self.optimizer_mapping:
+            problem = Problem(
+                "optimizer_mapping", sorted(self.optimizer_mapping), "must have an entry 'default'"
+            )
+            raise ArgumentError(f"MultiOptimizer: {problem}", [problem])
+        check_patterns(self.classnm, "optimizer_mapping", filter(is_pattern, self.optimizer_mapping))
+
+    def optimizer_for(self, parameter: NamedParameter) -> Any:
         """The optimizer of a parameter."""
         mapping = self.optimizer_mapping
         for name in (parameter.path, parameter.layer, parameter.layer_class):
             if name in mapping:
-                return mapping[name]
+                return mapping[name]  # type: ignore[index]
         found = [key for key in mapping if is_pattern(key) and matches(key, parameter)]
         if len(found) > 1:
             both = " and ".join(map(repr, found))
@@ -64,26 +71,20 @@ class MultiOptimizer(Optimizer):
             )
         return mapping[found[0] if found else "default"]
 
-    def parts(self, layer_list: Any, epoch: int) -> list[Part]:
-        """Those of each optimizer that has parameters."""
-        rows, names, members = partition(
-            self, layer_list, self.optimizer_for, list(self.optimizer_mapping.items())
-        )
-        return [
-            part
-            for optimizer, indices in members.items()
-            for part in optimizer.parts(
-                NamedParameters(names[k]._replace(value=rows[k]) for k in indices), epoch
-            )
-        ]
+    def rule_for(self, parameter: NamedParameter | None) -> Rule:
+        """The rule of the optimizer of a parameter."""
+        optimizer = self.optimizer_mapping["default"] if parameter is None else self.optimizer_for(parameter)
+        rule: Rule = optimizer.rule_for(parameter)
+        return rule
 
-    def named_parameters(self, layer_list: Any) -> list[tuple[NamedParameter, Optimizer]]:
-        """Every parameter with its name and the optimizer that updates it."""
-        return [
-            pair
-            for parameter in named_parameters(layer_list)
-            for pair in self.optimizer_for(parameter).named_parameters(NamedParameters([parameter]))
-        ]
+    def routes(self) -> Any:
+        """The mapping, and what the optimizers in it go by."""
+        return [(name, optimizer, optimizer.routes()) for name, optimizer in self.optimizer_mapping.items()]
+
+    def at(self, epoch: float) -> Numbers:
+        """The numbers of the step that follows, of the default optimizer."""
+        now: Numbers = self.optimizer_mapping["default"].at(epoch)
+        return now
 
     def all_schedules(self) -> list[BaseSchedule]:
         """The schedules of every optimizer of the mapping."""
@@ -104,3 +105,6 @@ class MultiOptimizer(Optimizer):
                 f"counters of {sorted(counters)} do not fit a MultiOptimizer of {sorted(self.optimizer_mapping)}"
             )
         set_all_counters([(optimizer, counters[key]) for key, optimizer in self.optimizer_mapping.items()])
+
+
+Optimizer.register(MultiOptimizer)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from dataclasses import KW_ONLY
 from typing import Any, Literal
 
 from neon_optim.described.arguments import Flag, Fraction, NonNegative, Positive, PositiveInt, Scheduled
 from neon_optim.optimizers.matrices import compute_like, matrix_shape
-from neon_optim.optimizers.optimizer import Hyper, Optimizer
+from neon_optim.optimizers.optimizer import Optimizer
+from neon_optim.stepping.numbers import Numbers
 
 __all__ = ["Muon"]
 
@@ -60,51 +62,35 @@ class Muon(Optimizer):
     per_tensor = True
     decay_form = "decoupled"
 
-    learning_rate: Hyper
-    momentum_coef: Hyper
-    epsilon: Hyper
+    learning_rate: Scheduled[Positive] = 0.001
+    _: KW_ONLY
+    momentum_coef: Scheduled[Fraction] = 0.95
+    nesterov: Flag = True
+    ns_coefficients: tuple[float, float, float] = (3.4445, -4.7750, 2.0315)
+    ns_steps: PositiveInt = 5
+    epsilon: Scheduled[Positive] = 1e-7
+    adjust_lr_fn: Literal["original", "match_rms_adamw"] | None = None
+    wdecay: Scheduled[NonNegative] = 0.1
 
-    def __init__(
-        self,
-        learning_rate: Scheduled[Positive] = 0.001,
-        *,
-        momentum_coef: Scheduled[Fraction] = 0.95,
-        nesterov: Flag = True,
-        ns_coefficients: tuple[float, float, float] = (3.4445, -4.7750, 2.0315),
-        ns_steps: PositiveInt = 5,
-        epsilon: Scheduled[Positive] = 1e-7,
-        adjust_lr_fn: Literal["original", "match_rms_adamw"] | None = None,
-        wdecay: Scheduled[NonNegative] = 0.1,
-        **options: Any,
-    ):
-        super().__init__(wdecay=wdecay, **options)
-        self.learning_rate = learning_rate
-        self.momentum_coef = momentum_coef
-        self.nesterov = nesterov
-        self.ns_coefficients = ns_coefficients
-        self.ns_steps = ns_steps
-        self.epsilon = epsilon
-        self.adjust_lr_fn = adjust_lr_fn
-
-    def update(self, param: Any, grad: Any, momentum: Any) -> None:
+    def update(self, now: Numbers, param: Any, grad: Any, momentum: Any) -> None:
         """See the class."""
-        decay = self.momentum_coef
+        decay = now.momentum_coef
         momentum[:] = decay * momentum + (1.0 - decay) * grad
         update = decay * momentum + (1.0 - decay) * grad if self.nesterov else momentum
         rows, columns = matrix_shape(param)
         matrix = compute_like(self.be, param)
         matrix[:] = update
-        step = self.orthogonal(matrix.reshape(rows, columns)).reshape(param.shape)
+        step = self.orthogonal(matrix.reshape(rows, columns), now.epsilon).reshape(param.shape)
         ratio = math.sqrt(max(1.0, rows / columns))
         if self.adjust_lr_fn == "match_rms_adamw":
             ratio = 0.2 * math.sqrt(max(rows, columns))
-        param[:] = param - (self.lr * ratio) * step
+        param[:] = param - (now.lr * ratio) * step
 
-    def orthogonal(self, matrix: Any) -> Any:
+    def orthogonal(self, matrix: Any, epsilon: float) -> Any:
         """The matrix with its singular values brought near 1; overwrites its argument."""
         be, (rows, columns) = self.be, matrix.shape
         wide = matrix if rows <= columns else be.empty((columns, rows), matrix.dtype).copy_from(matrix.T)
-        wide[:] = wide / be.maximum(be.sqrt(be.sum_square(wide)), self.epsilon)
+        wide[:] = wide / be.maximum(be.sqrt(be.sum_square(wide)), epsilon)
         gram, polynomial = (be.empty((wide.shape[0],) * 2, wide.dtype) for _ in range(2))
         following = be.empty_like(wide)
         a, b, c = self.ns_coefficients

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import KW_ONLY
 from typing import Any
 
 import numpy as np
 
 from neon_optim.described.arguments import Flag, Fraction, NonNegative, Positive, Scheduled
-from neon_optim.optimizers.optimizer import DecayForm, Hyper, Optimizer
+from neon_optim.optimizers.optimizer import DecayForm, Optimizer
+from neon_optim.stepping.numbers import Numbers
 
 __all__ = ["NAdam"]
 
@@ -50,30 +53,16 @@ class NAdam(Optimizer):
     slots = ("m", "v")
     counters = ("momentum_product",)
 
-    learning_rate: Hyper
-    beta_1: Hyper
-    beta_2: Hyper
-    epsilon: Hyper
-    momentum_decay: Hyper
+    learning_rate: Scheduled[Positive] = 0.002
+    _: KW_ONLY
+    beta_1: Scheduled[Fraction] = 0.9
+    beta_2: Scheduled[Fraction] = 0.999
+    epsilon: Scheduled[Positive] = 1e-8
+    momentum_decay: Scheduled[NonNegative] = 0.004
+    decoupled_weight_decay: Flag = False
 
-    def __init__(
-        self,
-        learning_rate: Scheduled[Positive] = 0.002,
-        *,
-        beta_1: Scheduled[Fraction] = 0.9,
-        beta_2: Scheduled[Fraction] = 0.999,
-        epsilon: Scheduled[Positive] = 1e-8,
-        momentum_decay: Scheduled[NonNegative] = 0.004,
-        decoupled_weight_decay: Flag = False,
-        **options: Any,
-    ):
-        super().__init__(**options)
-        self.learning_rate = learning_rate
-        self.beta_1 = beta_1
-        self.beta_2 = beta_2
-        self.epsilon = epsilon
-        self.momentum_decay = momentum_decay
-        self.decoupled_weight_decay = decoupled_weight_decay
+    def __post_init__(self) -> None:
+        super().__post_init__()
         self.momentum_product = 1.0
 
     @property
@@ -81,18 +70,22 @@ class NAdam(Optimizer):
         """What ``wdecay`` means."""
         return "decoupled" if self.decoupled_weight_decay else "coupled"
 
-    def prepare(self) -> None:
-        """The momenta of this step and the next, and the factors of the gradient and of m."""
+    def prepare(self, now: Numbers) -> Mapping[str, Any]:
+        """The momenta of this step and the next make the factors of the gradient and of m."""
         mu, following = (
-            self.beta_1 * (1.0 - 0.5 * 0.96 ** (t * self.momentum_decay)) for t in (self.t, self.t + 1)
+            now.beta_1 * (1.0 - 0.5 * 0.96 ** (t * now.momentum_decay)) for t in (now.t, now.t + 1)
         )
-        self.momentum_product = float(np.float32(self.momentum_product) * np.float32(mu))
-        self.of_grad = self.lr * (1.0 - mu) / (1.0 - self.momentum_product)
-        self.of_m = self.lr * following / (1.0 - self.momentum_product * following)
+        product = float(np.float32(self.momentum_product) * np.float32(mu))
+        return {
+            "momentum_product": product,
+            "of_grad": now.lr * (1.0 - mu) / (1.0 - product),
+            "of_m": now.lr * following / (1.0 - product * following),
+            "v_share": 1.0 - now.beta_2**now.t,
+        }
 
-    def update(self, param: Any, grad: Any, m: Any, v: Any) -> None:
+    def update(self, now: Numbers, param: Any, grad: Any, m: Any, v: Any) -> None:
         """See the class."""
-        m[:] = m * self.beta_1 + (1.0 - self.beta_1) * grad
-        v[:] = v * self.beta_2 + (1.0 - self.beta_2) * grad * grad
-        root = self.be.sqrt(v / (1.0 - self.beta_2**self.t)) + self.epsilon
-        param[:] = param - (self.of_grad * grad + self.of_m * m) / root
+        m[:] = m * now.beta_1 + (1.0 - now.beta_1) * grad
+        v[:] = v * now.beta_2 + (1.0 - now.beta_2) * grad * grad
+        root = self.be.sqrt(v / now.v_share) + now.epsilon
+        param[:] = param - (now.of_grad * grad + now.of_m * m) / root

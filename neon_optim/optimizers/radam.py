@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from dataclasses import KW_ONLY
 from typing import Any
 
 from neon_optim.described.arguments import Flag, Fraction, Positive, Scheduled
-from neon_optim.optimizers.optimizer import DecayForm, Hyper, Optimizer
+from neon_optim.optimizers.optimizer import DecayForm, Optimizer
+from neon_optim.stepping.numbers import Numbers
 
 __all__ = ["RAdam"]
 
@@ -47,47 +50,33 @@ class RAdam(Optimizer):
 
     slots = ("m", "v")
 
-    learning_rate: Hyper
-    beta_1: Hyper
-    beta_2: Hyper
-    epsilon: Hyper
-
-    def __init__(
-        self,
-        learning_rate: Scheduled[Positive] = 0.001,
-        *,
-        beta_1: Scheduled[Fraction] = 0.9,
-        beta_2: Scheduled[Fraction] = 0.999,
-        epsilon: Scheduled[Positive] = 1e-8,
-        decoupled_weight_decay: Flag = False,
-        **options: Any,
-    ):
-        super().__init__(**options)
-        self.learning_rate = learning_rate
-        self.beta_1 = beta_1
-        self.beta_2 = beta_2
-        self.epsilon = epsilon
-        self.decoupled_weight_decay = decoupled_weight_decay
+    learning_rate: Scheduled[Positive] = 0.001
+    _: KW_ONLY
+    beta_1: Scheduled[Fraction] = 0.9
+    beta_2: Scheduled[Fraction] = 0.999
+    epsilon: Scheduled[Positive] = 1e-8
+    decoupled_weight_decay: Flag = False
 
     @property
     def decay_form(self) -> DecayForm:  # type: ignore[override]
         """What ``wdecay`` means."""
         return "decoupled" if self.decoupled_weight_decay else "coupled"
 
-    def prepare(self) -> None:
+    def prepare(self, now: Numbers) -> Mapping[str, Any]:
         """The rectification: the factors of the adaptive step and of the plain one, one of which is 0."""
-        power = self.beta_2**self.t
-        longest = 2.0 / (1.0 - self.beta_2) - 1.0
-        length = longest - 2.0 * self.t * power / (1.0 - power)
-        self.adaptive, self.plain = 0.0, 1.0
+        power = now.beta_2**now.t
+        longest = 2.0 / (1.0 - now.beta_2) - 1.0
+        length = longest - 2.0 * now.t * power / (1.0 - power)
+        adaptive, plain = 0.0, 1.0
         if length > 5.0:
             above = (length - 4.0) * (length - 2.0) * longest
             below = (longest - 4.0) * (longest - 2.0) * length
-            self.adaptive, self.plain = math.sqrt(1.0 - power) * math.sqrt(above / below), 0.0
+            adaptive, plain = math.sqrt(1.0 - power) * math.sqrt(above / below), 0.0
+        return {"adaptive": adaptive, "plain": plain, "corrected_lr": now.lr / (1.0 - now.beta_1**now.t)}
 
-    def update(self, param: Any, grad: Any, m: Any, v: Any) -> None:
+    def update(self, now: Numbers, param: Any, grad: Any, m: Any, v: Any) -> None:
         """See the class."""
-        m[:] = m * self.beta_1 + (1.0 - self.beta_1) * grad
-        v[:] = v * self.beta_2 + (1.0 - self.beta_2) * grad * grad
-        step = m * (self.adaptive / (self.be.sqrt(v) + self.epsilon) + self.plain)
-        param[:] = param - self.lr / (1.0 - self.beta_1**self.t) * step
+        m[:] = m * now.beta_1 + (1.0 - now.beta_1) * grad
+        v[:] = v * now.beta_2 + (1.0 - now.beta_2) * grad * grad
+        step = m * (now.adaptive / (self.be.sqrt(v) + now.epsilon) + now.plain)
+        param[:] = param - now.corrected_lr * step

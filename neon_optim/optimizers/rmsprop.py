@@ -2,19 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import KW_ONLY
+from typing import Any, ClassVar
 
-from neon_optim.described.arguments import (
-    AnySchedule,
-    Flag,
-    Fraction,
-    Name,
-    NonNegative,
-    Positive,
-    RoundBits,
-    Scheduled,
-)
-from neon_optim.optimizers.optimizer import Hyper, Optimizer
+from neon_optim.described.arguments import Flag, Fraction, Positive, Scheduled
+from neon_optim.optimizers.optimizer import Optimizer
+from neon_optim.stepping.numbers import Numbers
 
 __all__ = ["RMSProp"]
 
@@ -55,64 +48,38 @@ class RMSProp(Optimizer):
     """
 
     scales_update = True
+    positional: ClassVar[tuple[str, ...]] = (
+        *("stochastic_round", "decay_rate", "learning_rate", "epsilon", "gradient_clip_norm"),
+        *("gradient_clip_value", "param_clip_value", "name", "schedule"),
+    )
 
-    decay_rate: Hyper
-    learning_rate: Hyper
-    epsilon: Hyper
-    momentum_coef: Hyper
-
-    def __init__(
-        self,
-        stochastic_round: RoundBits = False,
-        decay_rate: Scheduled[Fraction] = 0.95,
-        learning_rate: Scheduled[Positive] = 2e-3,
-        epsilon: Scheduled[Positive] = 1e-6,
-        gradient_clip_norm: Scheduled[NonNegative] | None = None,
-        gradient_clip_value: Scheduled[NonNegative] | None = None,
-        param_clip_value: Scheduled[NonNegative] | None = None,
-        name: Name = None,
-        schedule: AnySchedule | None = None,
-        *,
-        epsilon_inside: Flag = True,
-        centered: Flag = False,
-        momentum_coef: Scheduled[Fraction] = 0.0,
-        **options: Any,
-    ):
-        super().__init__(
-            stochastic_round=stochastic_round,
-            gradient_clip_norm=gradient_clip_norm,
-            gradient_clip_value=gradient_clip_value,
-            param_clip_value=param_clip_value,
-            name=name,
-            schedule=schedule,
-            **options,
-        )
-        self.decay_rate = decay_rate
-        self.learning_rate = learning_rate
-        self.epsilon = epsilon
-        self.epsilon_inside = epsilon_inside
-        self.centered = centered
-        self.momentum_coef = momentum_coef
+    decay_rate: Scheduled[Fraction] = 0.95
+    learning_rate: Scheduled[Positive] = 2e-3
+    epsilon: Scheduled[Positive] = 1e-6
+    _: KW_ONLY
+    epsilon_inside: Flag = True
+    centered: Flag = False
+    momentum_coef: Scheduled[Fraction] = 0.0
 
     @property
     def slots(self) -> tuple[str, ...]:  # type: ignore[override]
         """The averages, and the velocity where there is momentum."""
         mean = ("mean_grad",) if self.centered else ()
-        return ("mean_square", *mean, *(("velocity",) if self.origin.momentum_coef else ()))
+        return ("mean_square", *mean, *(("velocity",) if self.momentum_coef else ()))
 
-    def update(self, param: Any, grad: Any, mean_square: Any, *states: Any) -> None:
+    def update(self, now: Numbers, param: Any, grad: Any, mean_square: Any, *states: Any) -> None:
         """See the class."""
         be = self.be
-        mean_square[:] = self.decay_rate * mean_square + be.square(grad) * (1.0 - self.decay_rate)
+        mean_square[:] = now.decay_rate * mean_square + be.square(grad) * (1.0 - now.decay_rate)
         spread = mean_square
         if self.centered:
             mean_grad = states[0]
-            mean_grad[:] = self.decay_rate * mean_grad + (1.0 - self.decay_rate) * grad
+            mean_grad[:] = now.decay_rate * mean_grad + (1.0 - now.decay_rate) * grad
             spread = be.maximum(mean_square - be.square(mean_grad), 0.0)
-        root = be.sqrt(spread + self.epsilon if self.epsilon_inside else spread) + self.epsilon
-        if not self.origin.momentum_coef:
-            param[:] = param - (self.scale * grad * self.lr) / root
+        root = be.sqrt(spread + now.epsilon if self.epsilon_inside else spread) + now.epsilon
+        if not now.momentum_coef:
+            param[:] = param - (now.scale * grad * now.lr) / root
         else:
             velocity = states[-1]
-            velocity[:] = self.momentum_coef * velocity + (self.scale * grad) / root
-            param[:] = param - self.lr * velocity
+            velocity[:] = now.momentum_coef * velocity + (now.scale * grad) / root
+            param[:] = param - now.lr * velocity

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
+from dataclasses import KW_ONLY
 from typing import Any
 
 from neon_optim.described.arguments import Positive, Scheduled
 from neon_optim.errors import ArgumentError, Problem
-from neon_optim.optimizers.optimizer import Hyper, Optimizer
+from neon_optim.optimizers.optimizer import Optimizer
+from neon_optim.stepping.numbers import Numbers
 
 __all__ = ["Rprop"]
 
@@ -44,41 +46,33 @@ class Rprop(Optimizer):
 
     slots = ("previous", "step_size")
 
-    learning_rate: Hyper
+    learning_rate: Scheduled[Positive] = 0.01
+    _: KW_ONLY
+    etas: tuple[Positive, ...] = (0.5, 1.2)
+    step_sizes: tuple[Positive, ...] = (1e-6, 50.0)
 
-    def __init__(
-        self,
-        learning_rate: Scheduled[Positive] = 0.01,
-        *,
-        etas: Sequence[Positive] = (0.5, 1.2),
-        step_sizes: Sequence[Positive] = (1e-6, 50.0),
-        **options: Any,
-    ):
-        super().__init__(**options)
-        self.learning_rate = learning_rate
-        self.etas = list(etas)
-        self.step_sizes = list(step_sizes)
-        if len(self.etas) != 2 or not self.etas[0] < 1.0 < self.etas[1]:
+    def check_fields(self) -> None:
+        """Both pairs must be in order."""
+        super().check_fields()
+        etas, sizes = self.etas, self.step_sizes
+        if len(etas) != 2 or not etas[0] < 1.0 < etas[1]:
             problem = Problem("etas", etas, "must be two numbers, the first below 1, the second above")
             raise ArgumentError(f"{self.classnm}: {problem}", [problem])
-        if len(self.step_sizes) != 2 or not self.step_sizes[0] <= self.step_sizes[1]:
-            problem = Problem("step_sizes", step_sizes, "must be the smallest and the largest step")
+        if len(sizes) != 2 or not sizes[0] <= sizes[1]:
+            problem = Problem("step_sizes", sizes, "must be the smallest and the largest step")
             raise ArgumentError(f"{self.classnm}: {problem}", [problem])
 
-    def new_state(self, slot: str, param: Any, grad: Any) -> Any:
-        """Zeros for the previous gradient; the learning rate for the step sizes."""
-        state = super().new_state(slot, param, grad)
-        if slot == "step_size" and self.origin is not self:
-            state[:] = self.lr
-        return state
-
-    def update(self, param: Any, grad: Any, previous: Any, step_size: Any) -> None:
-        """See the class."""
-        be = self.be
+    def prepare(self, now: Numbers) -> Mapping[str, Any]:
+        """The two pairs by name."""
         (shrink, grow), (smallest, largest) = self.etas, self.step_sizes
+        return {"shrink": shrink, "grow": grow, "smallest": smallest, "largest": largest}
+
+    def update(self, now: Numbers, param: Any, grad: Any, previous: Any, step_size: Any) -> None:
+        """See the class. A step size of 0 is one that was never set."""
+        be = self.be
         agreement = be.sgn(grad) * be.sgn(previous)
-        factor = be.where(agreement > 0.0, grow, be.where(agreement < 0.0, shrink, 1.0))
-        kept = be.where(agreement < 0.0, 0.0, grad)
-        step_size[:] = be.clip(step_size * factor, smallest, largest)
-        previous[:] = kept
+        factor = be.where(agreement > 0.0, now.grow, be.where(agreement < 0.0, now.shrink, 1.0))
+        before = be.where(step_size > 0.0, step_size, now.lr)
+        step_size[:] = be.clip(before * factor, now.smallest, now.largest)
+        previous[:] = be.where(agreement < 0.0, 0.0, grad)
         param[:] = param - be.sgn(previous) * step_size

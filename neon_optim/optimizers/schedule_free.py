@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import KW_ONLY
 from typing import Annotated, Any
 
 from neon_optim.described.arguments import Fraction, NonNegative, NonNegativeInt, Positive, Scheduled
 from neon_optim.described.checks import Number
-from neon_optim.optimizers.optimizer import Hyper, Optimizer
+from neon_optim.optimizers.optimizer import Optimizer
+from neon_optim.stepping.numbers import Numbers
 
 __all__ = ["ScheduleFreeAdamW"]
 
@@ -55,32 +58,17 @@ class ScheduleFreeAdamW(Optimizer):
     counters = ("weight_sum", "largest_rate")
     decay_form = "rule"
 
-    learning_rate: Hyper
-    beta_2: Hyper
-    epsilon: Hyper
-    weight_sum: float
-    largest_rate: float
+    learning_rate: Scheduled[Positive] = 0.0025
+    _: KW_ONLY
+    beta_1: Annotated[float, Number(gt=0, lt=1)] = 0.9
+    beta_2: Scheduled[Fraction] = 0.999
+    epsilon: Scheduled[Positive] = 1e-8
+    warmup_steps: NonNegativeInt = 0
+    r: NonNegative = 0.0
+    weight_lr_power: NonNegative = 2.0
 
-    def __init__(
-        self,
-        learning_rate: Scheduled[Positive] = 0.0025,
-        *,
-        beta_1: Annotated[float, Number(gt=0, lt=1)] = 0.9,
-        beta_2: Scheduled[Fraction] = 0.999,
-        epsilon: Scheduled[Positive] = 1e-8,
-        warmup_steps: NonNegativeInt = 0,
-        r: NonNegative = 0.0,
-        weight_lr_power: NonNegative = 2.0,
-        **options: Any,
-    ):
-        super().__init__(**options)
-        self.learning_rate = learning_rate
-        self.beta_1 = beta_1
-        self.beta_2 = beta_2
-        self.epsilon = epsilon
-        self.warmup_steps = warmup_steps
-        self.r = r
-        self.weight_lr_power = weight_lr_power
+    def __post_init__(self) -> None:
+        super().__post_init__()
         self.weight_sum = 0.0
         self.largest_rate = 0.0
 
@@ -88,24 +76,29 @@ class ScheduleFreeAdamW(Optimizer):
         """z starts at the parameter, v at zero."""
         return self.copy_state(slot, param, grad) if slot == "z" else super().new_state(slot, param, grad)
 
-    def prepare(self) -> None:
+    def prepare(self, now: Numbers) -> Mapping[str, Any]:
         """The warmed-up rate and the weight of z in the average."""
-        if self.warmup_steps:
-            self.lr *= min(1.0, self.t / self.warmup_steps)
-        self.largest_rate = max(self.largest_rate, self.lr)
-        weight = self.t**self.r * self.largest_rate**self.weight_lr_power
-        self.weight_sum += weight
-        self.share = weight / self.weight_sum if self.weight_sum else 0.0
+        lr = now.lr * min(1.0, now.t / self.warmup_steps) if self.warmup_steps else now.lr
+        largest_rate = max(self.largest_rate, lr)
+        weight = now.t**now.r * largest_rate**now.weight_lr_power
+        weight_sum = self.weight_sum + weight
+        return {
+            "lr": lr,
+            "largest_rate": largest_rate,
+            "weight_sum": weight_sum,
+            "share": weight / weight_sum if weight_sum else 0.0,
+            "v_share": 1.0 - now.beta_2**now.t,
+        }
 
-    def update(self, param: Any, grad: Any, z: Any, v: Any) -> None:
+    def update(self, now: Numbers, param: Any, grad: Any, z: Any, v: Any) -> None:
         """See the class."""
-        v[:] = v * self.beta_2 + (1.0 - self.beta_2) * grad * grad
-        step = grad / (self.be.sqrt(v / (1.0 - self.beta_2**self.t)) + self.epsilon)
-        if self.origin.wdecay:
-            step = step + self.wdecay * param
-        z[:] = z - self.lr * step
-        rest = self.lr * (1.0 - self.beta_1) * (1.0 - self.share)
-        param[:] = param + self.share * (z - param) - rest * step
+        v[:] = v * now.beta_2 + (1.0 - now.beta_2) * grad * grad
+        step = grad / (self.be.sqrt(v / now.v_share) + now.epsilon)
+        if now.wdecay:
+            step = step + now.wdecay * param
+        z[:] = z - now.lr * step
+        rest = now.lr * (1.0 - now.beta_1) * (1.0 - now.share)
+        param[:] = param + now.share * (z - param) - rest * step
 
     def evaluated(self, param: Any, z: Any, v: Any) -> Any:
         """x, from y and z."""

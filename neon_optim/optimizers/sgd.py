@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import KW_ONLY
 from typing import Annotated, Any
 
 from neon_optim.described.arguments import Flag, Fraction, Positive, Scheduled
 from neon_optim.described.checks import Number
 from neon_optim.errors import ArgumentError, Problem
-from neon_optim.optimizers.optimizer import Hyper, Optimizer
+from neon_optim.optimizers.optimizer import Optimizer
+from neon_optim.stepping.numbers import Numbers
 
 __all__ = ["SGD"]
 
@@ -43,39 +46,32 @@ class SGD(Optimizer):
     [0.95 2.3 ]
     """
 
-    learning_rate: Hyper
-    momentum_coef: Hyper
-    dampening: Hyper
+    learning_rate: Scheduled[Positive] = 0.001
+    _: KW_ONLY
+    momentum_coef: Scheduled[Fraction] = 0.0
+    dampening: Scheduled[Annotated[float, Number(ge=0, le=1)]] = 0.0
+    nesterov: Flag = False
 
-    def __init__(
-        self,
-        learning_rate: Scheduled[Positive] = 0.001,
-        *,
-        momentum_coef: Scheduled[Fraction] = 0.0,
-        dampening: Scheduled[Annotated[float, Number(ge=0, le=1)]] = 0.0,
-        nesterov: Flag = False,
-        **options: Any,
-    ):
-        super().__init__(**options)
-        self.learning_rate = learning_rate
-        self.momentum_coef = momentum_coef
-        self.dampening = dampening
-        self.nesterov = nesterov
-        if nesterov and (momentum_coef == 0 or dampening != 0):
-            problem = Problem("nesterov", nesterov, "needs momentum_coef > 0 and dampening 0")
+    def check_fields(self) -> None:
+        """Nesterov's look-ahead needs a momentum and no dampening."""
+        super().check_fields()
+        if self.nesterov and (self.momentum_coef == 0 or self.dampening != 0):
+            problem = Problem("nesterov", self.nesterov, "needs momentum_coef > 0 and dampening 0")
             raise ArgumentError(f"{self.classnm}: {problem}", [problem])
 
     @property
     def slots(self) -> tuple[str, ...]:  # type: ignore[override]
         """The velocity, where there is momentum."""
-        return ("velocity",) if self.origin.momentum_coef else ()
+        return ("velocity",) if self.momentum_coef else ()
 
-    def update(self, param: Any, grad: Any, *states: Any) -> None:
+    def prepare(self, now: Numbers) -> Mapping[str, Any]:
+        """How much of the gradient goes into the velocity: all of the first one."""
+        return {"kept": 1.0 if now.t == 1 else 1.0 - now.dampening}
+
+    def update(self, now: Numbers, param: Any, grad: Any, *states: Any) -> None:
         """See the class."""
         step = grad
-        if states:
-            (velocity,) = states
-            kept = 1.0 if self.t == 1 else 1.0 - self.dampening
-            velocity[:] = self.momentum_coef * velocity + kept * grad
-            step = grad + self.momentum_coef * velocity if self.nesterov else velocity
-        param[:] = param - self.lr * step
+        for velocity in states:
+            velocity[:] = now.momentum_coef * velocity + now.kept * grad
+            step = grad + now.momentum_coef * velocity if self.nesterov else velocity
+        param[:] = param - now.lr * step

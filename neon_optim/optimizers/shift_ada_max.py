@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
-from neon_optim.described.arguments import AnySchedule, Fraction, Name, Positive, RoundBits, Scheduled
-from neon_optim.optimizers.optimizer import Hyper, Optimizer
+from neon_optim.described.arguments import Fraction, Name, Positive, Scheduled
+from neon_optim.optimizers.optimizer import Optimizer
+from neon_optim.stepping.numbers import Numbers
 
 __all__ = ["ShiftAdaMax"]
 
@@ -43,38 +45,25 @@ class ShiftAdaMax(Optimizer):
 
     slots = ("m", "v", "inv_v")
     scales_update = True
+    positional: ClassVar[tuple[str, ...]] = (
+        *("stochastic_round", "learning_rate", "beta_1", "beta_2", "epsilon", "schedule", "name"),
+    )
 
-    learning_rate: Hyper
-    beta_1: Hyper
-    beta_2: Hyper
-    epsilon: Hyper
+    learning_rate: Scheduled[Positive] = 0.002
+    beta_1: Scheduled[Fraction] = 0.9
+    beta_2: Scheduled[Fraction] = 0.999
+    epsilon: Scheduled[Positive] = 1e-8
+    name: Name = "ShiftAdaMax"
 
-    def __init__(
-        self,
-        stochastic_round: RoundBits = False,
-        learning_rate: Scheduled[Positive] = 0.002,
-        beta_1: Scheduled[Fraction] = 0.9,
-        beta_2: Scheduled[Fraction] = 0.999,
-        epsilon: Scheduled[Positive] = 1e-8,
-        schedule: AnySchedule | None = None,
-        name: Name = "ShiftAdaMax",
-        **options: Any,
-    ):
-        super().__init__(stochastic_round=stochastic_round, schedule=schedule, name=name, **options)
-        self.learning_rate = learning_rate
-        self.beta_1 = beta_1
-        self.beta_2 = beta_2
-        self.epsilon = epsilon
-
-    def prepare(self) -> None:
+    def prepare(self, now: Numbers) -> Mapping[str, Any]:
         """The rate with its bias correction, which counts epochs."""
-        self.l = self.lr / (1.0 - self.beta_1 ** (self.epoch + 1))
+        return {"corrected_lr": now.lr / (1.0 - now.beta_1 ** (now.epoch + 1))}
 
-    def update(self, param: Any, grad: Any, m: Any, v: Any, inv_v: Any) -> None:
+    def update(self, now: Numbers, param: Any, grad: Any, m: Any, v: Any, inv_v: Any) -> None:
         """See the class."""
         be = self.be
-        m[:] = m * self.beta_1 + (1.0 - self.beta_1) * grad
-        v[:] = be.maximum(v * self.beta_2, be.absolute(grad))
-        inv_v[:] = 1.0 / (v + self.epsilon)
-        step = be.shift(be.shift(m, inv_v), self.l)
-        param[:] = be.clip(param - self.scale * step, -1.0, 1.0)
+        m[:] = m * now.beta_1 + (1.0 - now.beta_1) * grad
+        v[:] = be.maximum(v * now.beta_2, be.absolute(grad))
+        inv_v[:] = 1.0 / (v + now.epsilon)
+        step = be.shift(be.shift(m, inv_v), now.corrected_lr)
+        param[:] = be.clip(param - now.scale * step, -1.0, 1.0)

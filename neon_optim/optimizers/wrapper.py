@@ -2,142 +2,111 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar
 
-from neon_optim.described.arguments import Name
+from neon_optim.described.checks import OfKind
 from neon_optim.described.counters import set_all_counters
-from neon_optim.described.object import NervanaObject
 from neon_optim.errors import StateError
 from neon_optim.optimizers.optimizer import Optimizer
 from neon_optim.schedules import BaseSchedule
+from neon_optim.stepping.base_optimizer import BaseOptimizer
+from neon_optim.stepping.numbers import Numbers
 from neon_optim.stepping.parameters import NamedParameter
-from neon_optim.stepping.part import Part
+from neon_optim.stepping.rule import Rule
 
-__all__ = ["Wrapper"]
+__all__ = ["AnyOptimizer", "Wrapper"]
 
-
-def _of_inner(name: str) -> Any:
-    """An attribute that is the inner optimizer's."""
-    return property(
-        lambda self: getattr(self.optimizer, name), lambda self, value: setattr(self.optimizer, name, value)
-    )
+AnyOptimizer = Annotated[Any, OfKind("optimizer")]
 
 
-class Wrapper(Optimizer, abstract=True):
+class Wrapper(BaseOptimizer, abstract=True):
     """Base class: adds algebra, and state of its own, around the rule of another optimizer.
 
     Both become one rule, so they run in one pass, and their state is in the same lists and checkpoints. A subclass
     names its slots in ``own_slots`` and defines :meth:`wrap`. Everything else (clipping, decay, rounding) is set on the
-    inner optimizer, which may be a wrapper or a MultiOptimizer.
+    inner optimizer, which may be a wrapper or a MultiOptimizer; its attributes can be read and set here, too.
     """
 
     own_slots: ClassVar[tuple[str, ...]] = ()
+    starts_at_zero: ClassVar[bool] = False
+    """Whether the states of its own start at zero; else each is a copy of the parameter at first."""
 
-    gradient_clip_norm = _of_inner("gradient_clip_norm")
-    on_nonfinite = _of_inner("on_nonfinite")
-    stochastic_round = _of_inner("stochastic_round")
-    learning_rate = _of_inner("learning_rate")
-    schedule = _of_inner("schedule")
-    _schedule = _of_inner("_schedule")
-    state_dtype = _of_inner("state_dtype")
-    per_tensor = _of_inner("per_tensor")
-    batch_size = _of_inner("batch_size")
-    scale = _of_inner("scale")
-
-    def __init__(self, optimizer: Optimizer, *, name: Name = None):
-        NervanaObject.__init__(self, name=name)
-        self.optimizer = optimizer
-        self.t = 0
-        self._evaluating = False
+    optimizer: AnyOptimizer
 
     # --- what a subclass writes ---
 
-    def wrap(self, param: Any, grad: Any, inner: tuple[Any, ...], *own: Any) -> None:
-        """The rule; it calls ``self.optimizer.apply(param, grad, *inner)``."""
-        raise NotImplementedError(f"{self.classnm} must define wrap(self, param, grad, inner, *own)")
+    def wrap(self, now: Numbers, param: Any, grad: Any, inner: Any, *own: Any) -> None:
+        """The rule: algebra on the parameter, its gradient and the states of its own.
 
-    def own_state(self, slot: str, param: Any, grad: Any) -> Any:
-        """The first value of a state array of its own: a copy of the parameter, unless a subclass says more."""
-        return self.copy_state(slot, param, grad)
+        ``inner(param, grad)`` is the rule of the optimizer inside. ``now`` holds the numbers of this step: the class's
+        own, ``t``, ``lr``, and ``moves``, whether the inner rule changes the parameter at this step.
+        """
+        raise NotImplementedError(f"{self.classnm} must define wrap(self, now, param, grad, inner, *own)")
 
-    # --- one rule out of two ---
+    def prepare(self, now: Numbers) -> Mapping[str, Any]:
+        """Further numbers of a step; see :meth:`Optimizer.prepare`."""
+        return {}
 
-    @property
-    def slots(self) -> tuple[str, ...]:  # type: ignore[override]
-        """The inner optimizer's, then its own; a name that is taken gets a number."""
-        names = list(self.optimizer.slots)
-        for own in self.own_slots:
-            taken = sum(1 for name in names if name.split("#")[0] == own)
-            names.append(f"{own}#{taken + 1}" if taken else own)
-        return tuple(names)
+    def form(self, now: Numbers) -> Any:
+        """What of the step decides the form of the rule, where it has several: anything that can be compared."""
+        return now.moves
 
-    @property
-    def moves(self) -> bool:
-        """Whether a step's copy changes the parameters."""
-        return bool(self.optimizer.moves)
+    def incoming(self, now: Numbers, grad: Any, *own: Any) -> Any:
+        """The gradient that norms are taken of."""
+        return grad
 
-    def at(self, epoch: int) -> Any:
-        """A copy with the numbers of the step that follows, the inner optimizer's too."""
-        return self.around(self.optimizer.at(epoch), epoch)
+    def evaluated(self, param: Any, *own: Any) -> Any:
+        """What the parameter should hold where the model is evaluated; None: what the inner optimizer says."""
+        return None
 
-    def around(self, inner: Any, epoch: int) -> Any:
-        """A step's copy around a step's copy of the inner optimizer; it counts steps that move the parameters."""
-        now = self._copy_at(epoch)
-        now.optimizer = inner
-        now.t = self.t + int(inner.moves)
-        now.prepare()
+    # --- around the inner optimizer ---
+
+    def at(self, epoch: float) -> Numbers:
+        """The numbers of the step that follows."""
+        return self.numbers_around(self.optimizer.at(epoch), epoch, float(getattr(self.be, "bsz", 0) or 1))
+
+    def numbers_around(self, inner: Numbers, epoch: float, batch_size: float) -> Numbers:
+        """The numbers of the step that follows, given those of the level inside."""
+        values = self.settings().at(epoch, self.t)
+        values["lr"] = inner.lr
+        values["t"] = self.t + int(inner.moves)
+        values["epoch"] = epoch
+        values["batch_size"] = batch_size
+        values["moves"] = inner.moves
+        values["reaches"] = True
+        now = Numbers(values)
+        values.update(self.prepare(now))
         return now
 
-    def parts(self, layer_list: Any, epoch: int) -> list[Part]:
-        """Those of the inner optimizer, each with this one around its rule."""
-        return [
-            Part(part.optimizer, self.around(part.now, epoch), part.parameters, part.layer_list)
-            for part in self.optimizer.parts(layer_list, epoch)
-        ]
+    def rule_for(self, parameter: NamedParameter | None) -> Rule:
+        """The inner optimizer's, with this one around it."""
+        rule: Rule = self.optimizer.rule_for(parameter)
+        return rule.within(self)
 
-    def apply(self, param: Any, grad: Any, *states: Any) -> None:
-        """The whole rule on one parameter."""
-        count = len(self.optimizer.slots)
-        self.wrap(param, grad, states[:count], *states[count:])
+    def routes(self) -> Any:
+        """The inner optimizer's."""
+        return self.optimizer.routes()
 
-    def incoming(self, grad: Any, *states: Any) -> Any:
-        """The gradient that norms are taken of."""
-        return self.optimizer.incoming(grad, *states[: len(self.optimizer.slots)])
+    @property
+    def slots(self) -> tuple[str, ...]:
+        """Names of all state arrays of a parameter."""
+        return self.rule_for(None).slots
 
-    def evaluated(self, param: Any, *states: Any) -> Any:
-        """What the inner optimizer says."""
-        return self.optimizer.evaluated(param, *states[: len(self.optimizer.slots)])
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_") or "optimizer" not in vars(self):
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        return getattr(self.optimizer, name)
 
-    def new_state(self, slot: str, param: Any, grad: Any) -> Any:
-        """The first value of a state array."""
-        if slot in self.optimizer.slots:
-            return self.optimizer.new_state(slot, param, grad)
-        return self.own_state(slot, param, grad)
-
-    def state_shape(self, slot: str, shape: tuple[int, ...]) -> tuple[int, ...]:
-        """The shape of a state array."""
-        return self.optimizer.state_shape(slot, shape) if slot in self.optimizer.slots else shape
+    def __setattr__(self, name: str, value: Any) -> None:
+        mine = vars(self)
+        finished = "_changes" in mine
+        if finished and name not in mine and not hasattr(type(self), name) and hasattr(self.optimizer, name):
+            setattr(self.optimizer, name, value)
+        else:
+            super().__setattr__(name, value)
 
     # --- state, for checkpoints ---
-
-    def commit(self) -> None:
-        """Called on a step's copy when the step is done."""
-        self.optimizer.commit()
-        super().commit()
-
-    def named_parameters(self, layer_list: Any) -> list[tuple[NamedParameter, Optimizer]]:
-        """Every parameter with its name and this wrapper around the optimizer that updates it."""
-        return [
-            (parameter, self._over(owner)) for parameter, owner in self.optimizer.named_parameters(layer_list)
-        ]
-
-    def _over(self, owner: Optimizer) -> Any:
-        if owner is self.optimizer:
-            return self
-        copy = object.__new__(type(self))
-        copy.__dict__.update(self.__dict__)
-        copy.optimizer = owner
-        return copy
 
     def all_schedules(self) -> list[BaseSchedule]:
         """Its own and those inside."""
@@ -156,3 +125,6 @@ class Wrapper(Optimizer, abstract=True):
                 f"{self.classnm} has counters of its inner optimizer, received {sorted(counters)}"
             )
         set_all_counters([(self.optimizer, inner), (super(), own)])
+
+
+Optimizer.register(Wrapper)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import KW_ONLY
 from typing import Any
 
 from neon_optim.described.arguments import Fraction, NonNegative, Positive, Scheduled
-from neon_optim.optimizers.optimizer import Hyper, Optimizer
+from neon_optim.optimizers.optimizer import Optimizer
+from neon_optim.stepping.numbers import Numbers
 
 __all__ = ["Yogi"]
 
@@ -45,30 +48,13 @@ class Yogi(Optimizer):
 
     slots = ("m", "v")
 
-    learning_rate: Hyper
-    beta_1: Hyper
-    beta_2: Hyper
-    epsilon: Hyper
-    eps_root: Hyper
-
-    def __init__(
-        self,
-        learning_rate: Scheduled[Positive] = 0.01,
-        *,
-        beta_1: Scheduled[Fraction] = 0.9,
-        beta_2: Scheduled[Fraction] = 0.999,
-        epsilon: Scheduled[Positive] = 1e-3,
-        eps_root: Scheduled[NonNegative] = 0.0,
-        initial_accumulator_value: NonNegative = 1e-6,
-        **options: Any,
-    ):
-        super().__init__(**options)
-        self.learning_rate = learning_rate
-        self.beta_1 = beta_1
-        self.beta_2 = beta_2
-        self.epsilon = epsilon
-        self.eps_root = eps_root
-        self.initial_accumulator_value = initial_accumulator_value
+    learning_rate: Scheduled[Positive] = 0.01
+    _: KW_ONLY
+    beta_1: Scheduled[Fraction] = 0.9
+    beta_2: Scheduled[Fraction] = 0.999
+    epsilon: Scheduled[Positive] = 1e-3
+    eps_root: Scheduled[NonNegative] = 0.0
+    initial_accumulator_value: NonNegative = 1e-6
 
     def new_state(self, slot: str, param: Any, grad: Any) -> Any:
         """Filled with the initial value."""
@@ -76,11 +62,15 @@ class Yogi(Optimizer):
         state[:] = self.initial_accumulator_value
         return state
 
-    def update(self, param: Any, grad: Any, m: Any, v: Any) -> None:
+    def prepare(self, now: Numbers) -> Mapping[str, Any]:
+        """What corrects the bias of the moments."""
+        return {"m_share": 1.0 - now.beta_1**now.t, "v_share": 1.0 - now.beta_2**now.t}
+
+    def update(self, now: Numbers, param: Any, grad: Any, m: Any, v: Any) -> None:
         """See the class."""
         be = self.be
         square = grad * grad
-        m[:] = m * self.beta_1 + (1.0 - self.beta_1) * grad
-        v[:] = v - (1.0 - self.beta_2) * be.sgn(v - square) * square
-        root = be.sqrt(v / (1.0 - self.beta_2**self.t) + self.eps_root)
-        param[:] = param - self.lr * (m / (1.0 - self.beta_1**self.t)) / (root + self.epsilon)
+        m[:] = m * now.beta_1 + (1.0 - now.beta_1) * grad
+        v[:] = v - (1.0 - now.beta_2) * be.sgn(v - square) * square
+        root = be.sqrt(v / now.v_share + now.eps_root)
+        param[:] = param - now.lr * (m / now.m_share) / (root + now.epsilon)

@@ -10,9 +10,8 @@ import numpy as np
 
 from neon_optim.described.checks import Number
 from neon_optim.errors import ArgumentError, NonFiniteError, Problem, StateError, shown
-from neon_optim.stepping.norm import gradient_norm
+from neon_optim.stepping.norm import GradientNorm
 from neon_optim.stepping.parameters import NamedParameter, NamedParameters, named_parameters
-from neon_optim.stepping.step import run_step
 from neon_optim.stepping.variables import Variable, layers_of
 
 __all__ = ["BoundOptimizer"]
@@ -49,6 +48,7 @@ class BoundOptimizer:
         fixed = all(isinstance(layer, Variable) and layer.fixed for layer in self._layers)
         self._fixed = self._with_gradients() if fixed else None
         self._epoch = 0
+        self._norm: GradientNorm | None = None
 
     @property
     def be(self) -> Any:
@@ -73,7 +73,7 @@ class BoundOptimizer:
         Arguments:
             epoch: epochs done, for schedules that count epochs.
         """
-        run_step(self.optimizer, self.be, self.parameters(), epoch, self.batch_size)
+        self.optimizer.step(self.parameters(), epoch, self.batch_size)
         self._epoch = epoch
 
     def evaluation(self) -> Any:
@@ -89,7 +89,9 @@ class BoundOptimizer:
     def grad_norm(self) -> float:
         """The L2 norm of all gradients together, as they stand."""
         rows = [parameter.value for parameter in self.parameters()]
-        return gradient_norm(self.be, rows, 1.0) if rows else 0.0
+        if self._norm is None or self._norm.be is not self.be:
+            self._norm = GradientNorm(self.be)
+        return self._norm.of(rows, {}) if rows else 0.0
 
     def clip_grad_norm(self, max_norm: float) -> float:
         """Scale the gradients so that their global L2 norm is at most ``max_norm``.
@@ -127,17 +129,16 @@ class BoundOptimizer:
     @property
     def learning_rate(self) -> float:
         """The rate that schedules start from; where the rate itself is a schedule, its value now."""
-        rate = self._rate_holder().learning_rate
-        return float(
-            self.optimizer.at(self._epoch).learning_rate if hasattr(rate, "get_learning_rate") else rate
-        )
+        holder = self._rate_holder()
+        rate = holder.learning_rate
+        return float(holder.at(self._epoch).learning_rate if hasattr(rate, "get_learning_rate") else rate)
 
     @learning_rate.setter
     def learning_rate(self, rate: float) -> None:
         if Number(ge=0).verdict(rate) is not None:
             problem = Problem("learning_rate", rate, "must be a number >= 0")
             raise ArgumentError(f"{self.optimizer.classnm}: {problem}", [problem])
-        self._rate_holder().learning_rate = float(rate)
+        self._rate_holder().set_learning_rate(float(rate))
 
     def _number(self) -> float | None:
         """The learning rate, where it is one number."""
@@ -145,11 +146,15 @@ class BoundOptimizer:
         return rate if Number().verdict(rate) is None else None
 
     def _rate_holder(self) -> Any:
-        if not hasattr(self.optimizer, "learning_rate"):
-            raise StateError(
-                f"{self.optimizer.classnm} has no learning_rate of its own; set that of its optimizers"
-            )
-        return self.optimizer
+        """The optimizer inside all wrappers."""
+        holder = self.optimizer
+        while "learning_rate" not in vars(holder):
+            holder = vars(holder).get("optimizer")
+            if holder is None:
+                raise StateError(
+                    f"{self.optimizer.classnm} has no learning_rate of its own; set that of its optimizers"
+                )
+        return holder
 
     # --- state ---
 

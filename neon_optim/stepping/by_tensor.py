@@ -4,60 +4,99 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from operator import is_
 from typing import Any
 
 import numpy as np
 
-from neon_optim.backends.contract import Backend, Rounding
+from neon_optim.backends.contract import Backend, Plan, Rounding
 from neon_optim.backends.optree import Symbol
 from neon_optim.backends.program import linearize
 from neon_optim.errors import StateError
+from neon_optim.stepping.parameters import Parameter
 from neon_optim.stepping.part import Part
+from neon_optim.stepping.rule import Levels, Rule
 
-__all__ = ["check_own_shapes", "keeps_own_shapes", "run_by_tensor"]
-
-
-def keeps_own_shapes(part: Part) -> bool:
-    """Whether some state has another shape than its parameter, so that no plan can hold the rows."""
-    return any(
-        part.now.state_shape(slot, tuple(param.shape)) != tuple(param.shape)
-        for (param, _), _ in part.parameters
-        for slot in part.now.slots
-    )
+__all__ = ["TensorByTensor"]
 
 
-def check_own_shapes(part: Part, be: Backend) -> None:
-    """The checks of a plan, where states have shapes of their own.
+class TensorByTensor:
+    """The parameters of a part as tensors, checked as a plan checks them.
 
     Raises:
         StateError: an array does not fit.
     """
-    be.plan([(pair, []) for pair, _ in part.parameters], ("param", "grad"), None, None, part.describe)
-    for index, ((param, _), states) in enumerate(part.parameters):
-        for slot, state in zip(part.now.slots, states, strict=True):
-            shape = part.now.state_shape(slot, tuple(param.shape))
-            if tuple(state.shape) != shape:
-                raise StateError(f"{part.describe(index)}: {slot} has shape {state.shape}, {shape} is needed")
+
+    def __init__(self, be: Backend, part: Part):
+        self._be = be
+        rows, slots = self._planned(part)
+        self._plan = be.plan(rows, slots, None, None, part.describe)
+        self._whole = slots is part.slots
+        self._states = [list(states) for _, states in part.parameters]
+        self._tensors = [
+            [be.as_tensor(value) for value in (param, grad, *states)]
+            for (param, grad), states in part.parameters
+        ]
+        self._wide: list[_Wide | None] = [None] * len(self._tensors)
+
+    @staticmethod
+    def _planned(part: Part) -> tuple[Sequence[Parameter], Sequence[str]]:
+        """What a plan can hold: pairs alone where states have shapes of their own, which are checked here."""
+        own = False
+        for index, ((param, _), states) in enumerate(part.parameters):
+            for slot, state in zip(part.slots[2:], states, strict=True):
+                shape = part.rule.state_shape(slot, tuple(param.shape))
+                own = own or shape != tuple(param.shape)
+                if own and tuple(state.shape) != shape:
+                    raise StateError(
+                        f"{part.describe(index)}: {slot} has shape {state.shape}, {shape} is needed"
+                    )
+        if not own:
+            return part.parameters, part.slots
+        return [(pair, []) for pair, _ in part.parameters], part.slots[:2]
+
+    def fits(self, parameters: Sequence[Parameter]) -> bool:
+        """Whether these are the same arrays as before, as they were."""
+        if self._whole:
+            return self._plan.fits(parameters)
+        states = [states for _, states in parameters]
+        same = len(states) == len(self._states) and all(map(_same, states, self._states))
+        return same and self._plan.fits([(pair, []) for pair, _ in parameters])
+
+    def run(self, rule: Rule, now: Levels, rounding: Rounding | None) -> None:
+        """Apply a rule to one tensor after the other."""
+        for index, tensors in enumerate(self._tensors):
+            if not tensors[0].size:
+                continue
+            if rounding is None:
+                rule.apply(now, *tensors)
+                continue
+            wide = self._wide[index] = self._wide[index] or _Wide(self._be, tensors)
+            first_row = rounding.first_row + index * len(tensors)
+            wide.apply(rule, now, replace(rounding, first_row=first_row))
 
 
-def run_by_tensor(part: Part, be: Any, rounding: Rounding | None) -> None:
-    """Apply the rule to one tensor after the other."""
-    for index, ((param, grad), states) in enumerate(part.parameters):
-        tensors = [be.as_tensor(value) for value in (param, grad, *states)]
-        if not tensors[0].size:
-            continue
-        if rounding is None:
-            part.now.apply(*tensors)
-            continue
-        wide = np.float64 if any(t.dtype == np.float64 for t in tensors) else np.float32
-        copies = [be.empty_like(t, wide).copy_from(t) for t in tensors]
-        part.now.apply(*copies)
-        first_row = rounding.first_row + index * len(tensors)
-        _store_rounded(be, tensors, copies, replace(rounding, first_row=first_row))
+class _Wide:
+    """Copies of tensors in the compute type, to round what is stored from them; each tensor counts as a row."""
+
+    def __init__(self, be: Backend, tensors: Sequence[Any]):
+        self._be = be
+        self._tensors = tensors
+        dtype = np.float64 if any(t.dtype == np.float64 for t in tensors) else np.float32
+        self._copies = [be.empty_like(t, dtype) for t in tensors]
+        pairs: list[Any] = [
+            ((t, copy), []) for k, (t, copy) in enumerate(zip(tensors, self._copies, strict=True)) if k != 1
+        ]
+        self._program, self._scalars = linearize("store", ("value", "grad"), [(0, Symbol("grad", 1).held)])
+        self._plan: Plan = be.plan(pairs, ("value", "grad"))
+
+    def apply(self, rule: Rule, now: Levels, rounding: Rounding) -> None:
+        """Run a rule on the copies and store what they hold then."""
+        for copy, tensor in zip(self._copies, self._tensors, strict=True):
+            copy.copy_from(tensor)
+        rule.apply(now, *self._copies)
+        self._be.execute(self._program, self._plan, [self._scalars], rounding)
 
 
-def _store_rounded(be: Backend, tensors: Sequence[Any], values: Sequence[Any], rounding: Rounding) -> None:
-    """Copy values into tensors of narrower types, all but the gradient; each tensor counts as a row."""
-    rows: list[Any] = [((t, v), []) for k, (t, v) in enumerate(zip(tensors, values, strict=True)) if k != 1]
-    program, scalars = linearize("store", ("value", "grad"), [(0, Symbol("grad", 1).held)])
-    be.execute(program, be.plan(rows, ("value", "grad")), [scalars], rounding)
+def _same(states: Sequence[Any], kept: Sequence[Any]) -> bool:
+    return len(states) == len(kept) and all(map(is_, states, kept))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+from neon_optim.described.arguments import constructor_arguments
 from neon_optim.described.counters import set_all_counters
 from neon_optim.errors import StateError
 from neon_optim.schedules import BaseSchedule
@@ -16,14 +17,15 @@ class Counting:
 
     t: int
     classnm: Any
-    origin: Any
     counters: ClassVar[tuple[str, ...]] = ()
-    """Attributes that, beside ``t``, change from step to step: :meth:`prepare` sets them for the step."""
+    """Attributes that, beside ``t``, change from step to step: ``prepare`` gives what they are after the step."""
 
-    def commit(self) -> None:
-        """Called on a step's copy when the step is done: its counters become those of the optimizer."""
-        for name in ("t", *self.counters):
-            setattr(self.origin, name, getattr(self, name))
+    def commit(self, now: Any) -> None:
+        """A step with these numbers is done: its counters become those of the optimizer."""
+        mine = vars(self)
+        mine["t"] = now.t
+        for name in self.counters:
+            mine[name] = getattr(now, name)
 
     def get_counters(self) -> dict[str, Any]:
         """Everything that belongs to the training state beside the arrays: JSON-able."""
@@ -67,6 +69,5 @@ class Counting:
         return [schedule for _, schedule in self._schedules()]
 
     def _schedules(self) -> list[tuple[str, BaseSchedule]]:
-        return [
-            (name.lstrip("_"), value) for name, value in vars(self).items() if isinstance(value, BaseSchedule)
-        ]
+        given = {name: getattr(self, name, None) for name in constructor_arguments(type(self))}
+        return [(name, value) for name, value in given.items() if isinstance(value, BaseSchedule)]

@@ -2,52 +2,78 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from neon_optim.backends.contract import Backend
-from neon_optim.backends.optree import Node, Symbol, slots_of
+from neon_optim.backends.contract import Backend, Plan
+from neon_optim.backends.optree import NamedScalar, Node, Symbol, slots_of
 from neon_optim.backends.program import linearize
 from neon_optim.stepping.parameters import Parameter
 
-__all__ = ["gradient_norm", "norm_of"]
+__all__ = ["GradientNorm", "clip_factor", "norm_of"]
 
 
-def norm_of(grad: Any, batch_size: float) -> Node:
+def norm_of(grad: Any, batch_size: Any = None) -> Node:
     """The L2 norm of a gradient over all rows that are run together, divided by the batch size, as an expression."""
-    return Node("sqrt", Node("total_square", grad)) / batch_size
+    norm = Node("sqrt", Node("total_square", grad))
+    return norm if batch_size is None else norm / batch_size
 
 
-def gradient_norm(
-    be: Any,
-    parameters: Sequence[Parameter],
-    batch_size: float,
-    slots: Sequence[str] = ("param", "grad"),
-    incoming: Callable[..., Any] = lambda grad, *states: grad,
-) -> float:
-    """The L2 norm of all gradients together, divided by the batch size.
+def clip_factor(norm: Any, limit: Any) -> Node:
+    """What brings gradients of a norm down to a limit, as an expression; 1 where the limit is infinite."""
+    return Node("where", Node("less", limit, float("inf")), limit / Node("maximum", norm, limit), 1.0)
 
-    ``incoming`` says what the gradient is, given the array and the states named in ``slots``.
+
+class GradientNorm:
+    """The L2 norm of all gradients of some rows together, as a number; its plan is kept.
+
+    Arguments:
+        slots: names of the arrays of a row.
+        incoming: what the gradient is, as an expression on the gradient and the states; None: the gradient itself.
     """
-    if not isinstance(be, Backend):
-        values = [(grad, incoming(grad, *states)) for (_, grad), states in parameters]
-        arrays = [value.get() if value is grad else _computed(be, grad, value) for grad, value in values]
+
+    def __init__(
+        self, be: Any, slots: Sequence[str] = ("param", "grad"), incoming: Callable[..., Any] | None = None
+    ):
+        self.be = be
+        self._incoming = incoming or (lambda grad, *states: grad)
+        self._plan: Plan | None = None
+        if isinstance(be, Backend):
+            self._trace(slots)
+
+    def _trace(self, slots: Sequence[str]) -> None:
+        symbols = [Symbol(slot, index) for index, slot in enumerate(slots)]
+        # States that are not read may have other shapes, and must not stand in the rows.
+        self._used = sorted(slots_of(self._incoming(*symbols[1:])) - {0, 1})
+        for place, index in enumerate(self._used, 2):
+            symbols[index] = Symbol(slots[index], place)
+        norm = norm_of(self._incoming(*symbols[1:]), NamedScalar("batch_size"))
+        self._slots = [*slots[:2], *[slots[index] for index in self._used]]
+        self._program, self._constants = linearize("norm", self._slots, (), results=(norm,))
+
+    def of(self, rows: Sequence[Parameter], numbers: Mapping[str, float], batch_size: float = 1.0) -> float:
+        """The norm, divided by the batch size.
+
+        Arguments:
+            numbers: of the step, by name.
+        """
+        if not isinstance(self.be, Backend):
+            return self._of_foreign(rows, batch_size)
+        rows = [(pair, [states[index - 2] for index in self._used]) for pair, states in rows]
+        if self._plan is None or not (self._plan.fits(rows) or self._plan.renew(rows)):
+            self._plan = self.be.plan(rows, self._slots)
+        values = {**numbers, "batch_size": batch_size}
+        scalars = [*[values[name] for name in self._program.scalars if name], *self._constants]
+        return float(self.be.execute(self._program, self._plan, [scalars]).results[0][0])
+
+    def _of_foreign(self, rows: Sequence[Parameter], batch_size: float) -> float:
+        values = [(grad, self._incoming(grad, *states)) for (_, grad), states in rows]
+        arrays = [value.get() if value is grad else self._computed(grad, value) for grad, value in values]
         return float(np.sqrt(sum(np.square(np.asarray(a, np.float64)).sum() for a in arrays)) / batch_size)
-    symbols = [Symbol(slot, index) for index, slot in enumerate(slots)]
-    # States that are not read may have other shapes, and must not stand in the rows.
-    used = sorted(slots_of(incoming(*symbols[1:])) - {0, 1})
-    for place, index in enumerate(used, 2):
-        symbols[index] = Symbol(slots[index], place)
-    norm = norm_of(incoming(*symbols[1:]), batch_size)
-    slots = [*slots[:2], *[slots[index] for index in used]]
-    program, scalars = linearize("norm", slots, (), results=(norm,))
-    rows = [(pair, [states[index - 2] for index in used]) for pair, states in parameters]
-    return float(be.execute(program, be.plan(rows, slots), [scalars]).results[0][0])
 
-
-def _computed(be: Any, like: Any, tree: Any) -> Any:
-    out = be.empty_like(like)
-    out[:] = tree
-    return out.get()
+    def _computed(self, like: Any, tree: Any) -> Any:
+        out = self.be.empty_like(like)
+        out[:] = tree
+        return out.get()

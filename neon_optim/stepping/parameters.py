@@ -6,14 +6,12 @@ with ``get_params()``, which returns one such tuple or a list of them. Lists of 
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Iterable, Iterator
-from operator import is_
 from typing import Any, NamedTuple
 
 from neon_optim.errors import StateError, shown
 
-__all__ = ["NamedParameter", "NamedParameters", "get_param_list", "named_parameters", "parameters_of"]
+__all__ = ["NamedParameter", "NamedParameters", "get_param_list", "named_parameters"]
 
 Parameter = tuple[tuple[Any, Any], list[Any]]
 
@@ -62,28 +60,6 @@ def get_param_list(layer_list: Any) -> list[Parameter]:
     if type(layer_list) is list and all(map(_is_parameter, layer_list)):
         return list(layer_list)
     return [value for _, values in _layers(layer_list, "layer_list") for value in values]
-
-
-_known: weakref.WeakKeyDictionary[Any, tuple[list[Any], tuple[Parameter, ...]]] = weakref.WeakKeyDictionary()
-
-
-def parameters_of(owner: Any, layer_list: Any) -> tuple[Parameter, ...]:
-    """What :func:`get_param_list` gives, as a tuple; the same one while its owner brings a list of the same tuples."""
-    items, parameters = _known.get(owner, ([], ()))
-    plain = type(layer_list) is list
-    if plain and parameters and len(layer_list) == len(items) and all(map(is_, layer_list, items)):
-        return parameters
-    parameters = tuple(get_param_list(layer_list))
-    if plain and len(parameters) == len(layer_list) and all(map(_is_tuple_of, parameters, layer_list)):
-        _known[owner] = (list(layer_list), parameters)
-    else:
-        _known.pop(owner, None)
-    return parameters
-
-
-def _is_tuple_of(parameter: Any, item: Any) -> bool:
-    """Whether a list's item is the parameter itself, and will always hold the same pair and list."""
-    return parameter is item and type(item) is tuple and type(item[0]) is tuple
 
 
 def named_parameters(layer_list: Any) -> NamedParameters:

@@ -1,74 +1,137 @@
-"""The work of a step that one rule does, and that rule as a Program."""
+"""Parameters that one rule updates, and that rule as a Program."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from operator import itemgetter
+from typing import Any, NamedTuple
 
-from neon_optim.backends.contract import Plan
+from neon_optim.backends.contract import Rounding
 from neon_optim.backends.optree import Node, Symbol
 from neon_optim.backends.program import Program, trace
-from neon_optim.stepping.norm import norm_of
-from neon_optim.stepping.parameters import Parameter, named_parameters
+from neon_optim.errors import StateError, shown
+from neon_optim.stepping.norm import clip_factor, norm_of
+from neon_optim.stepping.parameters import Parameter
+from neon_optim.stepping.rule import Levels, Rule
 
-if TYPE_CHECKING:
-    from neon_optim.optimizers.optimizer import Optimizer
-
-__all__ = ["Part"]
+__all__ = ["Part", "Traced"]
 
 
-@dataclass
+class Traced(NamedTuple):
+    """A rule as a Program, and how its run-time scalars come from the numbers of a step."""
+
+    program: Program
+    named: Callable[[dict[str, Any]], tuple[Any, ...]]
+    constants: tuple[float, ...]
+
+    def scalars(self, rule: Rule, now: Levels) -> list[float]:
+        """The scalars of a step, in the Program's order."""
+        return [*self.named(rule.by_name(now)), *self.constants]
+
+
 class Part:
     """Parameters that one rule updates.
 
     Attributes:
-        optimizer: whose counters the step advances, and whose gradients are clipped together.
-        now: that optimizer with the numbers of this step.
+        rule: what updates them, counts the steps, and clips their gradients together.
         parameters: the tuples.
-        layer_list: where they come from, for messages.
-        plan: a plan for these parameters alone that is kept from an earlier step and fits; None: not known.
+        describe: turns an index into words for a parameter, for messages.
+        changes: what ``rule.changes`` was when this was made; where it is another, a part is made anew.
     """
 
-    optimizer: Optimizer
-    now: Optimizer
-    parameters: Sequence[Parameter]
-    layer_list: Any
-    plan: Plan | None = None
+    def __init__(self, rule: Rule, parameters: Sequence[Parameter], describe: Callable[[int], str]):
+        self.rule = rule
+        self.parameters = parameters
+        self.changes = rule.changes
+        self._describe = describe
+        self.slots = ("param", "grad", *rule.slots)
+        self.per_tensor = rule.algorithm.per_tensor
+        self._traced: dict[Any, Traced] = {}
 
-    @property
-    def slots(self) -> tuple[str, ...]:
-        """The arrays of one row."""
-        return ("param", "grad", *self.now.slots)
+    def describe(self, index: int) -> str:
+        """Words for a parameter of this part."""
+        optimizer = self.rule.algorithm
+        return f"{self._describe(index)}, optimizer '{optimizer.name}' ({optimizer.classnm})"
 
     @property
     def guarded(self) -> bool:
         """Whether a gradient that is not finite must stop the step."""
-        policy = self.now.on_nonfinite
-        return policy in ("raise", "skip") or (policy is None and bool(self.now.gradient_clip_norm))
+        return self.rule.on_nonfinite != "ignore"
 
-    def describe(self, index: int) -> str:
-        """Words for a parameter of this part."""
-        found = {id(p.value[0][0]): p for p in named_parameters(self.layer_list)}
-        named = found.get(id(self.parameters[index][0][0]))
-        where = f"layer '{named.layer}', parameter '{named.name}'" if named else f"parameter {index}"
-        return f"{where}, optimizer '{self.optimizer.name}' ({self.optimizer.classnm})"
+    def rounding(self, be: Any, now: Levels) -> Rounding | None:
+        """How this part's stores are rounded."""
+        bits = self.rule.algorithm.stochastic_round or be.stochastic_round
+        return Rounding(0 if bits is True else int(bits), be.noise_seed, now[-1].t) if bits else None
 
-    def checks(self, grad: Any, batch_size: float) -> tuple[Any, Any]:
-        """(guard, scale): expressions on the gradient; None where nothing has to be finite, 1.0 for no clipping."""
-        limit = self.now.gradient_clip_norm
-        if limit:
-            norm = norm_of(grad, batch_size)
-            return (norm if self.guarded else None), limit / Node("maximum", norm, limit)
-        return (Node("total", grad * 0.0) if self.guarded else None), 1.0  # x * 0 is NaN unless x is finite
+    def fill_states(self, filled: list[list[Any]]) -> None:
+        """Fill empty state lists and add them to ``filled``; refuse those of another length."""
+        names = self.slots[2:]
+        for index, ((param, grad), states) in enumerate(self.parameters):
+            if len(states) == len(names):
+                continue
+            if states:
+                raise StateError(
+                    f"{self.describe(index)}: the state list holds {len(states)} arrays, but this optimizer keeps "
+                    f"{len(names)} ({', '.join(names) or 'none'}): it was written by another optimizer. "
+                    "To start fresh, empty the list: state.clear()"
+                )
+            for array, what in ((param, "param"), (grad, "grad")):
+                if not hasattr(array, "shape"):
+                    raise StateError(f"{self.describe(index)}: {what} is no array, received {shown(array)}")
+            filled.append(states)
+            states.extend([self.rule.new_state(name, param, grad) for name in names])
 
-    def trace(self, batch_size: float, scale: float | None = None) -> tuple[Program, list[float]]:
-        """The rule as a Program; with ``scale`` given, without the norm in it."""
+    # --- the rule as a Program ---
 
-        def guard(param: Symbol, grad: Symbol, *states: Symbol) -> Any:
-            finite, self.now.scale = self.checks(self.now.incoming(grad, *states), batch_size)
-            if scale is not None:
-                finite, self.now.scale = None, scale
+    def traced(self, now: Levels, alone: bool) -> Traced:
+        """The rule as it is at this step; traced once for each form that it takes.
+
+        Arguments:
+            alone: whether the norm of the gradients and what must be finite are part of the Program; else the caller
+                has looked at them, and ``now.scale`` is the factor of clipping.
+        """
+        key = (alone, now[0].divides, self.rule.form(now))
+        known = self._traced.get(key)
+        if known is None:
+            known = self._traced[key] = self._trace(now, alone)
+        return known
+
+    def _trace(self, now: Levels, alone: bool) -> Traced:
+        rule = self.rule
+        symbols = rule.symbols(now)
+
+        def whole(param: Symbol, grad: Symbol, *states: Symbol) -> Any:
+            finite, levels = None, symbols
+            if alone:
+                finite, scale = self._checks(symbols, rule.incoming(symbols, grad, *states))
+                levels = (symbols[0].with_numbers(scale=scale), *symbols[1:])
+            elif not self.clips(now):
+                levels = (symbols[0].with_numbers(scale=1.0), *symbols[1:])
+            rule.apply(levels, param, grad, *states)
             return finite
 
-        return trace(self.now.classnm.lower(), self.slots, self.now.apply, guard)
+        program, constants = trace(rule.classnm.lower(), self.slots, whole)
+        names = [name for name in program.scalars if name]
+        return Traced(program, _getter(names), tuple(constants))
+
+    def clips(self, now: Levels) -> bool:
+        """Whether the norm of the gradients is limited at this step."""
+        return bool(self.rule.algorithm.gradient_clip_norm) and self.rule.reaches(now)
+
+    def _checks(self, now: Levels, grad: Any) -> tuple[Any, Any]:
+        """(guard, scale): expressions on the gradient; None where nothing has to be finite, 1.0 for no clipping."""
+        if self.clips(now):
+            norm = norm_of(grad, now[0].batch_size if now[0].divides else None)
+            limit = now[0].gradient_clip_norm
+            return (norm if self.guarded else None), clip_factor(norm, limit)
+        return (Node("total", grad * 0.0) if self.guarded else None), 1.0  # x * 0 is NaN unless x is finite
+
+
+def _getter(names: Sequence[str]) -> Callable[[dict[str, Any]], tuple[Any, ...]]:
+    """A function that takes the values of some names out of a dict, as a tuple."""
+    if len(names) > 1:
+        return itemgetter(*names)
+    if names:
+        name = names[0]
+        return lambda values: (values[name],)
+    return lambda values: ()

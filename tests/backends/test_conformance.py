@@ -9,11 +9,11 @@ import pytest
 from neon_optim.backends.algebra import Algebra
 from neon_optim.backends.contract import Backend, Plan, Tensor
 from neon_optim.backends.cpu.backend import CPUBackend
+from neon_optim.backends.cpu.host_plan import HostPlan
 from neon_optim.backends.cpu.tensor import CPUTensor
 from neon_optim.backends.gpu.backend import GPUBackend
 from neon_optim.backends.gpu.device_plan import DevicePlan
 from neon_optim.backends.gpu.tensor import GPUTensor
-from neon_optim.backends.plan import HostPlan
 
 BACKENDS = {"cpu": (CPUBackend, CPUTensor, HostPlan), "gpu": (GPUBackend, GPUTensor, DevicePlan)}
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from neon_optim import cleanup_backend, gen_backend
-from neon_optim.backends.plan import HostPlan
+from neon_optim.backends.cpu.host_plan import HostPlan
 from neon_optim.errors import StateError
 from neon_optim.optimizers import Adam, GradientDescentMomentum
 
@@ -74,7 +74,7 @@ def test_a_replaced_array_is_used(made, size, which):
     else:
         parameters[1] = ((new, grad) if which == "param" else (param, new), state)
     optimizer.optimize(parameters, 0)
-    assert len(made) == 2
+    assert len(made) == (1 if which == "grad" else 2), "other gradients are taken over"
     if which != "grad":
         np.testing.assert_array_equal(old, before)
         assert (np.asarray(new) != np.asarray(before)).any()

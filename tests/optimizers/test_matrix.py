@@ -289,19 +289,19 @@ def test_all_options_together_are_what_each_says(row, engine):
         now = twin.at(0)
         rows = [value for layer in by_hand for value in layer.values]
         grads = [GRADS[step][:, : r[0][1].shape[1]] * (k + 1.0) / 4 for k, r in enumerate(rows)]
-        now.scale = scale = min(1.0, 1.5 / np.sqrt(sum((g**2).sum() for g in grads)))
+        scale = min(1.0, 1.5 / np.sqrt(sum((g**2).sum() for g in grads)))
         for k, (((param, dw), states), grad) in enumerate(zip(rows, grads, strict=True)):
-            states = states or [now.new_state(slot, param, dw) for slot in now.slots]
+            states = states or [twin.new_state(slot, param, dw) for slot in twin.slots]
             rows[k][1][:] = states
             decay, decoupled_decay = (0.0, 0.0) if k == 2 else (0.3, 0.2)
-            grad = -np.clip(grad, -0.6, 0.6) * (1.0 if now.scales_update else scale)
+            grad = -np.clip(grad, -0.6, 0.6) * (1.0 if twin.scales_update else scale)
             param *= 1.0 - now.lr * decoupled_decay
-            if now.decay_form == "coupled":
+            if twin.decay_form == "coupled":
                 grad = grad + decay * param
-            now.wdecay = decay
-            now.update(*[be.as_tensor(value) for value in (param, grad, *states)])
+            numbers = now.with_numbers(wdecay=decay, scale=scale if twin.scales_update else 1.0)
+            twin.update(numbers, *[be.as_tensor(value) for value in (param, grad, *states)])
             np.clip(param, -2.2, 2.2, out=param)
-        now.commit()
+        twin.commit(now)
     assert scale < 1.0
     for mine, theirs in zip(arrays(net), arrays(by_hand), strict=True):
         np.testing.assert_allclose(mine, theirs, rtol=1e-12, atol=1e-14)

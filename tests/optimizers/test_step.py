@@ -250,19 +250,19 @@ def test_a_new_rate_needs_no_new_program(be):
 
 def test_what_a_rule_may_not_do():
     class Indexing(Adam):
-        def update(self, param, grad, m, v):
+        def update(self, now, param, grad, m, v):
             param[0] = grad
 
     class InPlace(Adam):
-        def update(self, param, grad, m, v):
+        def update(self, now, param, grad, m, v):
             param -= grad
 
     class Branching(Adam):
-        def update(self, param, grad, m, v):
+        def update(self, now, param, grad, m, v):
             param[:] = grad if grad > 0 else m
 
     class Shapes(Adam):
-        def update(self, param, grad, m, v):
+        def update(self, now, param, grad, m, v):
             param[:] = param / param.shape[0]
 
     for rule, message in [

@@ -157,7 +157,7 @@ def test_steps_of_adam_are_estimated_with_a_warning(tmp_path):
         found = load_checkpoint(convert_checkpoint(neon_file(tmp_path / "a.p", ADAM, 2), tmp_path / "b"))
     adam = Adam(learning_rate=0.1)
     adam.set_counters(found.counters)
-    assert adam.at(0).l == pytest.approx(0.1, rel=1e-12), "bias correction is over"
+    assert adam.at(0).corrected_lr == pytest.approx(0.1, rel=1e-12), "bias correction is over"
 
 
 def test_a_multi_optimizer(tmp_path):

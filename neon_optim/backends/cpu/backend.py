@@ -9,10 +9,10 @@ import numpy as np
 
 from neon_optim.backends.contract import Backend, Outcome, Parameter, Plan, Rounding
 from neon_optim.backends.cpu.compiled.numba_engine import NumbaEngine, numba_is_usable
+from neon_optim.backends.cpu.host_plan import HostPlan, host_array
 from neon_optim.backends.cpu.host_trees import Evaluator
 from neon_optim.backends.cpu.numpy_engine import NumpyEngine
 from neon_optim.backends.cpu.tensor import CPUTensor
-from neon_optim.backends.plan import HostPlan, host_array
 from neon_optim.backends.program import Program
 from neon_optim.backends.shapes import at_least_2d
 from neon_optim.errors import BackendError
@@ -105,7 +105,7 @@ class CPUBackend(Backend):
         plan.table.gather()
         outcome: Outcome = self.engine.execute(program, plan.table, scalars, rounding)
         if outcome.stored:
-            plan.table.scatter()
+            plan.table.scatter({slot for slot, _ in program.outputs})
         return outcome
 
     def close(self) -> None:

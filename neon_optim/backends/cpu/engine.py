@@ -17,6 +17,9 @@ from neon_optim.backends.watch import Differ
 __all__ = ["Engine"]
 
 
+_NOTHING = np.empty((0, 0))
+
+
 class Engine(ABC):
     """Runs Programs over tables of arrays.
 
@@ -34,16 +37,15 @@ class Engine(ABC):
         rounding: Rounding | None = None,
     ) -> Outcome:
         """See :meth:`neon_optim.backends.contract.Backend.execute`."""
-        with np.errstate(all="ignore"):
-            values = ScalarValues(program, scalars, table.sets, table.sizes, table.scopes)
-            for stage in program.stages:
-                values.run(stage.scalar_code)
-                if stage is program.stages[-1]:
-                    outcome = values.outcome()
-                    if not outcome.stored:
-                        return outcome
-                if stage.element_code or stage.outputs:
-                    self._run_stage(program, stage, table, values, rounding)
+        values = ScalarValues(program, scalars, table.sets, table.sizes, table.scopes)
+        for stage in program.stages:
+            values.run(stage.scalar_code)
+            if stage is program.stages[-1]:
+                outcome = values.outcome()
+                if not outcome.stored:
+                    return outcome
+            if stage.element_code or stage.outputs:
+                self._run_stage(program, stage, table, values, rounding)
         return outcome
 
     def _run_stage(
@@ -51,7 +53,7 @@ class Engine(ABC):
     ) -> None:
         partials = []
         for group in table.groups:
-            partial = np.empty((len(group.chunks), len(stage.reductions)))
+            partial = np.empty((len(group.chunks), len(stage.reductions))) if stage.reductions else _NOTHING
             self.run_group(program, stage, table, group, values, partial, rounding)
             partials.append(partial)
         for k, reduction in enumerate(stage.reductions):

@@ -54,7 +54,8 @@ class NumpyEngine(Engine):
     ) -> None:
         """See :meth:`Engine.run_group`."""
         kernel = self.kernel(program, stage, group.dtypes)
-        inputs = [list(row) for row in values.by_row(stage.inputs).astype(kernel.dtype)]
+        with np.errstate(all="ignore"):
+            inputs = [list(row) for row in values.by_row(stage.inputs).astype(kernel.dtype)]
         operations = [program.code[r].op for r in stage.reductions]
         chunks = (group.chunks if operations else _blocks(group, table)).tolist()
         numbers = itertools.count()  # the lock of the interpreter makes each number go to one thread

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -26,6 +27,7 @@ class Group:
         chunks: (row, first element, number of elements) of each chunk; a chunk lies within a chunk of the sums.
         tasks: task k is the chunks from ``tasks[k]`` to ``tasks[k + 1]``.
         size: number of elements of all rows.
+        launches: a place for engines to keep what they prepared for this group.
     """
 
     dtypes: tuple[np.dtype, ...]
@@ -33,6 +35,7 @@ class Group:
     chunks: np.ndarray
     tasks: np.ndarray
     size: int
+    launches: dict[Any, Any] = field(default_factory=dict, compare=False, repr=False)
 
     @cached_property
     def addresses(self) -> tuple[int, int]:
@@ -65,20 +68,20 @@ class Table:
         sets: Sequence[int] | None = None,
         scopes: Sequence[int] | None = None,
     ):
-        self._copies: list[tuple[np.ndarray, np.ndarray]] = []
-        self.rows = [tuple([self._flat(a) for a in row]) for row in arrays]
+        self._copies: list[tuple[int, np.ndarray, np.ndarray]] = []
+        self.rows = [tuple([self._flat(slot, a) for slot, a in enumerate(row)]) for row in arrays]
         self.dtypes = [tuple([a.dtype for a in row]) for row in self.rows]
         self.sizes = np.array([row[0].size for row in self.rows], dtype=np.int64)
         self.sets = np.zeros(len(self.rows), np.int64) if sets is None else np.asarray(sets, np.int64)
         n_sets = int(self.sets.max(initial=0)) + 1
         self.scopes = np.zeros(n_sets, np.int64) if scopes is None else np.asarray(scopes, np.int64)
 
-    def _flat(self, array: np.ndarray) -> np.ndarray:
+    def _flat(self, slot: int, array: np.ndarray) -> np.ndarray:
         plain = np.asarray(array)
-        if plain.flags.c_contiguous and plain.flags.aligned and plain.dtype.isnative:
+        if _is_plain(plain):
             return plain.reshape(-1)
         copy = np.empty(plain.shape, plain.dtype.newbyteorder("="))
-        self._copies.append((plain, copy))
+        self._copies.append((slot, plain, copy))
         return copy.reshape(-1)
 
     @cached_property
@@ -115,11 +118,32 @@ class Table:
 
     def gather(self) -> None:
         """Fill the copies."""
-        for array, copy in self._copies:
+        for _, array, copy in self._copies:
             np.copyto(copy, array)
 
-    def scatter(self) -> None:
-        """Copy back what :meth:`gather` copied, where it may be written."""
-        for array, copy in self._copies:
-            if array.flags.writeable:
+    def scatter(self, slots: Collection[int]) -> None:
+        """Copy back what :meth:`gather` copied of the slots that were written."""
+        for slot, array, copy in self._copies:
+            if slot in slots:
                 np.copyto(array, copy)
+
+    def replace(self, slot: int, arrays: Sequence[tuple[int, np.ndarray]]) -> bool:
+        """Put contiguous arrays in the place of those of some rows, of the same size and dtype; False: it cannot be.
+
+        Arguments:
+            arrays: pairs of a row and its array.
+        """
+        if any(place == slot for place, _, _ in self._copies) or not all(_is_plain(a) for _, a in arrays):
+            return False
+        for row, array in arrays:
+            flat = array.reshape(-1)
+            self.rows[row] = (*self.rows[row][:slot], flat, *self.rows[row][slot + 1 :])
+        if "pointers" in vars(self):
+            for row, _ in arrays:
+                self.pointers[row, slot] = self.rows[row][slot].__array_interface__["data"][0]
+        return True
+
+
+def _is_plain(array: np.ndarray) -> bool:
+    """Whether an array can stand in a row as it is."""
+    return array.flags.c_contiguous and array.flags.aligned and array.dtype.isnative

@@ -107,11 +107,13 @@ class GPUBackend(Backend):
         """Run a Program over every row of a plan; see :meth:`Backend.execute`."""
         if not isinstance(plan, DevicePlan):
             raise BackendError(f"a plan of another backend: {type(plan).__name__}")
-        for array, copy in plan.table.copies:
+        for _, array, copy in plan.table.copies:
             self.assign(copy, array)
         outcome = self.engine.execute(program, plan.table, scalars, rounding)
-        for array, copy in plan.table.copies:
-            self.assign(array, copy)
+        written = {slot for slot, _ in program.outputs}
+        for slot, array, copy in plan.table.copies:
+            if slot in written:
+                self.assign(array, copy)
         return outcome
 
     def bernoulli(self, out: Tensor, keep: float, *, stream: int, step: int) -> Tensor:

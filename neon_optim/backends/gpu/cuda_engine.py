@@ -179,14 +179,10 @@ class CudaEngine:
     ) -> tuple[np.ndarray, ScalarValues]:
         """What the host computes: the scalar arguments of every launch, and all values of depth 0."""
         code = program.code
-        with np.errstate(all="ignore"):
-            host = ScalarValues(program, scalars, table.sets, table.sizes, table.scopes)
-            host.run([v for v in program.stages[0].scalar_code if code[v].rank == SET])
+        host = ScalarValues(program, scalars, table.sets, table.sizes, table.scopes)
+        host.run([v for v in program.stages[0].scalar_code if code[v].rank == SET])
         passed = ScalarLayout.of(program).arguments
-        matrix = np.empty((len(table.scopes), len(passed)))
-        for column, v in enumerate(passed):
-            matrix[:, column] = host.of_set(v)
-        return matrix.reshape(-1), host
+        return np.array([values[v] for values in host.of_sets for v in passed]), host
 
     @staticmethod
     def _host_outcome(program: Program, host: ScalarValues) -> Outcome:

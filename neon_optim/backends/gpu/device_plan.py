@@ -9,13 +9,15 @@ from neon_optim.backends.contract import Parameter
 from neon_optim.backends.gpu.device import Device
 from neon_optim.backends.gpu.device_table import DeviceTable
 from neon_optim.backends.gpu.memory import device_array
-from neon_optim.backends.plan import HostPlan
+from neon_optim.backends.plan import MemoryPlan
 
 __all__ = ["DevicePlan"]
 
 
-class DevicePlan(HostPlan):
+class DevicePlan(MemoryPlan):
     """Arguments as for :meth:`Backend.plan`, and the device."""
+
+    table: DeviceTable
 
     def __init__(
         self,
@@ -26,6 +28,12 @@ class DevicePlan(HostPlan):
         scopes: Sequence[int] | None,
         describe: Callable[[int], str] | None,
     ):
-        self.array_of = partial(device_array, device_id=device.device_id)
-        self.table_of = partial(DeviceTable, device)
-        super().__init__(parameters, slots, sets, scopes, describe)
+        super().__init__(
+            parameters,
+            slots,
+            sets,
+            scopes,
+            describe,
+            array_of=partial(device_array, device_id=device.device_id),
+            table_of=partial(DeviceTable, device),
+        )

@@ -40,7 +40,7 @@ class DeviceTable:
         sizes: elements of each row's arrays.
         sets: for each row the index of its scalar set.
         scopes: for each scalar set the index of its scope.
-        copies: (array, its contiguous copy) pairs for arrays with gaps; the rows hold the copies.
+        copies: (slot, array, its contiguous copy) for arrays with gaps; the rows hold the copies.
         row_chunks: for each row, and the end, the number of its first chunk.
         fields: what all kernels are told about the table, by the names in ``TABLE_FIELDS``.
         scratch: a place for the engine to keep device memory, by Program.
@@ -54,21 +54,21 @@ class DeviceTable:
         scopes: Sequence[int] | None = None,
     ):
         self._device = device
-        self.copies: list[tuple[np.ndarray, np.ndarray]] = []
-        rows = [[self._contiguous(a) for a in row] for row in arrays]
+        self.copies: list[tuple[int, np.ndarray, np.ndarray]] = []
+        rows = [[self._contiguous(slot, a) for slot, a in enumerate(row)] for row in arrays]
         self.sizes = np.array([row[0].size for row in rows], dtype=np.int64)
         self.sets = np.zeros(len(rows), np.int64) if sets is None else np.asarray(sets, np.int64)
         n_sets = int(self.sets.max(initial=0)) + 1
         self.scopes = np.zeros(n_sets, np.int64) if scopes is None else np.asarray(scopes, np.int64)
         self.row_chunks = np.concatenate([[0], np.cumsum(-(-self.sizes // CHUNK))])
-        table = np.array(
+        self._entries = np.array(
             [
                 [*map(address_of, row), size, k]
                 for row, size, k in zip(rows, self.sizes, self.sets, strict=True)
             ],
             np.int64,
         )
-        self._kept = [device.constant(a) for a in (table, self.scopes, self.row_chunks)]
+        self._kept = [device.constant(a) for a in (self._entries, self.scopes, self.row_chunks)]
         addresses = [int(memory) for memory in self._kept]
         self.fields = dict(zip(("rows", "scopes", "row_chunks"), addresses, strict=True))
         self.fields |= {"n_rows": len(rows), "n_sets": n_sets}
@@ -76,12 +76,27 @@ class DeviceTable:
         self.scratch: dict[Any, Any] = {}
         self._rows = rows  # they keep the memory alive
 
-    def _contiguous(self, array: np.ndarray) -> np.ndarray:
+    def _contiguous(self, slot: int, array: np.ndarray) -> np.ndarray:
         if array.flags.c_contiguous:
             return array
         copy = new_array(self._device, array.shape, array.dtype)
-        self.copies.append((array, copy))
+        self.copies.append((slot, array, copy))
         return copy
+
+    def replace(self, slot: int, arrays: Sequence[tuple[int, np.ndarray]]) -> bool:
+        """Put contiguous arrays in the place of those of some rows, of the same size and dtype; False: it cannot be.
+
+        Arguments:
+            arrays: pairs of a row and its array.
+        """
+        if any(place == slot for place, _, _ in self.copies):
+            return False
+        for row, array in arrays:
+            self._rows[row][slot] = array
+            self._entries[row, slot] = address_of(array)
+        if arrays:
+            self._device.upload(self.fields["rows"], self._entries)
+        return True
 
     def _group(self, rows: list[list[np.ndarray]]) -> list[Group]:
         members: dict[tuple[np.dtype, ...], list[int]] = {}

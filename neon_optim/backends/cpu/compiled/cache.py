@@ -19,7 +19,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -88,20 +88,17 @@ def _linked(code: MachineCode, n_arguments: int) -> Callable[..., None]:
     engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), host_target())
     engine.add_object_file(llvm.ObjectFileRef.from_data(code.content))
     engine.finalize_object()
-    _engines.append(engine)
+    _kept.append(engine)
     # Numba's calling convention: a place for the result, a place for an exception (there is none), the arguments.
     prototype = ctypes.CFUNCTYPE(ctypes.c_int, *[ctypes.c_void_p] * 2, *[ctypes.c_int64] * n_arguments)
     call = prototype(engine.get_function_address(code.symbol))
-
-    def kernel(*arguments: int) -> None:
-        places = (ctypes.c_void_p * 2)()
-        here = ctypes.addressof(places)
-        call(here, here + ctypes.sizeof(ctypes.c_void_p), *arguments)
-
-    return kernel
+    places = (ctypes.c_void_p * 2)()  # the same for every call: nothing is ever read there
+    _kept.append(places)
+    here = ctypes.addressof(places)
+    return partial(call, here, here + ctypes.sizeof(ctypes.c_void_p))
 
 
-_engines: list[Any] = []  # which own the machine code
+_kept: list[Any] = []  # engines, which own the machine code, and memory that it writes to
 
 
 @cache

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -15,7 +16,7 @@ from neon_optim.backends.cpu.numpy_engine import NumpyEngine
 from neon_optim.backends.cpu.numpy_kernel import compute_type
 from neon_optim.backends.cpu.table import TASK, Group, Table
 from neon_optim.backends.cpu.workers import run_together, thread_count
-from neon_optim.backends.program import ROW, SET, Program, Stage
+from neon_optim.backends.program import SET, Program, Stage
 from neon_optim.backends.scalars import ScalarValues
 from neon_optim.backends.sums import LANES
 from neon_optim.backends.watch import Differ
@@ -56,23 +57,12 @@ class NumbaEngine(Engine):
         if _FLOAT16 in group.dtypes and not _converts_float16():
             self._numpy.run_group(program, stage, table, group, values, partial, rounding)
             return
-        kernel = self.kernel(
-            program, stage, group.dtypes, rounding, _are_plain(program, stage, group, values)
-        )
-        counter = np.zeros(1, np.int64)
-        n_tasks = len(group.tasks) - 1
-        of_sets, of_rows = values.matrix(stage.inputs, SET), values.matrix(stage.inputs, ROW)
-        addresses = (*group.addresses, *table.addresses, of_sets.ctypes.data, of_rows.ctypes.data)
-        noise = (0, 0, 0) if rounding is None else (rounding.seed, rounding.step, rounding.first_row)
-
-        def work() -> None:
-            lanes = np.empty(LANES * partial.shape[1])
-            words = np.empty(0 if rounding is None else WORDS_BLOCK * len(program.slots), np.uint32)
-            scratch = (lanes.ctypes.data, partial.ctypes.data, words.ctypes.data)
-            kernel(counter.ctypes.data, n_tasks, *addresses, *scratch, *noise)
-
-        wanted = min(n_tasks, group.size // _WORTH_A_THREAD)
-        run_together(work, min(thread_count(), wanted) if wanted > 1 else 1)
+        bits = None if rounding is None else rounding.bits
+        key = (stage, bits, _are_plain(program, stage, group, values))
+        launch = group.launches.get(key)
+        if launch is None:
+            launch = group.launches[key] = _Launch(self.kernel, program, table, group, *key)
+        launch.run(values, partial, rounding)
 
     def words_differ(self) -> Differ:
         """See :meth:`Engine.words_differ`."""
@@ -85,11 +75,10 @@ class NumbaEngine(Engine):
         program: Program,
         stage: Stage,
         dtypes: tuple[np.dtype, ...],
-        rounding: Rounding | None = None,
+        bits: int | None = None,
         plain_bounds: bool = False,
     ) -> Callable[..., None]:
         """The compiled stage, made once; the arguments are those of :func:`kernel_source`."""
-        bits = None if rounding is None else rounding.bits
         key = ("numba", stage, dtypes, bits, plain_bounds)
         kernel: Callable[..., None] | None = program.compiled.get(key)
         if kernel is None:
@@ -98,6 +87,76 @@ class NumbaEngine(Engine):
             function, source = kernel_source(program, stage, dtypes, bits, plain_bounds)
             kernel = program.compiled[key] = load_kernel(function, source, len(ARGUMENTS))
         return kernel
+
+
+class _Launch:
+    """One stage over one group: its kernel, and the arguments that stay the same from step to step."""
+
+    def __init__(
+        self,
+        kernel_of: Callable[..., Callable[..., None]],
+        program: Program,
+        table: Table,
+        group: Group,
+        stage: Stage,
+        bits: int | None,
+        plain_bounds: bool,
+    ):
+        self._kernel = kernel_of(program, stage, group.dtypes, bits, plain_bounds)
+        self._stage = stage
+        self._inputs = [v for v in stage.inputs if program.code[v].rank == SET]
+        self._reads_rows = len(self._inputs) < len(stage.inputs)
+        self._of_sets = np.zeros(max(1, len(table.scopes) * len(self._inputs)))
+        self._set_values: Any = self._of_sets.data
+        self._counter = np.zeros(1, np.int64)
+        self._claimed: Any = self._counter.data
+        self._n_lanes = LANES * len(stage.reductions)
+        self._n_words = 0 if bits is None else WORDS_BLOCK * len(program.slots)
+        n_tasks = len(group.tasks) - 1
+        self._fixed = (
+            *(
+                self._counter.ctypes.data,
+                n_tasks,
+                *group.addresses,
+                *table.addresses,
+                self._of_sets.ctypes.data,
+            ),
+        )
+        self._scratch = self._new_scratch()
+        wanted = min(n_tasks, group.size // _WORTH_A_THREAD)
+        self._most_threads = wanted if wanted > 1 else 1
+
+    def _new_scratch(self) -> tuple[np.ndarray, np.ndarray, int, int]:
+        """What one thread works with: the arrays, and where they are."""
+        lanes, words = np.empty(self._n_lanes), np.empty(self._n_words, np.uint32)
+        return lanes, words, lanes.ctypes.data, words.ctypes.data
+
+    def run(self, values: ScalarValues, partial: np.ndarray, rounding: Rounding | None) -> None:
+        """Run the stage with the scalars of a step."""
+        place = 0
+        for of_set in values.of_sets:
+            for v in self._inputs:
+                self._set_values[place] = of_set[v]
+                place += 1
+        rows = values.rows_of(self._stage.inputs) if self._reads_rows else self._of_sets
+        self._claimed[0] = 0
+        of_rows, partials = (
+            rows.ctypes.data if self._reads_rows else 0,
+            partial.ctypes.data if partial.size else 0,
+        )
+        noise = (0, 0, 0) if rounding is None else (rounding.seed, rounding.step, rounding.first_row)
+        threads = min(thread_count(), self._most_threads) if self._most_threads > 1 else 1
+        if threads == 1:
+            _, _, lanes, words = self._scratch
+            self._kernel(*self._fixed, of_rows, lanes, partials, words, *noise)
+            return
+
+        def work() -> None:
+            *kept, lanes, words = self._new_scratch()
+            self._kernel(*self._fixed, of_rows, lanes, partials, words, *noise)
+            kept.clear()
+
+        run_together(work, threads)
 
 
 def _converts_float16() -> bool:
@@ -111,5 +170,8 @@ def _are_plain(program: Program, stage: Stage, group: Group, values: ScalarValue
     limits = bounds(program, stage)
     if not limits:
         return False
-    numbers = [values.matrix(limits, rank).astype(compute_type(group.dtypes)) for rank in (SET, ROW)]
-    return all(bool(x.all() and (x == x).all()) for x in numbers)
+    dtype = compute_type(group.dtypes)
+    of_sets = [of_set[v] for of_set in values.of_sets for v in limits if program.code[v].rank == SET]
+    numbers = [np.array(of_sets), values.rows_of(limits)]
+    with np.errstate(all="ignore"):
+        return all(bool(x.all() and (x == x).all()) for x in (n.astype(dtype) for n in numbers))

@@ -1,0 +1,65 @@
+"""The plan of the CPU backend: arrays in host memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from neon_optim.backends.contract import Parameter, Tensor
+from neon_optim.backends.cpu.table import Table
+from neon_optim.backends.plan import MemoryPlan
+from neon_optim.backends.watch import Differ
+from neon_optim.errors import StateError
+
+__all__ = ["HostPlan", "host_array"]
+
+
+def host_array(value: Any) -> np.ndarray:
+    """A NumPy array on the memory of a tensor, an array, or an object that shares its memory with NumPy.
+
+    Raises:
+        StateError: the object has no memory that NumPy can share.
+    """
+    if isinstance(value, np.ndarray):
+        return value
+    if isinstance(value, Tensor):
+        array = getattr(value, "_array", None)
+        if not isinstance(array, np.ndarray):
+            raise StateError(f"{value!r} does not live in host memory: it belongs to another backend")
+        return array
+    if not any(hasattr(value, p) for p in ("__array__", "__array_interface__", "__dlpack__", "__buffer__")):
+        raise StateError(
+            f"expected a tensor or a NumPy array, received {type(value).__name__}: {value!r:.60}"
+        )
+    if getattr(value, "requires_grad", False):  # PyTorch shares the memory of detached tensors only
+        value = value.detach()
+    try:
+        array, again = np.asarray(value), np.asarray(value)
+    except Exception as error:
+        raise StateError(f"{type(value).__name__} cannot share its memory with NumPy: {error}") from error
+    if array.size and not np.shares_memory(array, again):
+        raise StateError(
+            f"{type(value).__name__} gives NumPy a copy of its memory, so it cannot be updated in place"
+        )
+    return array
+
+
+class HostPlan(MemoryPlan):
+    """Arguments as for :meth:`Backend.plan`, and ``differ`` as for :class:`MemoryPlan`."""
+
+    table: Table
+
+    def __init__(
+        self,
+        parameters: Sequence[Parameter],
+        slots: Sequence[str],
+        sets: Sequence[int] | None = None,
+        scopes: Sequence[int] | None = None,
+        describe: Callable[[int], str] | None = None,
+        differ: Differ | None = None,
+    ):
+        super().__init__(
+            parameters, slots, sets, scopes, describe, array_of=host_array, table_of=Table, differ=differ
+        )
