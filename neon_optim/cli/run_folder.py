@@ -106,8 +106,10 @@ class RunFolder:
 
     def _take_number(self, stem: str) -> int:
         """Make the folder of the next number that nobody has; its lock."""
+        number = 0
         while True:
-            self.path = self._of_number(stem, max(_numbers(stem), default=0) + 1)
+            number = max([number, *_numbers(stem)]) + 1
+            self.path = self._of_number(stem, number)
             try:
                 _PARENT.mkdir(parents=True, exist_ok=True)
                 self.path.mkdir()
@@ -201,9 +203,14 @@ class RunFolder:
 def _numbers(stem: str) -> list[int]:
     """Which folders ``runs/<stem>-<number>`` there are."""
     pattern = re.compile(re.escape(stem) + r"-(\d{1,9})")
-    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+    try:
         return [int(match[1]) for match in map(pattern.fullmatch, os.listdir(_PARENT)) if match]
-    return []
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        raise RunError(
+            f"the folder {str(_PARENT)!r} cannot be read: {error.strerror}; give a folder with -s"
+        ) from error
 
 
 def check_same_settings(folder: RunFolder, stored: Mapping[str, Any], given: Mapping[str, Any]) -> None:

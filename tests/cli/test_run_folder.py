@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import os
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 from runs import final_arrays, log_of
 
+from neon_optim.cli import run_folder
 from neon_optim.cli.run_folder import RunFolder
 from neon_optim.cli.same_settings import differences
 from neon_optim.errors import RunError
@@ -51,6 +53,31 @@ def test_a_number_that_somebody_resumes_meanwhile_is_left_to_him(here, monkeypat
     with RunFolder.numbered("model.yaml").locked():
         assert sorted(os.listdir("runs")) == ["model-1", "model-2"]
     other.__exit__(None, None, None)
+
+
+def test_a_folder_that_is_not_listed_is_stepped_over(here, monkeypatch):
+    """On a disk that takes MODEL-1 and model-1 for the same name."""
+    (here / "runs/model-1").mkdir(parents=True)
+    monkeypatch.setattr(run_folder, "_numbers", lambda stem: [])
+    folder = RunFolder.numbered("model.yaml")
+    with folder.locked():
+        assert folder.path.name == "model-2"
+
+
+def test_a_folder_of_runs_that_cannot_be_read(run, monkeypatch):
+    listdir = os.listdir
+
+    def refused(path="."):
+        if str(path) == "runs":
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        return listdir(path)
+
+    monkeypatch.setattr(os, "listdir", refused)
+    code, _, err = run("train", "model.yaml")
+    assert (code, err) == (
+        2,
+        "Error: the folder 'runs' cannot be read: Permission denied; give a folder with -s\n",
+    )
 
 
 def test_where_runs_is_a_file(run, here):
