@@ -25,7 +25,26 @@ from neon_optim.serialization.neon.neon_convert import to_neon
 from neon_optim.serialization.neon.pickle_write import write_pickle_data
 
 OTHERS = [
-    *(None, True, False, 0, 1, -1, 1.5, 1e300, 2**70, -(2**70), "", "x", "\x1b[31m", [], [[]], [None], {}),
+    *(
+        None,
+        True,
+        False,
+        0,
+        1,
+        -1,
+        1.5,
+        1e300,
+        2**70,
+        -(10**400),
+        10**400,
+        "",
+        "x",
+        "\x1b[31m",
+        [],
+        [[]],
+        [None],
+        {},
+    ),
     *({"type": "x"}, {"type": 5, "config": []}, {"$float": "nan"}, {"$float": "inf"}, ["MT19937"], [0] * 624),
 ]
 

@@ -80,6 +80,13 @@ def test_the_best_of_an_earlier_process_is_kept(tmp_path):
     assert value_of(manager.best()) == 1
 
 
+def test_metrics_that_are_no_floats_are_no_metrics(tmp_path):
+    manager = fill(tmp_path, [1, 2], lambda step: step, keep_best=("error", "max"))
+    for step, value in ((3, 10**400), (4, "x"), (5, True), (6, [1])):
+        archive.write(manager.path(step), arrays(), {**STATE, "step": step, "metrics": {"error": value}})
+    assert manager.best() == manager.path(2)
+
+
 def test_metrics_that_are_not_finite_are_the_worst(tmp_path):
     values = {1: float("nan"), 2: 5.0, 3: float("-inf"), 4: 7.0}
     manager = fill(tmp_path, values, values.get, keep_best=("error", "min"))

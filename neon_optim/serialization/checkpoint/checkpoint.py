@@ -98,8 +98,8 @@ def load_checkpoint(
 ) -> Checkpoint:
     """Verify a checkpoint and restore, in place, what is given. With an error nothing has been changed.
 
-    Arrays are matched by name. A dtype is never converted and a shape never changed, but for the second axis
-    of length 1 that tensors of vectors have. With ``optimizer``, the random numbers of its backend are
+    Arrays are matched by name. A dtype is never converted, but for the order of its bytes, and a shape never
+    changed, but for the second axis of length 1 that tensors of vectors have. With ``optimizer``, the random numbers of its backend are
     restored too.
 
     Args:

@@ -301,7 +301,7 @@ class CheckpointManager:
         scored = []
         for step in steps:
             value = self._metrics_of(step).get(metric)
-            if isinstance(value, int | float):
+            if isinstance(value, float):
                 scored.append((sign * value, step))
         return max(scored)[1] if scored else None
 

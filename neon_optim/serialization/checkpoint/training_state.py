@@ -31,13 +31,11 @@ from neon_optim.described import registry
 from neon_optim.described.object import NervanaObject
 from neon_optim.described.values import plain
 from neon_optim.errors import CheckpointError, RegistryError, shown
+from neon_optim.serialization.checkpoint.archive import Arrays, State
 from neon_optim.stepping.parameters import named_parameters
 from neon_optim.version import __version__
 
 _FLOAT = "$float"
-
-Arrays = dict[str, np.ndarray]
-State = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -270,9 +268,9 @@ def mersenne_twister(state: Any, file: str) -> tuple:
             and all(type(word) is int and 0 <= word < 2**32 for word in words)
             and (type(position) is int and 0 <= position <= 624)
             and (type(has_gauss) is int and has_gauss in (0, 1))
-            and type(gauss) in (int, float)
+            and type(gauss) is float
         ):
-            return kind, np.array(words, np.uint32), position, has_gauss, float(gauss)
+            return kind, np.array(words, np.uint32), position, has_gauss, gauss
     raise CheckpointError(
         f"{file}: the state of the random numbers is damaged, or not one of MT19937: {shown(state)}"
     )
