@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import inspect
+import re
+import unicodedata
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 _LONGEST_REPR = 80
+_LONGEST_LINE = 70
 _MOST_LISTED = 50
+_WORD = re.compile(r"""'[^']*'|"[^"]*"|[^\s,:{}\[\]'"]+|.""")
 MISSING = inspect.Parameter.empty
 
 
@@ -44,7 +48,8 @@ class Problem(NamedTuple):
     Of an argument: `path` leads from it to the value inside it, `allowed` says what must be, `received` is MISSING
     where nothing was given, `hint` (it starts with its own punctuation) names the likely fix.
 
-    In a config: `argument` is the path to the value, as far as there is one, and `allowed` all that there is to say.
+    In a config: `argument` is the path to the value, as far as there is one, `allowed` all that there is to say, and
+    `line` the text of the line. Where objects do not go together, `subject` is the one with the argument.
     """
 
     argument: str
@@ -54,6 +59,8 @@ class Problem(NamedTuple):
     wrong_type: bool = False
     hint: str = ""
     place: Position | None = None
+    line: str = ""
+    subject: object = None
 
     @property
     def message(self) -> str:
@@ -72,21 +79,68 @@ class Problem(NamedTuple):
         return self.argument + "".join(f"[{part!r}]" for part in self.path)
 
     @classmethod
-    def at(cls, place: Position, message: str, path: str = "") -> Problem:
+    def at(cls, place: Position, message: str, path: str = "", line: str = "") -> Problem:
         """A problem in a config."""
-        return cls(path, MISSING, message, place=place)
+        return cls(path, MISSING, message, place=place, line=line)
+
+    @classmethod
+    def about(cls, argument: str, message: str, subject: object = None) -> Problem:
+        """A problem that shows when objects meet: of an argument of one of them, or of a setting of the run."""
+        return cls(argument, MISSING, message, place=Position(), subject=subject)
+
+    def excerpt(self) -> list[str]:
+        """The line of the config and, below it, a mark at the place; nothing where there is none.
+
+        >>> problem = Problem.at(Position("m.yaml", 2, 9), "rate must be a number", line="  rate: 'x'  # slow")
+        >>> print("\\n".join(problem.excerpt()))
+           2 |   rate: 'x'  # slow
+             |         ^~~
+        """
+        if not self.line.strip() or self.place is None or not self.place.column:
+            return []
+        at = self.place.column - 1
+        found = _WORD.match(self.line, at)
+        end = found.end() if found else at
+        before, word, after = (
+            printable(self.line[max(0, at - _LONGEST_LINE) : at]),
+            printable(self.line[at : min(end, at + _LONGEST_LINE)])[: _LONGEST_LINE // 2],
+            printable(self.line[end : end + _LONGEST_LINE]),
+        )
+        room = _LONGEST_LINE - len(word) - min(len(after), 16)
+        if len(before) > room:
+            before = "..." + before[3 - room :]
+        text = before + word + after
+        text = text if len(text) <= _LONGEST_LINE else text[: _LONGEST_LINE - 3] + "..."
+        mark = " " * _columns(before) + "^" + "~" * (_columns(word) - 1)
+        number = f"{self.place.line:4} | "
+        return [(number + text).rstrip(), " " * (len(number) - 2) + "| " + mark]
+
+
+_Error = TypeVar("_Error", bound="NeonOptimError")
 
 
 class NeonOptimError(Exception):
-    """Base of every error that this package raises on purpose."""
+    """Base of every error that this package raises on purpose; `problems` are its parts, where it has such."""
+
+    def __init__(self, message: str = "", problems: Sequence[Problem] = ()) -> None:
+        super().__init__(message)
+        self.problems = list(problems)
+
+    @classmethod
+    def listing(cls: type[_Error], problems: Sequence[Problem]) -> _Error:
+        """The error whose message lists `problems` (the first 50), each with its line of the config."""
+        if len(problems) == 1:
+            return cls("\n".join([str(problems[0]), *problems[0].excerpt()]), problems)
+        lines = [f"{len(problems)} problems:"]
+        for problem in problems[:_MOST_LISTED]:
+            lines += [f"  {line}" for line in (str(problem), *problem.excerpt())]
+        if len(problems) > _MOST_LISTED:
+            lines.append(f"  and {len(problems) - _MOST_LISTED} more")
+        return cls("\n".join(lines), problems)
 
 
 class ArgumentError(NeonOptimError, ValueError):
     """Constructor or function arguments outside what is allowed; `problems` lists all of them."""
-
-    def __init__(self, message: str, problems: Sequence[Problem] = ()) -> None:
-        super().__init__(message)
-        self.problems = list(problems)
 
 
 class ArgumentTypeError(ArgumentError, TypeError):
@@ -99,20 +153,6 @@ class RegistryError(NeonOptimError, ValueError):
 
 class ConfigError(NeonOptimError, ValueError):
     """A config that cannot be used; `problems` holds each with its place."""
-
-    def __init__(self, message: str, problems: Sequence[Problem] = ()) -> None:
-        super().__init__(message)
-        self.problems = list(problems)
-
-    @classmethod
-    def listing(cls, problems: Sequence[Problem]) -> ConfigError:
-        """The error whose message lists `problems` (the first 50), one a line."""
-        if len(problems) == 1:
-            return cls(str(problems[0]), problems)
-        lines = [f"{len(problems)} problems:", *(f"  {problem}" for problem in problems[:_MOST_LISTED])]
-        if len(problems) > _MOST_LISTED:
-            lines.append(f"  and {len(problems) - _MOST_LISTED} more")
-        return cls("\n".join(lines), problems)
 
 
 class ConfigWarning(UserWarning):
@@ -155,3 +195,9 @@ def printable(text: str) -> str:
     'fc\\\\x1b[31m/W\\\\u202e'
     """
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
+def _columns(text: str) -> int:
+    """How wide a terminal shows a text."""
+    wide = sum(unicodedata.east_asian_width(c) in "WF" for c in text)
+    return len(text) + wide - sum(map(bool, map(unicodedata.combining, text)))

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import os
+import re
 import sys
 import warnings
 from typing import Any
 
 import click
 
-from neon_optim.cli.output import discard, say
+from neon_optim.cli.output import columns, discard, say, shown_text
 from neon_optim.errors import CheckpointWarning, ConfigWarning, NeonOptimError
 from neon_optim.version import __version__
 
@@ -25,14 +27,29 @@ COMMANDS = {
 }
 
 
+_SHOWN_LINE = re.compile(r"( +\d* \| )( *)(.*)")
+_MARK = re.compile(r"\^~*")
+
+
 class UserError(click.ClickException):
     """What the user can put right: one message on standard error, exit code 2."""
 
     exit_code = 2
 
     def show(self, file: Any = None) -> None:
-        """Write the message."""
-        say(f"Error: {self.message}", err=True)
+        """Write the message; on a terminal the lines of a config that it shows are coloured."""
+        text = f"Error: {self.message}"
+        if columns(sys.stderr) is None or os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
+            say(text, err=True)
+            return
+        for line in text.split("\n"):
+            found = _SHOWN_LINE.fullmatch(line)
+            if found is None:
+                say(line, err=True)
+            else:
+                number, space, rest = map(shown_text, found.groups())
+                rest = click.style(rest, fg="red", bold=True) if _MARK.fullmatch(rest) else rest
+                click.echo(click.style(number, fg="blue") + space + rest, err=True)
 
 
 class CommandTable(click.Group):

@@ -8,9 +8,11 @@ import shutil
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from runs import CONFIG, final_arrays, log_of
 
 from neon_optim import cleanup_backend, gen_backend
+from neon_optim.cli.app import cli
 from neon_optim.errors import BackendError
 from neon_optim.model.datasets import Digits
 from neon_optim.serialization import durable
@@ -69,6 +71,23 @@ def test_positions_are_named(run, here):
     (here / "model.yaml").write_text(changed("0.01", "-0.01"))
     line = CONFIG.splitlines().index("optimizer:") + 3
     assert f"model.yaml:{line}:" in run("train", "model.yaml")[2]
+
+
+def test_the_line_is_shown_and_coloured_on_a_terminal(run, here, monkeypatch):
+    (here / "model.yaml").write_text(changed("0.01", "-0.01"))
+    shown = "  config: {learning_rate: -0.01, schedule: {type: Schedule, config:..."
+    assert run("train", "model.yaml")[2].splitlines()[1:] == [
+        f"  16 | {shown}",
+        f"     | {26 * ' '}^~~~~",
+    ]
+    monkeypatch.setattr("neon_optim.cli.app.columns", lambda stream: 40)
+    result = CliRunner().invoke(cli, ["train", "model.yaml"], color=True)
+    assert result.stderr.splitlines()[-2:] == [
+        f"\x1b[34m  16 | \x1b[0m{shown}",
+        f"\x1b[34m     | \x1b[0m{26 * ' '}\x1b[31m\x1b[1m^~~~~\x1b[0m",
+    ]
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert "\x1b" not in CliRunner().invoke(cli, ["train", "model.yaml"], color=True).stderr
 
 
 @pytest.mark.parametrize(

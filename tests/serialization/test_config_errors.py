@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from pathlib import Path
 
 import pytest
 from toys import MODEL
 
-from neon_optim.errors import ConfigError
+from neon_optim.errors import ConfigError, Position, Problem
 from neon_optim.serialization import load_config
 
 BOMB = "a: &a [1, 1, 1, 1, 1, 1, 1, 1, 1]\n" + "".join(
@@ -127,7 +128,8 @@ def test_all_faults_of_a_file_are_listed_in_its_order() -> None:
     )
     with pytest.raises(ConfigError) as caught:
         load_config(text)
-    assert str(caught.value).splitlines() == [
+    lines = str(caught.value).splitlines()
+    assert [line for line in lines if not re.match(r" +\d* \| ", line)] == [
         "7 problems:",
         "  <text>:4:12: layers[0].config.init.config.scale must be a number > 0, received -1",
         "  <text>:8:5: layers[0].config.nuot is no argument of ToyLinear, received 100; did you mean 'nout'?",
@@ -137,6 +139,25 @@ def test_all_faults_of_a_file_are_listed_in_its_order() -> None:
         "  <text>:18:9: epochs must be an integer >= 1, received 0",
         "  <text>:19:1: epcohs is unknown; did you mean 'epochs'?",
     ]
+
+
+def test_the_line_is_shown_with_a_mark_under_the_place() -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_config("# a comment\u2028epochs: '3' # of 5\n")
+    assert str(caught.value).splitlines()[1:] == ["   2 | epochs: '3' # of 5", "     |         ^~~"]
+    wide = Problem.at(Position("m", 1, 14), "", line="x: '\u4e2d\u6587\x1b', y: z")
+    assert wide.excerpt() == ["   1 | x: '\u4e2d\u6587\\x1b', y: z", "     | " + 18 * " " + "^"]
+    assert Problem.at(Position("m", 1, 3), "", line="x:").excerpt() == ["   1 | x:", "     |   ^"]
+    with pytest.raises(ConfigError) as caught:
+        load_config(f"cost: [{'a, ' * 90} 010, {'b, ' * 90}]\nepochz: 1\n", ["epochs=0"])
+    message = str(caught.value)
+    (shown, mark) = message.splitlines()[2:4]
+    assert shown.startswith("     1 | ...")
+    assert shown.endswith("...")
+    assert shown[mark.index("^") : mark.index("^") + 3] == "010"
+    assert mark.endswith(" ^~~")
+    assert max(map(len, message.splitlines()[2:4])) <= 80
+    assert message.splitlines()[-1].startswith("  --set epochs=0: epochs must be")
 
 
 def test_a_fault_in_an_anchored_value_is_told_once() -> None:
@@ -156,6 +177,7 @@ def test_a_fault_in_an_anchored_value_is_told_once() -> None:
         ("layers.first.config.nout=0", "layers is a list of 2: give an item's number, received 'first'"),
         ("optimizer.config.learning_rat=0.1", "did you mean 'learning_rate'?"),
         ("optimizer.config.learning_rate=[1", "expected ',' or ']'"),
+        ("optimizer.config.learning_rate=\n[1", "expected ',' or ']'"),
         ("optimizer.config.learning_rate=*a", "names no anchor"),
         ("cost=!!python/name:os.system", "is refused"),
         ("wt_init.config.scale=-1", "layers[0].config.init.config.scale must be a number > 0, received -1"),

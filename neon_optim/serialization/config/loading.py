@@ -119,10 +119,14 @@ def load_config(source: str | os.PathLike, overrides: Iterable[str] = ()) -> Con
     Traceback (most recent call last):
     neon_optim.errors.ConfigError: 2 problems:
       <text>:1:9: epochs must be an integer >= 1, received 0
+         1 | epochs: 0
+           |         ^
       <text>:2:1: batchsise is unknown; did you mean 'batchsize'?
+         2 | batchsise: 64
+           | ^~~~~~~~~
     """
     text, name = _read(source)
-    problems = Collector()
+    problems = Collector(text)
     raw = compose(text, name, problems)
     if raw is None or (isinstance(raw, Scalar) and raw.value is None):
         raw = Map(Position(name, 1, 1), [])

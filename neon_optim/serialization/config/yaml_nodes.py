@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
@@ -10,6 +11,7 @@ from neon_optim.errors import ConfigError, Position, Problem
 MAX_CHARACTERS = 262_144
 MAX_DEPTH = 40
 MAX_NODES = 20_000  # aliases expanded
+_LINE_BREAK = re.compile("\r\n|[\n\r\x85\u2028\u2029]")  # those of PyYAML, which counts lines by them
 
 
 class _Invalid:
@@ -62,10 +64,11 @@ class Alias(Node):
 
 
 class Collector:
-    """Collects what is wrong in a source, with positions."""
+    """Collects what is wrong in a source, with positions; `text` is what the source holds."""
 
-    def __init__(self) -> None:
+    def __init__(self, text: str = "") -> None:
         self.found: list[Problem] = []
+        self.lines = _LINE_BREAK.split(text)
         self._told: set[tuple[Position, str]] = set()
 
     def add(self, position: Position, message: str, path: str = "") -> None:
@@ -73,7 +76,12 @@ class Collector:
         same = (position, message.removeprefix(path))
         if same not in self._told:
             self._told.add(same)
-            self.found.append(Problem.at(position, message, path))
+            self.found.append(self.problem(position, message, path))
+
+    def problem(self, position: Position, message: str, path: str = "") -> Problem:
+        """A problem with the text of its line."""
+        number = position.line or 0
+        return Problem.at(position, message, path, "".join(self.lines[number - 1 : number]))
 
     def fail(self, position: Position, message: str) -> NoReturn:
         """Add a fault that leaves nothing to go on with, and raise."""

@@ -302,7 +302,7 @@ def parse_yaml(text: str, source: str = "<text>") -> Any:
     >>> parse_yaml("{rate: 1e-8, base: &b {x: 1}, also: {<<: *b, y: .5}}")
     {'rate': 1e-08, 'base': {'x': 1}, 'also': {'y': 0.5, 'x': 1}}
     """
-    problems = Collector()
+    problems = Collector(text)
     root = compose(text, source, problems)
     resolved = None if root is None else resolve(root, problems)
     problems.raise_if_any()
