@@ -214,6 +214,7 @@ def test_shared_values_and_scalars():
         ({"optimizer": "Adam"}, "optimizer must be a dict"),
         ({"backend": {"rng_state": ("PCG", np.ones(624), 1, 0, 0.0)}}, "rng_state"),
         ({"backend": {"rng_state": ("MT19937", np.ones(624, np.uint32), "x", 0, 0.0)}}, "rng_state"),
+        ({"backend": {"rng_state": ("MT19937", np.ones(624, np.uint32), 10**6, 0, 0.0)}}, "rng_state"),
     ],
 )
 def test_files_that_are_no_checkpoint_of_neon(write, changes, message):
