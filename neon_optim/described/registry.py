@@ -6,8 +6,8 @@ A name resolves to
    package that exports it, `neon_optim.optimizers.Adam`), or neon's name for it
    (`neon.optimizers.optimizer.Adam`);
 2. a class that was registered with `@register`, or any other `NervanaObject` subclass already imported;
-3. a class that an installed distribution offers under an entry-point group (`neon_optim.optimizers`,
-   `neon_optim.schedules`, `neon_optim.backends`), loaded when its name is first asked for.
+3. a class that an installed distribution offers under the entry-point group of its kind (`neon_optim.optimizers`,
+   `neon_optim.layers`, …: `_KINDS`), loaded when its name is first asked for.
 
 A short name that stands for a class of this package always means that class; a plug-in of the same name is
 reached by its full name. Two plug-ins of one name are both reached by their full names only.
@@ -21,7 +21,7 @@ from functools import cache
 from importlib import metadata
 from typing import Any, TypeVar
 
-from neon_optim.described.words import closest
+from neon_optim.described.words import suggestion
 from neon_optim.errors import RegistryError, shown
 
 _OURS = "neon_optim"
@@ -38,12 +38,13 @@ _KINDS_IN_PACKAGE: dict[str, frozenset[str]] = {
     "models": frozenset({"model"}),
     "backends": frozenset({"backend"}),
 }
-_GROUP_OF_KIND = {
-    "optimizer": "neon_optim.optimizers",
-    "schedule": "neon_optim.schedules",
-    "backend": "neon_optim.backends",
-}
-_KINDLESS: dict[str, tuple[None, ...]] = {"backend": (None,)}  # a backend may be any class or function
+_KINDS = (
+    *("optimizer", "schedule", "backend", "layer", "activation", "cost", "initializer", "dataset", "metric"),
+    "callback",
+)
+_GROUP_OF_KIND = {kind: f"neon_optim.{kind}s" for kind in _KINDS}
+# A backend may be any class or function, a callback any class with the methods of one.
+_KINDLESS: dict[str, tuple[None, ...]] = {"backend": (None,), "callback": (None,)}
 _KIND_OF_GROUP = {group: kind for kind, group in _GROUP_OF_KIND.items()}
 
 _classes: dict[str, Any] = {}  # full name → class
@@ -106,8 +107,7 @@ def register(
 def resolve(name: str, kind: str | None = None) -> Any:
     """The class that `name` stands for.
 
-    Arguments: name — a short or full name; kind — 'optimizer', 'schedule', 'layer', 'activation', 'cost',
-    'initializer', 'dataset', 'backend', or None for any.
+    Arguments: name — a short or full name; kind — one of `_KINDS`, or None for any.
     Errors: `RegistryError` for a name that is unknown, stands for several classes or for one of another kind,
     or whose plug-in does not load.
     """
@@ -137,9 +137,14 @@ def resolve(name: str, kind: str | None = None) -> Any:
 def available(kind: str | None = None) -> list[str]:
     """The short names that can be written, sorted; those of entry points are listed without being loaded."""
     _load_sources()
-    names = {cls.__name__ for full, cls in _classes.items() if full not in _abstract and _fits(cls, kind)}
-    names |= {
-        label for label, full in _registered.items() if any(_fits(_classes.get(item), kind) for item in full)
+    labels: dict[str, str] = {}  # the name that a class was registered with stands for all its names
+    for label, registered in _registered.items():
+        for full in registered:
+            labels.setdefault(full, label)
+    names = {
+        labels.get(full, cls.__name__)
+        for full, cls in _classes.items()
+        if full not in _abstract and _fits(cls, kind)
     }
     return sorted(names | {point.name for _, point in _entry_points(kind)})
 
@@ -261,8 +266,8 @@ def _listing(kind: str | None) -> str:
 
 def _unknown(name: str, kind: str | None) -> str:
     what = kind or "class"
-    hint = closest(name.rpartition(".")[2], available(kind))
-    text = f"unknown {what} {shown(name)}{hint or '; ' + _listing(kind)}"
+    hint = suggestion(name.rpartition(".")[2], available(kind)) or f"; {_listing(kind)}"
+    text = f"unknown {what} {shown(name)}{hint}"
     if "." in name and name.partition(".")[0] not in ("neon", _OURS):
         text += "; a class of yours must be imported before the file is read, or be an installed plug-in"
     return text

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from neon_optim.described import registry
+from neon_optim.described import registry, words
+from neon_optim.described.arguments import constructor_arguments
 from neon_optim.described.object import NervanaObject
 from neon_optim.described.registry import available, register, resolve
 from neon_optim.errors import RegistryError
@@ -76,6 +77,41 @@ def test_unknown_names_get_a_suggestion_or_the_list() -> None:
         resolve("Optimizer", "optimizer")
 
 
+def test_every_class_is_listed_once() -> None:
+    for kind in (*registry._KINDS, None):
+        names = available(kind)
+        classes = [resolve(name, kind) for name in names if kind is not None]
+        assert len(set(classes)) == len(classes)
+    assert {"digits", "mnist"} <= set(available("dataset"))
+    assert not {"Digits", "MNIST"} & set(available("dataset"))
+
+
+@pytest.mark.parametrize(
+    ("theirs", "kind", "ours"),
+    [
+        ("ReLU", "activation", "Rectlin"),
+        ("sigmoid", "activation", "Logistic"),
+        ("Dense", "layer", "Affine"),
+        ("He", "initializer", "Kaiming"),
+        ("he_normal", "initializer", "Kaiming"),
+        ("torch.nn.MSELoss", "cost", "MeanSquared"),
+        ("StepLR", "schedule", "Schedule"),
+    ],
+)
+def test_classes_of_other_libraries_are_known(theirs: str, kind: str, ours: str) -> None:
+    with pytest.raises(RegistryError, match=f"did you mean '{ours}'?"):
+        resolve(theirs, kind)
+
+
+def test_what_is_suggested_exists() -> None:
+    from neon_optim.serialization.config.settings import CheckpointSettings, Settings
+
+    known = {*available(), "optimizer.config.learning_rate"}
+    for cls in (*filter(registry._is_ours, registry._classes.values()), Settings, CheckpointSettings):
+        known |= set(constructor_arguments(cls))
+    assert {word for ours in words._THEIRS for word in ours.split()} <= known
+
+
 def test_a_source_is_loaded_when_a_name_is_asked_for_and_again_if_it_failed() -> None:
     calls: list[str] = []
 
@@ -109,6 +145,7 @@ def test_registered_names_and_aliases() -> None:
 
     assert resolve("house_rule", "optimizer") is resolve("hr") is resolve("HouseRule") is HouseRule
     assert "house_rule" in available("optimizer")
+    assert not {"hr", "HouseRule"} & set(available("optimizer"))
 
     class Another(NervanaObject):
         pass
@@ -233,3 +270,14 @@ def test_a_broken_plugin_is_named_and_harms_no_other(plugins: dict) -> None:
     assert resolve("Adam").__name__ == "Adam"
     assert resolve("Lightning").__name__ == "Lightning"
     registry._classes.pop("their_wheel.Lightning")
+
+
+@pytest.mark.parametrize("kind", registry._KINDS)
+def test_each_kind_has_its_group(plugins: dict, kind: str) -> None:
+    own = {"__module__": "their_wheel", "kind": kind}
+    theirs = type("Storm", (), {} if kind == "callback" else own)
+    sys.modules["their_wheel"].Storm = theirs
+    plugins[f"neon_optim.{kind}s"] = [Point("Storm", "their_wheel:Storm")]
+    assert "Storm" in available(kind)
+    assert resolve("Storm", kind) is theirs
+    registry._classes.pop(registry.full_name(theirs))

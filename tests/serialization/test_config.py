@@ -11,6 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from toys import MODEL, ToyAdam, ToyCost, ToyData, ToyInit, ToyLinear, ToySchedule
 
+from neon_optim.backends.dtypes import FLOAT_TYPES
 from neon_optim.described.build import from_description
 from neon_optim.errors import ConfigError, ConfigWarning
 from neon_optim.serialization import dump_config, load_config
@@ -52,6 +53,24 @@ def test_the_dataset_is_built_when_asked_for() -> None:
     assert config.build_dataset().samples == 7
     assert load_config("dataset: toydata\n").build_dataset(samples=4).samples == 4
     assert load_config("dataset:\n  type: ToyData\n  config: {samples: 5}\n").build_dataset().samples == 5
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{name: toydata, samples: 5}",
+        "{type: toydata, samples: 5}",
+        "{name: toydata, config: {samples: 5}}",
+        "{type: toydata, config: {samples: 5}}",
+    ],
+)
+def test_a_dataset_is_written_in_either_way(text: str) -> None:
+    assert load_config(f"dataset: {text}\n").build_dataset().samples == 5
+
+
+@pytest.mark.parametrize("name", FLOAT_TYPES)
+def test_every_float_type_is_a_datatype(name: str) -> None:
+    assert load_config(f"datatype: {name}\n").backend_arguments()["datatype"] == name
 
 
 def test_what_a_config_says_for_the_backend() -> None:

@@ -37,7 +37,11 @@ TABLE: list[tuple[str, str, int, int, str]] = [
     ("a bracket left open", "layers: [1, 2", 2, 1, "expected ',' or ']', but got '<stream end>'"),
     ("a quote left open", "backend: 'cpu", 2, 1, "found unexpected end of stream"),
     ("bad indentation", "epochs: 3\n  batchsize: 4", 2, 12, "a second ': ' in one line, or a line indented too far"),
-    ("a key without a colon", "epochs: 3\nbatchsize\ncost: X", 3, 1, "a key without ': ' behind it"),
+    ("a key without a colon", "epochs: 3\nbatchsize\ncost: X", 2, 1, "a key without ': ' behind it"),
+    ("a value without a colon", "epochs 2\nbatchsize: 4", 1, 1, "a key without ': ' behind it"),
+    ("no space behind a colon", "epochs:2\n# more\ncost: X", 1, 1, "a key without ': ' behind it"),
+    ("the second of two", "epochs 2\nbatchsize 4\ncost: X", 2, 1, "a key without ': ' behind it"),
+    ("no colon in a list", "layers:\n- type ToyLinear\n  config: {}", 2, 3, "a key without ': ' behind it"),
     ("two documents", "epochs: 3\n---\nepochs: 4", 2, 1, "a second document"),
     ("no text", "epochs: 3\x00", 1, 10, "U+0000 is no text"),
     ("an object tag", "cost: !!python/object:os.system {}", 1, 7, "the tag !!python/object:os.system is refused"),
@@ -69,11 +73,19 @@ TABLE: list[tuple[str, str, int, int, str]] = [
     ("grouped digits", "batchsize: 1_000", 1, 12, "received '1_000'; write 1000"),
     ("an unknown backend", "backend: gpuu", 1, 10, "backend must be one of 'cpu', 'gpu'"),
     ("an unknown engine", "engine: fast", 1, 9, "engine must be one of 'auto', 'numpy', 'numba', received 'fast'"),
-    ("an unknown datatype", "datatype: f32", 1, 11, "datatype must be one of 'float16', 'float32', 'float64'"),
+    ("an unknown datatype", "datatype: f32", 1, 11, "datatype must be one of 'float16', 'bfloat16', 'float32'"),
     ("a negative seed", "rng_seed: -1", 1, 11, "rng_seed must be an integer >= 0 or None, received -1"),
     ("no layers", "layers: []", 1, 9, "layers must be a list of at least one layer, received []"),
     ("layers a mapping", "layers: {a: 1}", 1, 9, "layers must be a list of at least one layer"),
+    ("layers without dashes", "layers:\n  type: ToyLinear\n  config: {nout: 3}\n  type: ToyLinear", 2, 3,
+     "layers must be a list of at least one layer; begin each item with '- '"),
     ("layers nothing", "layers:", 1, 8, "layers must be a list of at least one layer, received None"),
+    ("a rate at the top", "lr: 0.1", 1, 1, "lr is unknown; did you mean 'optimizer.config.learning_rate'?"),
+    ("a loss", "loss: mse", 1, 1, "loss is unknown; did you mean 'cost'?"),
+    ("a rate beside the type", "optimizer: {type: ToyAdam, lr: 1}", 1, 28, "did you mean 'learning_rate'?"),
+    ("a layer of Keras", "layers: [Dense]", 1, 10, "unknown layer 'Dense'; did you mean 'Affine'?"),
+    ("a schedule of PyTorch", "optimizer: {type: ToyAdam, config: {schedule: {type: CosineAnnealingLR}}}", 1, 54,
+     "unknown schedule 'CosineAnnealingLR'; did you mean 'Cosine'?"),
     ("a number as a layer", "layers:\n- 5", 2, 3, "layers[0] must be a layer, received 5"),
     ("an unknown layer", "layers:\n- type: ToyLinaer", 2, 9, "layers[0].type: unknown layer 'ToyLinaer'"),
     ("no type", "layers:\n- {tpye: ToyLinear}", 2, 3, "did you misspell 'tpye'?"),
@@ -98,8 +110,11 @@ TABLE: list[tuple[str, str, int, int, str]] = [
     ("a class that fails", "layers:\n- type: ToyFragile", 2, 3, "ToyFragile cannot be built: KeyError: 'key'"),
     ("an unknown dataset", "dataset: {name: toydta}", 1, 17, "unknown dataset 'toydta'; did you mean 'toydata'?"),
     ("a dataset argument", "dataset: {name: toydata, samples: 0}", 1, 35, "dataset.samples must be an integer >= 1"),
-    ("a dataset of no name", "dataset: {samples: 1}", 1, 10, "dataset must be {type: <name of the dataset>"),
-    ("a dataset list", "dataset: [toydata]", 1, 10, "dataset must be {type: <name of the dataset>"),
+    ("a dataset of no name", "dataset: {samples: 1}", 1, 10, "dataset must be {name: <name of a dataset>}"),
+    ("a dataset list", "dataset: [toydata]", 1, 10, "dataset must be {name: <name of a dataset>}"),
+    ("a dataset of two names", "dataset: {name: toydata, type: toydata}", 1, 10, "dataset must be {name: <name"),
+    ("a checkpoint key", "checkpoint: {every: 3}", 1, 14, "checkpoint.every is unknown; did you mean 'every_ep"),
+    ("a checkpoint word", "checkpoint: {zzz: 3}", 1, 14, "checkpoint.zzz is unknown; known are every_epochs, e"),
     ("checkpoint a number", "checkpoint: 3", 1, 13, "checkpoint must be a mapping with some of every_epochs"),
     ("checkpoint every 0", "checkpoint: {every_steps: 0}", 1, 27, "every_steps must be an integer >= 1 or None"),
 ]  # fmt: skip
@@ -158,6 +173,12 @@ def test_the_line_is_shown_with_a_mark_under_the_place() -> None:
     assert mark.endswith(" ^~~")
     assert max(map(len, message.splitlines()[2:4])) <= 80
     assert message.splitlines()[-1].startswith("  --set epochs=0: epochs must be")
+
+
+@pytest.mark.parametrize("name", ["layers without dashes", "a value without a colon", "a checkpoint key"])
+def test_one_mistake_is_one_problem(name: str) -> None:
+    (text,) = [row[1] for row in TABLE if row[0] == name]
+    assert len(problems(text)) == 1
 
 
 def test_a_fault_in_an_anchored_value_is_told_once() -> None:

@@ -12,13 +12,14 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from neon_optim.described.arguments import closest, constructor_arguments
+from neon_optim.described.arguments import closest, constructor_arguments, suggestion
 from neon_optim.errors import ArgumentTypeError, ConfigError, ConfigWarning, Position, Problem, shown
 from neon_optim.serialization.config.object_builder import ObjectBuilder, join, position_in
 from neon_optim.serialization.config.overrides import apply_override
 from neon_optim.serialization.config.settings import CheckpointSettings, Settings
 from neon_optim.serialization.config.yaml_dump import dump_config
 from neon_optim.serialization.config.yaml_nodes import (
+    INVALID,
     MAX_CHARACTERS,
     Collector,
     List,
@@ -33,6 +34,7 @@ from neon_optim.serialization.config.yaml_tree import compose, resolve_map
 __all__ = ["Config", "dump_config", "load_config"]
 
 _OTHER_NAMES = {"batch_size": "batchsize"}
+_MEANT = (*_OTHER_NAMES, "optimizer.config.learning_rate")  # what an unknown key may have been meant for, too
 _BACKEND_ARGUMENTS = ("backend", "engine", "device_id", "datatype", "rng_seed", "stochastic_round")
 
 
@@ -150,6 +152,7 @@ class _Loader:
         self.build = ObjectBuilder(problems)
 
     def config(self, raw: Map) -> Config:
+        raw = Map(raw.position, [(key, self._list_or_invalid(key, value)) for key, value in raw.pairs])
         root = resolve_map(raw, self.problems)
         if root.get("type") is not None and set(root.keys()) <= {"type", "config"}:
             described = self.build.object(root, None, "")
@@ -165,6 +168,13 @@ class _Loader:
         if checkpoint_node is not None:
             settings.checkpoint = self._checkpoint(checkpoint_node)
         return Config(self.source, values, settings, known, dataset)
+
+    def _list_or_invalid(self, key: Scalar, value: Node) -> Node:
+        """INVALID for a mapping in the place of a list: of its keys, which may stand twice, nothing is said."""
+        known = constructor_arguments(Settings).get(key.value)
+        if known is not None and self.build.is_no_list(value, known.check, key.value):
+            return Scalar(value.position, INVALID)
+        return value
 
     def _known_keys(self, raw: Map, root: Map) -> Map:
         """The pairs whose keys `Settings` has; complains about others, unless they hold an anchor in use."""
@@ -182,15 +192,17 @@ class _Loader:
                 else:
                     pairs.append((Scalar(key.position, name), value))
             elif key.value not in in_use:
-                hint = closest(key.value, [*names, *_OTHER_NAMES]) or f"; known are {', '.join(names)}"
-                self.problems.add(
-                    key.position, f"{join('', key.value)} is unknown{hint}", join("", key.value)
-                )
+                self._unknown(key, names, "", _MEANT)
             elif twice is not None:
                 place = ":".join(str(part) for part in key.position if part is not None)
                 message = f"{place}: the key '{key.value}' stands twice; both anchors are used"
                 warnings.warn(message, ConfigWarning, stacklevel=4)
         return Map(root.position, pairs)
+
+    def _unknown(self, key: Scalar, known: Iterable[str], path: str, meant: Iterable[str] = ()) -> None:
+        where = join(path, key.value)
+        hint = suggestion(key.value, [*known, *meant]) or f"; known are {', '.join(known)}"
+        self.problems.add(key.position, f"{where} is unknown{hint}", where)
 
     def _twice(self, key: Scalar, first: Scalar) -> None:
         other = "" if first.value == key.value else f" (as '{first.value}')"
@@ -198,27 +210,40 @@ class _Loader:
         self.problems.add(key.position, message)
 
     def _dataset(self, node: Node) -> tuple[Any, dict[str, Any]] | None:
-        """The class and the arguments of `{name: digits, …}`; the data is loaded later."""
-        config: Map | None = None
-        path = "dataset"
-        if isinstance(node, Map) and node.get("name") is not None and node.get("type") is None:
-            config = Map(node.position, [pair for pair in node.pairs if pair[0].value != "name"])
-            found = self.build.resolve(node.get("name") or node, "dataset", "dataset.name")
-        else:
-            found = self.build.resolve(node, "dataset", path)
-            if found is not None:
-                config, path = found[1:]
-        if found is None:
+        """The class and the arguments of `{name: digits, …}`, or of a description; the data is loaded later."""
+        named: list[Scalar] = []
+        if isinstance(node, Map):
+            named = [key for key, _ in node.pairs if key.value in ("name", "type")]
+        if not isinstance(node, Scalar) and len(named) != 1:
+            form = "{name: <name of a dataset>}, with its arguments beside the name"
+            message = f"dataset must be {form}, received {shown(to_plain(node))}"
+            self.problems.add(node.position, message, "dataset")
             return None
-        arguments = self.build.arguments(found[0], config, node, path)
-        return None if arguments is None else (found[0], arguments)
+        if isinstance(node, Map) and node.get("config") is None:
+            name, path = named[0].value, "dataset"
+            config: Map | None = Map(node.position, [pair for pair in node.pairs if pair[0] is not named[0]])
+            found = self.build.resolve(node.get(name) or node, "dataset", join(path, name))
+        else:
+            if isinstance(node, Map):
+                as_type = Scalar(named[0].position, "type")
+                pairs = [(as_type if key is named[0] else key, value) for key, value in node.pairs]
+                node = Map(node.position, pairs)
+            found = self.build.resolve(node, "dataset", "dataset")
+            config, path = found[1:] if found else (None, "")
+        arguments = None if found is None else self.build.arguments(found[0], config, node, path)
+        return None if found is None or arguments is None else (found[0], arguments)
 
     def _checkpoint(self, node: Node) -> CheckpointSettings:
         arguments: dict[str, Any] | None = None
+        known = constructor_arguments(CheckpointSettings)
         if isinstance(node, Map):
+            for key, _ in node.pairs:
+                if key.value not in known:
+                    self._unknown(key, known, "checkpoint")
+            node = Map(node.position, [pair for pair in node.pairs if pair[0].value in known])
             arguments = self.build.arguments(CheckpointSettings, node, node, "checkpoint")
         else:
-            names = ", ".join(constructor_arguments(CheckpointSettings))
+            names = ", ".join(known)
             message = f"checkpoint must be a mapping with some of {names}, received {shown(to_plain(node))}"
             self.problems.add(node.position, message, "checkpoint")
         return CheckpointSettings(**(arguments or {}))

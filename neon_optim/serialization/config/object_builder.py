@@ -6,9 +6,15 @@ import re
 from typing import Any
 
 from neon_optim.described import registry
-from neon_optim.described.arguments import Argument, argument_problems, closest, constructor_arguments
+from neon_optim.described.arguments import (
+    Argument,
+    argument_problems,
+    closest,
+    constructor_arguments,
+    suggestion,
+)
 from neon_optim.described.build import inner_check, object_kinds
-from neon_optim.described.checks import Check, Either, Nothing, Table
+from neon_optim.described.checks import Check, Either, Items, Nothing, Table
 from neon_optim.errors import ArgumentError, NeonOptimError, Position, Problem, RegistryError, shown
 from neon_optim.serialization.config.yaml_nodes import (
     INVALID,
@@ -49,9 +55,18 @@ class ObjectBuilder:
             return [self.value(item, inner, join(path, index)) for index, item in enumerate(node.items)]
         if not isinstance(node, Map):
             return to_plain(node)
+        if self.is_no_list(node, check, path):
+            return INVALID
         if self._describes(node, check) or (check is not None and _only_objects(check)):
             return self.object(node, next(iter(kinds)) if len(kinds) == 1 else None, path)
         return {key.value: self.value(item, inner, join(path, key.value)) for key, item in node.pairs}
+
+    def is_no_list(self, node: Node, check: Check | None, path: str) -> bool:
+        """Complain where a mapping stands for a list: mostly the dashes are missing."""
+        if not isinstance(node, Map) or not isinstance(check, Items):
+            return False
+        self.problems.add(node.position, f"{path} must be {check.allowed}; begin each item with '- '", path)
+        return True
 
     def object(self, node: Node, kind: str | None, path: str) -> Any:
         """The object that `{type: name, config: {…}}` or a bare class name describes."""
@@ -174,11 +189,13 @@ class ObjectBuilder:
         for key, _ in node.pairs:
             if key.value in ("type", "config"):
                 continue
-            hint = closest(key.value, ("type", "config"))
-            if cls is not None and key.value in constructor_arguments(cls):
+            arguments = [] if cls is None else constructor_arguments(cls)
+            if key.value in arguments:
                 hint = f"; it is an argument of {cls.__name__}: put it under config"
+            else:
+                hint = suggestion(key.value, ("type", "config", *arguments))
             where = join(path, key.value)
-            message = f"{where} is unknown: beside type stands only config{hint}"
+            message = f"{where} is unknown: beside type stands only config, with the arguments{hint}"
             self.problems.add(key.position, message, where)
 
     def _complain(self, node: Node, message: str, path: str) -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
+from neon_optim.backends.dtypes import FLOAT_TYPES
 from neon_optim.described import registry
 from neon_optim.described.arguments import NonNegativeInt, PositiveInt, RoundBits
-from neon_optim.described.checks import Check, Items, OfKind
+from neon_optim.described.checks import Check, Choice, Items, OfKind
 
 
 class _Layers(Items):
@@ -87,7 +88,7 @@ class Settings:
         backend: Annotated[str, _BackendName()] = "cpu",
         engine: Literal["auto", "numpy", "numba"] = "auto",
         device_id: NonNegativeInt = 0,
-        datatype: Literal["float16", "float32", "float64"] = "float32",
+        datatype: Annotated[str, Choice(*FLOAT_TYPES)] = "float32",
         rng_seed: NonNegativeInt | None = None,
         stochastic_round: RoundBits = False,
         checkpoint: Any = None,

@@ -6,6 +6,7 @@ definition reaches all its uses); `resolve` expands them.
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from yaml import MarkedYAMLError, events
@@ -33,6 +34,8 @@ from neon_optim.serialization.config.yaml_scalars import (
     refused_tag,
     tagged_scalar,
 )
+
+_COLON = re.compile(r":(\s|$)")
 
 
 class _Events(Reader, Scanner, Parser):
@@ -67,6 +70,12 @@ def compose(text: str, source: str, problems: Collector) -> Node | None:
         message = f"the character {_character(error.character)} is no text; is this a binary file?"
         problems.fail(Position(source, line, column), message)
     except MarkedYAMLError as error:
+        without = [Position(source, *place) for place in _keys_without_colon(problems.lines, error)]
+        if isinstance(composer.root, Scalar) and "<document start>" in str(error.problem):
+            without = [composer.root.position]
+        for position in without:
+            problems.add(position, "a key without ': ' behind it")
+        problems.raise_if_any()
         mark = error.problem_mark or error.context_mark
         position = Position(source, mark.line + 1, mark.column + 1) if mark else Position(source)
         problems.fail(position, _advice(error))
@@ -87,13 +96,30 @@ def _advice(error: MarkedYAMLError) -> str:
         return "a tab cannot indent a line or start a value; use spaces"
     if "mapping values are not allowed" in problem:
         return "a second ': ' in one line, or a line indented too far; quote a value that holds ': '"
-    if "could not find expected ':'" in problem:
-        return "a key without ': ' behind it"
     if "but found '<document start>'" in problem or "expected '<document start>'" in problem:
         return "this does not belong to the document that ended before"
     if "block end" in problem:
         return "this line does not fit the indentation of those before it"
     return f"{error.context}: {problem}" if error.context else problem
+
+
+def _keys_without_colon(lines: list[str], error: MarkedYAMLError) -> list[tuple[int, int]]:
+    """Where the keys begin that lack their colon, if that is what is wrong: a later line is where YAML stumbles."""
+    key, mark = error.context_mark, error.problem_mark
+    if "could not find expected ':'" in str(error.problem) and key is not None:
+        return [(key.line + 1, key.column + 1)]
+    found: list[tuple[int, int]] = []
+    if "mapping values are not allowed" not in str(error.problem) or mark is None:
+        return found
+    if _COLON.search(lines[mark.line][: mark.column]):
+        return found
+    for number in range(mark.line - 1, -1, -1):
+        text = lines[number].partition(" #")[0]
+        if _COLON.search(text) or text.startswith("---"):
+            break
+        if text.strip(" -"):
+            found.append((number + 1, len(text) - len(text.lstrip(" -")) + 1))
+    return found[::-1]
 
 
 class _Composer:
