@@ -15,7 +15,10 @@ CPU = "neon_optim/backends/cpu"
 collect_ignore_glob = (
     []
     if HAS_NUMBA
-    else [f"{CPU}/compiled/{name}.py" for name in ("cache", "compiler", "support", "words_differ")]
+    else [
+        f"{CPU}/compiled/{name}.py"
+        for name in ("cache", "compiler", "machine_code", "support", "words_differ")
+    ]
 )
 
 

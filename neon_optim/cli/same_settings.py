@@ -7,13 +7,13 @@ from typing import Any, NamedTuple
 
 from neon_optim.errors import shown
 
-__all__ = ["Difference", "around", "differences"]
+__all__ = ["ChangedSetting", "around", "differences"]
 
 _ABSENT = object()
 _BEFORE, _WIDTH = 20, 80
 
 
-class Difference(NamedTuple):
+class ChangedSetting(NamedTuple):
     """A setting of which two runs have two values: where it stands, and both as text."""
 
     path: str
@@ -24,7 +24,7 @@ class Difference(NamedTuple):
         return f"{self.path}: {self.stored} in the run, {self.given} now"
 
 
-def differences(stored: Any, given: Any, path: str = "") -> Iterator[Difference]:
+def differences(stored: Any, given: Any, path: str = "") -> Iterator[ChangedSetting]:
     """The innermost values that differ. `Kaiming`, `{type: Kaiming}` and `{type: Kaiming, config: {}}` are the same.
 
     >>> for difference in differences({"a": [{"b": 1}, "X"]}, {"a": [{"b": 2}, {"type": "X"}], "c": 3}):
@@ -43,7 +43,7 @@ def differences(stored: Any, given: Any, path: str = "") -> Iterator[Difference]
             other = given[index] if index < len(given) else _ABSENT
             yield from differences(one, other, f"{path}[{index}]")
     elif not _equal(stored, given):
-        yield Difference(path, *_texts(stored, given))
+        yield ChangedSetting(path, *_texts(stored, given))
 
 
 def _equal(stored: Any, given: Any) -> bool:

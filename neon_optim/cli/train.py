@@ -10,7 +10,7 @@ import shlex
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ import click
 
 from neon_optim.cli.output import columns, patient_stdout, say
 from neon_optim.cli.run_folder import RunFolder, check_same_data, check_same_settings
-from neon_optim.errors import BackendError, NeonOptimError, Position, Problem, RunError
+from neon_optim.errors import NeonOptimError, Position, Problem, RunError
 
 __all__ = ["train"]
 
@@ -119,6 +119,15 @@ def _load_config(path: str, overrides: list[str]) -> Any:
         raise _by_flag(error.problems, ConfigError) from error
 
 
+@contextmanager
+def _noted(problems: list[Problem], key: Callable[[str], str]) -> Iterator[None]:
+    """Add what is raised to the problems; `key` tells from the message which key of the config it is about."""
+    try:
+        yield
+    except NeonOptimError as error:
+        problems += error.problems or [Problem.about(key(str(error)), str(error))]
+
+
 def _by_flag(problems: Any, kind: Any) -> Any:
     """The error that lists the problems, with those of an option under its flag."""
     flags = {f"--set {key}": flag for flag, key in _KEYS.items()}
@@ -152,20 +161,25 @@ class _Run:
 
     def _build(self) -> None:
         """Backend, data, model: everything that can go wrong before the folder is touched."""
-        from neon_optim import gen_backend
+        from neon_optim.backends import gen_backend
         from neon_optim.model import Misclassification, Model
-        from neon_optim.model.training import Training
+        from neon_optim.model.training import Training, misfits
+        from neon_optim.serialization import ConfigError
 
         settings = self.config.settings
-        self.dataset = self.config.build_dataset()
-        self.data = self.dataset.train_iter.digest()
-        try:
-            gen_backend(**self.config.backend_arguments())
-        except BackendError as error:
-            raise self._placed(error) from error
         self.model = Model(list(settings.layers))
+        problems: list[Problem] = []
+        with _noted(problems, lambda message: "dataset"):
+            self.dataset = self.config.build_dataset()
+            train, _ = self.dataset.train_iter, self.dataset.valid_iter
+            self.data = train.digest()
+            problems += misfits(self.model, train, settings.cost, settings.batchsize)
+        with _noted(problems, self._backend_key):
+            gen_backend(**self.config.backend_arguments())
+        if problems:
+            raise _by_flag([self.config.placed(problem) for problem in problems], ConfigError)
         try:
-            self.model.initialize(self.dataset.train_iter, settings.cost)
+            self.training = Training(self.model, train, settings.cost, settings.optimizer, settings.epochs)
         except (MemoryError, OverflowError, ValueError) as error:
             if isinstance(error, NeonOptimError) or not self._too_large(error):
                 raise
@@ -173,18 +187,12 @@ class _Run:
         self.metrics: dict[str, Any] = {"valid_cost": settings.cost}
         if self.model.layers.nout > 1:
             self.metrics["valid_error"] = Misclassification()
-        self.training = Training(
-            self.model, self.dataset.train_iter, settings.cost, settings.optimizer, settings.epochs
-        )
 
-    def _placed(self, error: NeonOptimError) -> NeonOptimError:
-        """An error that names a key of the config first, with the place of that key."""
-        from neon_optim.serialization import ConfigError
-
-        key = str(error).partition(" ")[0]
-        if key not in self.config:
-            return error
-        return _by_flag([Problem.at(self.config.position(key), str(error), key)], ConfigError)
+    def _backend_key(self, message: str) -> str:
+        """The key that a message of gen_backend is about: its first word, or that with this value."""
+        word = message.partition(" ")[0]
+        arguments = self.config.backend_arguments().items()
+        return next((key for key, value in arguments if word in (key, str(value))), "backend")
 
     def _too_large(self, error: Exception) -> str:
         """In words, which layer has no room; '' where that is not what went wrong."""

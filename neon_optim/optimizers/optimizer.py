@@ -141,12 +141,12 @@ class Optimizer(BaseOptimizer, abstract=True):
 
     def numbers(self, epoch: float, batch_size: float, divides: bool) -> Numbers:
         """The numbers of the step that follows, for gradients that are sums over so many samples."""
-        values = self.settings().at(epoch, self.t)
+        values = self.hyperparameters().at(epoch, self.t)
         rate = values.get("learning_rate", 1.0)
         if not self._is_constant():
             rate = checked_value(self, "schedule", self.schedule, rate, epoch, self.t)
         for bound in ("gradient_clip_norm", "gradient_clip_value", "param_clip_value"):
-            if values[bound] == 0.0 and bound not in self.settings().unset:
+            if values[bound] == 0.0 and bound not in self.hyperparameters().unset:
                 values[bound] = _OFF  # a schedule has come to 0
         values["lr"] = rate
         values["t"] = self.t + 1

@@ -68,7 +68,7 @@ class Wrapper(BaseOptimizer, abstract=True):
 
     def numbers_around(self, inner: Numbers, epoch: float, batch_size: float) -> Numbers:
         """The numbers of the step that follows, given those of the level inside."""
-        values = self.settings().at(epoch, self.t)
+        values = self.hyperparameters().at(epoch, self.t)
         values["lr"] = inner.lr
         values["t"] = self.t + int(inner.moves)
         values["epoch"] = epoch

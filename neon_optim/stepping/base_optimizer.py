@@ -17,7 +17,7 @@ from neon_optim.stepping.binding import Bindings
 from neon_optim.stepping.bound import BoundOptimizer
 from neon_optim.stepping.counting import Counting
 from neon_optim.stepping.norm import GradientNorm
-from neon_optim.stepping.numbers import Numbers, Settings
+from neon_optim.stepping.numbers import Numbers, Hyperparameters
 from neon_optim.stepping.parameters import NamedParameter, get_param_list, named_parameters
 from neon_optim.stepping.rule import Rule
 
@@ -48,7 +48,7 @@ class BaseOptimizer(Counting, NervanaObject, kind="optimizer", abstract=True):
 
     def __getstate__(self) -> dict[str, Any]:
         """Without what belongs to this process: bindings are made anew."""
-        return {k: v for k, v in vars(self).items() if k not in ("_bindings", "_stepping", "_settings")}
+        return {k: v for k, v in vars(self).items() if k not in ("_bindings", "_stepping", "_hyperparameters")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
@@ -73,12 +73,12 @@ class BaseOptimizer(Counting, NervanaObject, kind="optimizer", abstract=True):
         """Another object after a setting has been changed."""
         return vars(self).get("_changes", object())
 
-    def settings(self) -> Settings:
+    def hyperparameters(self) -> Hyperparameters:
         """The hyper-parameters as they are set now."""
         changes = self.changes
-        known: tuple[Any, Settings] | None = vars(self).get("_settings")
+        known: tuple[Any, Hyperparameters] | None = vars(self).get("_hyperparameters")
         if known is None or known[0] != changes:
-            known = vars(self)["_settings"] = (changes, Settings(self))
+            known = vars(self)["_hyperparameters"] = (changes, Hyperparameters(self))
         return known[1]
 
     # --- a step ---

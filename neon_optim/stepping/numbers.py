@@ -11,7 +11,7 @@ from neon_optim.described.checks import Check, Either, Number
 from neon_optim.errors import ArgumentError, Problem
 from neon_optim.schedules.schedule import value_at
 
-__all__ = ["Numbers", "Settings"]
+__all__ = ["Numbers", "Hyperparameters"]
 
 
 class Numbers:
@@ -57,7 +57,7 @@ class Numbers:
         )
 
 
-class Settings:
+class Hyperparameters:
     """The hyper-parameters of an object as they are set now: numbers, and schedules of numbers.
 
     Attributes:

@@ -104,7 +104,7 @@ class Rule:
             [
                 level.symbols(
                     {name for name, value in vars(level).items() if _is_number(value)}
-                    - thing.settings().unset,
+                    - thing.hyperparameters().unset,
                     self._prefix(k),
                 )
                 for k, (thing, level) in enumerate(zip((self.algorithm, *self.wrappers), now, strict=True))

@@ -138,9 +138,9 @@ def test_every_number_of_threads(engine, rounding, monkeypatch):
 
 def test_a_processor_without_float16(monkeypatch):
     expected = train("numba", described("Adam", gradient_clip_norm=0.5), ["float16", "float32"])
-    from neon_optim.backends.cpu.compiled import cache as kernel_cache
+    from neon_optim.backends.cpu.compiled import machine_code
 
-    monkeypatch.setattr(kernel_cache, "converts_float16", lambda: False)
+    monkeypatch.setattr(machine_code, "converts_float16", lambda: False)
     got = train("numba", described("Adam", gradient_clip_norm=0.5), ["float16", "float32"])
     for mine, theirs in zip(expected, got, strict=True):
         assert_same_bits(mine, theirs)

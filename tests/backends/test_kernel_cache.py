@@ -16,7 +16,7 @@ pytest.importorskip("numba")
 
 from neon_optim import cleanup_backend, gen_backend
 from neon_optim.backends.cpu.compiled import cache as kernel_cache
-from neon_optim.backends.cpu.compiled.cache import MachineCode
+from neon_optim.backends.cpu.compiled.machine_code import MachineCode
 from neon_optim.errors import BackendError
 
 STEP = """

@@ -10,7 +10,7 @@ import numpy as np
 from neon_optim.backends.contract import Backend, Outcome, Parameter, Plan, Rounding
 from neon_optim.backends.cpu.compiled.numba_engine import NumbaEngine, numba_is_usable
 from neon_optim.backends.cpu.host_plan import HostPlan, host_array
-from neon_optim.backends.cpu.host_trees import Evaluator
+from neon_optim.backends.cpu.host_trees import HostEvaluator
 from neon_optim.backends.cpu.numpy_engine import NumpyEngine
 from neon_optim.backends.cpu.tensor import CPUTensor
 from neon_optim.backends.program import Program
@@ -42,7 +42,7 @@ class CPUBackend(Backend):
         super().__init__(rng_seed, default_dtype, batch_size, stochastic_round)
         self._numpy_engine = NumpyEngine()
         self.engine = self._make_engine(engine)
-        self._evaluator = Evaluator(self._numpy_engine)
+        self._evaluator = HostEvaluator(self._numpy_engine)
 
     def _make_engine(self, engine: str) -> Any:
         if engine not in ENGINES:

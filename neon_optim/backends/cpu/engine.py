@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from neon_optim.backends.contract import Outcome, Rounding
-from neon_optim.backends.cpu.table import Group, Table
+from neon_optim.backends.cpu.table import RowGroup, HostTable
 from neon_optim.backends.functions import largest, smallest
 from neon_optim.backends.program import Program, Stage
 from neon_optim.backends.scalars import ScalarValues
@@ -32,7 +32,7 @@ class Engine(ABC):
     def execute(
         self,
         program: Program,
-        table: Table,
+        table: HostTable,
         scalars: Sequence[Sequence[float]],
         rounding: Rounding | None = None,
     ) -> Outcome:
@@ -49,7 +49,7 @@ class Engine(ABC):
         return outcome
 
     def _run_stage(
-        self, program: Program, stage: Stage, table: Table, values: ScalarValues, rounding: Rounding | None
+        self, program: Program, stage: Stage, table: HostTable, values: ScalarValues, rounding: Rounding | None
     ) -> None:
         partials = []
         for group in table.groups:
@@ -65,8 +65,8 @@ class Engine(ABC):
         self,
         program: Program,
         stage: Stage,
-        table: Table,
-        group: Group,
+        table: HostTable,
+        group: RowGroup,
         values: ScalarValues,
         partial: np.ndarray,
         rounding: Rounding | None,
@@ -87,7 +87,7 @@ class Engine(ABC):
         """Free what the engine holds."""
 
 
-def _by_row(op: str, table: Table, partials: Sequence[np.ndarray]) -> np.ndarray:
+def _by_row(op: str, table: HostTable, partials: Sequence[np.ndarray]) -> np.ndarray:
     """For each row the results of its chunks, joined in order."""
     extreme = op in ("amax", "amin")
     rows = np.full(len(table.rows), np.nan if extreme else 0.0)

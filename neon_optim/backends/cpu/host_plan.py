@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from neon_optim.backends.contract import Parameter, Tensor
-from neon_optim.backends.cpu.table import Table
+from neon_optim.backends.cpu.table import HostTable
 from neon_optim.backends.plan import MemoryPlan
 from neon_optim.backends.watch import Differ
 from neon_optim.errors import StateError
@@ -49,7 +49,7 @@ def host_array(value: Any) -> np.ndarray:
 class HostPlan(MemoryPlan):
     """Arguments as for :meth:`Backend.plan`, and ``differ`` as for :class:`MemoryPlan`."""
 
-    table: Table
+    table: HostTable
 
     def __init__(
         self,
@@ -61,5 +61,5 @@ class HostPlan(MemoryPlan):
         differ: Differ | None = None,
     ):
         super().__init__(
-            parameters, slots, sets, scopes, describe, array_of=host_array, table_of=Table, differ=differ
+            parameters, slots, sets, scopes, describe, array_of=host_array, table_of=HostTable, differ=differ
         )

@@ -16,13 +16,13 @@ from neon_optim.backends.program import linearize
 from neon_optim.backends.scalars import ScalarValues
 from neon_optim.backends.sums import CHUNK, LaneSum
 
-__all__ = ["Evaluator"]
+__all__ = ["HostEvaluator"]
 
 _ZERO = np.zeros(1, np.int64)
 _ONE = np.ones(1, np.int64)
 
 
-class Evaluator(TreeEvaluator):
+class HostEvaluator(TreeEvaluator):
     """Evaluates trees with the scratch of a NumPy engine."""
 
     def __init__(self, engine: NumpyEngine):

@@ -13,7 +13,7 @@ import numpy as np
 from neon_optim.backends.contract import Rounding
 from neon_optim.backends.cpu.engine import Engine
 from neon_optim.backends.cpu.numpy_kernel import NumpyKernel
-from neon_optim.backends.cpu.table import Group, Table
+from neon_optim.backends.cpu.table import RowGroup, HostTable
 from neon_optim.backends.cpu.workers import run_together, thread_count
 from neon_optim.backends.functions import largest, smallest, store
 from neon_optim.backends.program import Program, Stage
@@ -46,8 +46,8 @@ class NumpyEngine(Engine):
         self,
         program: Program,
         stage: Stage,
-        table: Table,
-        group: Group,
+        table: HostTable,
+        group: RowGroup,
         values: ScalarValues,
         partial: np.ndarray,
         rounding: Rounding | None,
@@ -154,7 +154,7 @@ class NumpyEngine(Engine):
         self._local = threading.local()
 
 
-def _blocks(group: Group, table: Table) -> np.ndarray:
+def _blocks(group: RowGroup, table: HostTable) -> np.ndarray:
     """Like the chunks of a group, but of up to BLOCK elements."""
     blocks = group.chunks[group.chunks[:, 1] % BLOCK == 0]
     blocks[:, 2] = np.minimum(table.sizes[blocks[:, 0]] - blocks[:, 1], BLOCK)

@@ -11,14 +11,14 @@ import numpy as np
 
 from neon_optim.backends.sums import CHUNK
 
-__all__ = ["Group", "Table"]
+__all__ = ["RowGroup", "HostTable"]
 
 TASK = 16_384
 """Elements that a thread takes at a time, at least, where there are so many."""
 
 
 @dataclass(frozen=True)
-class Group:
+class RowGroup:
     """Rows whose arrays have the same dtypes, cut into work.
 
     Attributes:
@@ -48,7 +48,7 @@ class Group:
         return not self.chunks[:, 1].any()
 
 
-class Table:
+class HostTable:
     """Rows of equally long one-dimensional arrays.
 
     An array that is not contiguous, not aligned or not in native byte order stands in its row as a plain copy in
@@ -96,14 +96,14 @@ class Table:
         return self.sets.ctypes.data, self.pointers.ctypes.data
 
     @cached_property
-    def groups(self) -> list[Group]:
+    def groups(self) -> list[RowGroup]:
         """The rows by the dtypes of their arrays."""
         members: dict[tuple[np.dtype, ...], list[int]] = {}
         for row, dtypes in enumerate(self.dtypes):
             members.setdefault(dtypes, []).append(row)
         return [self._group(dtypes, np.array(rows)) for dtypes, rows in members.items()]
 
-    def _group(self, dtypes: tuple[np.dtype, ...], rows: np.ndarray) -> Group:
+    def _group(self, dtypes: tuple[np.dtype, ...], rows: np.ndarray) -> RowGroup:
         sizes = self.sizes[rows]
         n_chunks = -(-sizes // CHUNK)
         chunks = np.empty((int(n_chunks.sum()), 3), np.int64)
@@ -114,7 +114,7 @@ class Table:
         before = np.cumsum(chunks[:, 2]) - chunks[:, 2]
         starts = np.flatnonzero(np.diff(before // TASK, prepend=-1))
         tasks = np.append(starts, len(chunks)).astype(np.int64)
-        return Group(dtypes, rows, chunks, tasks, int(sizes.sum()))
+        return RowGroup(dtypes, rows, chunks, tasks, int(sizes.sum()))
 
     def gather(self) -> None:
         """Fill the copies."""

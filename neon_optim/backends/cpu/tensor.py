@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from neon_optim.backends.contract import Tensor
 from neon_optim.backends.shapes import as_slices, at_least_2d, resolve_shape, view_as
 from neon_optim.errors import BackendError
-
-if TYPE_CHECKING:
-    from neon_optim.backends.cpu.backend import CPUBackend
 
 __all__ = ["CPUTensor"]
 
@@ -32,9 +29,9 @@ class CPUTensor(Tensor):
     """
 
     __slots__ = ("_array",)
-    backend: CPUBackend
+    backend: Any
 
-    def __init__(self, backend: CPUBackend, array: np.ndarray, name: str | None = None, rounding: int = 0):
+    def __init__(self, backend: Any, array: np.ndarray, name: str | None = None, rounding: int = 0):
         super().__init__(backend, name, rounding)
         self._array = array  # never given to anybody, who could resize it: plans count on that
 

@@ -9,7 +9,7 @@ from types import CodeType
 
 import llvmlite.binding as llvm  # type: ignore[import-untyped]
 
-from neon_optim.backends.cpu.compiled.cache import MachineCode, host_target
+from neon_optim.backends.cpu.compiled.machine_code import MachineCode, host_target
 
 __all__ = ["compile_kernel"]
 

@@ -14,7 +14,7 @@ from neon_optim.backends.cpu.compiled.source import ARGUMENTS, WORDS_BLOCK, boun
 from neon_optim.backends.cpu.engine import Engine
 from neon_optim.backends.cpu.numpy_engine import NumpyEngine
 from neon_optim.backends.cpu.numpy_kernel import compute_type
-from neon_optim.backends.cpu.table import TASK, Group, Table
+from neon_optim.backends.cpu.table import TASK, RowGroup, HostTable
 from neon_optim.backends.cpu.workers import run_together, thread_count
 from neon_optim.backends.program import SET, Program, Stage
 from neon_optim.backends.scalars import ScalarValues
@@ -47,8 +47,8 @@ class NumbaEngine(Engine):
         self,
         program: Program,
         stage: Stage,
-        table: Table,
-        group: Group,
+        table: HostTable,
+        group: RowGroup,
         values: ScalarValues,
         partial: np.ndarray,
         rounding: Rounding | None,
@@ -96,8 +96,8 @@ class _Launch:
         self,
         kernel_of: Callable[..., Callable[..., None]],
         program: Program,
-        table: Table,
-        group: Group,
+        table: HostTable,
+        group: RowGroup,
         stage: Stage,
         bits: int | None,
         plain_bounds: bool,
@@ -160,12 +160,12 @@ class _Launch:
 
 
 def _converts_float16() -> bool:
-    from neon_optim.backends.cpu.compiled import cache as kernel_cache
+    from neon_optim.backends.cpu.compiled import machine_code
 
-    return kernel_cache.converts_float16()
+    return machine_code.converts_float16()
 
 
-def _are_plain(program: Program, stage: Stage, group: Group, values: ScalarValues) -> bool:
+def _are_plain(program: Program, stage: Stage, group: RowGroup, values: ScalarValues) -> bool:
     """Whether everything that elements are limited to is, in the compute type, neither zero nor NaN."""
     limits = bounds(program, stage)
     if not limits:

@@ -61,7 +61,7 @@ ARGUMENTS = (
 """The arguments of every kernel, all int64. Those without a number in their meaning are addresses:
 
 counter: the number of the next task (int64), counted up by every thread.
-tasks, chunks: those of a :class:`~neon_optim.backends.cpu.table.Group` (int64).
+tasks, chunks: those of a :class:`~neon_optim.backends.cpu.table.RowGroup` (int64).
 sets: the scalar set of each row (int64).
 pointers: the address of each array of each row.
 of_sets, of_rows: the stage's inputs of each scalar set and of each row (float64).
@@ -69,6 +69,15 @@ lanes: scratch for the lanes of each reduction (float64).
 partial: for each chunk the result of each reduction (float64).
 words: scratch for the random words of each slot (uint32).
 """
+
+_LOCALS = {
+    *ARGUMENTS,
+    *("task", "end", "chunk", "row", "first", "n", "next_row", "next_first", "inputs_of_sets", "inputs_of_rows"),
+    *("i", "start", "stop", "width", "base", "lane", "support", "np", "njit", "float32", "float64"),
+    *("abs", "min", "range"),
+}
+_GENERATED = re.compile(r"[svx]\d+|(lanes|sum)_\d+|\w+_(at|0|words)")
+"""What else a kernel may call its own."""
 
 _HEAD = '''"""{title}
 
@@ -133,7 +142,7 @@ class _Writer:
         rounding_bits: int | None,
         plain_bounds: bool,
     ):
-        self._bounds: set[str] = {f"s{v}" for v in bounds(program, stage)} if plain_bounds else set()
+        self._bounds = set(bounds(program, stage)) if plain_bounds else set()
         self._program = program
         self._stage = stage
         self._dtypes = dtypes
@@ -197,8 +206,14 @@ class _Writer:
             if values:
                 yield f"inputs_{table} = {table} + {8 * len(values)} * {row}"
             for column, v in enumerate(values):
-                self._names[v] = f"s{v}"
-                yield f"s{v} = {self._real}(support.read_float64(inputs_{table}, {column}))"
+                self._names[v] = self._number_name(v)
+                yield f"{self._names[v]} = {self._real}(support.read_float64(inputs_{table}, {column}))"
+
+    def _number_name(self, v: int) -> str:
+        """What a number of the step is called in the source: by its own name, where that means nothing else there."""
+        name = _identifier(self._program.names[v], f"s{v}")
+        taken = name in _LOCALS or name in self._names.values() or _GENERATED.fullmatch(name) is not None
+        return f"s{v}" if taken else name
 
     def _update(self) -> Iterator[str]:
         yield from self._elements()
@@ -229,12 +244,14 @@ class _Writer:
             if code[v].op == "slot":
                 continue
             self._names[v] = f"v{v}"
-            yield f"v{v} = {self._expression(code[v].op, [self._names[a] for a in code[v].args])}"
+            yield f"v{v} = {self._expression(code[v].op, code[v].args)}"
 
-    def _expression(self, op: str, args: list[str]) -> str:
-        if op in ("maximum", "minimum") and self._bounds & set(args):
-            a, bound = sorted(args, key=self._bounds.__contains__)
-            return f"support.{'at_least' if op == 'maximum' else 'at_most'}({a}, {bound})"
+    def _expression(self, op: str, operands: Sequence[int]) -> str:
+        args = [self._names[a] for a in operands]
+        if op in ("maximum", "minimum") and self._bounds & set(operands):
+            a, bound = sorted(operands, key=self._bounds.__contains__)
+            function = "at_least" if op == "maximum" else "at_most"
+            return f"support.{function}({self._names[a]}, {self._names[bound]})"
         if op in _INFIX:
             return f"{args[0]} {_INFIX[op]} {args[1]}"
         if op in _COMPARISONS:
