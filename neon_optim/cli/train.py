@@ -177,7 +177,7 @@ class _Run:
         with _noted(problems, self._backend_key):
             gen_backend(**self.config.backend_arguments())
         if problems:
-            raise _by_flag([self.config.placed(problem) for problem in problems], ConfigError)
+            raise _by_flag(self.config.placed(problems), ConfigError)
         try:
             self.training = Training(self.model, train, settings.cost, settings.optimizer, settings.epochs)
         except (MemoryError, OverflowError, ValueError) as error:

@@ -165,7 +165,10 @@ def _two_axes(values: Any, what: str) -> np.ndarray:
         array = array.reshape(len(array), -1) if array.size else array
         finite = array.dtype.kind in "biu" or bool(np.isfinite(array).all())
     except (TypeError, ValueError) as error:
-        raise DataError(f"{what} must be an array of numbers, received {type(values).__name__}") from error
+        dtype = getattr(values, "dtype", None)
+        received = type(values).__name__ if dtype is None else f"an array of {dtype}"
+        hint = "; np.unique(y, return_inverse=True)[1] numbers the classes" if what == "y" else ""
+        raise DataError(f"{what} must be an array of numbers, received {received}{hint}") from error
     if array.size == 0:
         raise DataError(f"{what} must hold at least one sample, received an array of shape {array.shape}")
     if not finite:

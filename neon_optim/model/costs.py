@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar
 from neon_optim.described.arguments import Flag, Name, Positive
 from neon_optim.described.checks import OfKind
 from neon_optim.described.object import NervanaObject
-from neon_optim.errors import ArgumentError
+from neon_optim.errors import ArgumentError, Problem
 from neon_optim.model.activations import Logistic, Softmax
 
 __all__ = [
@@ -55,10 +55,11 @@ class Cost(NervanaObject, kind="cost", abstract=True):
         folded = self.folds is not None and isinstance(transform, self.folds)
         if getattr(transform, "shortcut", False) and not folded:
             what = f"folds in {self.folds.__name__} only" if self.folds else "folds in no activation"
-            raise ArgumentError(
+            message = (
                 f"{transform.classnm}(shortcut=True) leaves its derivative to the cost, but {self.classnm} {what}; "
                 "use shortcut=False, or CrossEntropyBinary behind Logistic"
             )
+            raise ArgumentError(message, [Problem.about("shortcut", message, transform)])
         return folded
 
 

@@ -13,7 +13,7 @@ from neon_optim.described.arguments import Flag, Name, NonNegativeInt
 from neon_optim.described.checks import Number
 from neon_optim.described.object import NervanaObject
 from neon_optim.described.registry import register
-from neon_optim.errors import DataError
+from neon_optim.errors import DataError, Problem
 from neon_optim.model.array_iterator import ArrayIterator
 
 __all__ = ["Dataset", "Digits", "stratified_split"]
@@ -79,6 +79,12 @@ class Digits(Dataset):
         X, y = load_digits(return_X_y=True)
         X = (X / 16.0 if self.normalize else X).astype(np.float32)
         train, valid = stratified_split(y, self.validation, self.split_seed)
+        if not len(train) or not len(valid):
+            message = (
+                f"a share of {self.validation} for validation leaves no sample "
+                f"{'to validate with' if len(train) else 'to train on'}"
+            )
+            raise DataError(message, [Problem.about("validation", message, self)])
         return (X[train], y[train]), (X[valid], y[valid])
 
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from neon_optim.described.arguments import Flag, Name
 from neon_optim.described.registry import register
-from neon_optim.errors import DataError
+from neon_optim.errors import DataError, Problem
 from neon_optim.model.datasets import Arrays, Dataset
 
 __all__ = ["MNIST", "read_idx"]
@@ -63,12 +63,13 @@ class MNIST(Dataset):
             if all(_existing(folder / name) for names in _FILES.values() for name in names):
                 return folder
         wanted = ", ".join(name for names in _FILES.values() for name in names)
-        raise DataError(
+        message = (
             f"the MNIST files ({wanted}; each may end in .gz) were not found. Looked in: "
             f"{', '.join(str(place) for place in places)} (and mnist, MNIST/raw below). Put them into one of these "
             "folders, name theirs in $NEON_OPTIM_DATA, or use the digits that scikit-learn brings: "
             "--set dataset.name=digits"
         )
+        raise DataError(message, [Problem.about("path", message, self)])
 
     def _part(self, folder: Path, part: str) -> Arrays:
         images, labels = (read_idx(_existing(folder / name) or folder / name) for name in _FILES[part])

@@ -8,10 +8,10 @@ from typing import Annotated, Any
 
 import numpy as np
 
-from neon_optim.described.arguments import Name
+from neon_optim.described.arguments import Name, constructor_arguments
 from neon_optim.described.checks import Either, Items, OfKind
 from neon_optim.described.object import NervanaObject
-from neon_optim.errors import ArgumentError, StateError
+from neon_optim.errors import ArgumentError, Problem, StateError
 from neon_optim.model.container import Sequential, backward
 from neon_optim.model.layer import Layer
 from neon_optim.model.layers import Activation
@@ -81,22 +81,36 @@ class Model(NervanaObject, kind="model"):
         Raises:
             ArgumentError: the outputs do not fit the targets, or the cost does not fit the last activation.
         """
-        if cost is not None:
-            self._folded(cost)
-        if self._initialized is not None and self._initialized == (self.layers.backend, dataset.nin):
+        misfits = self.misfits(dataset, cost)
+        if misfits:
+            raise ArgumentError.listing(misfits)
+        if self._initialized == (self.layers.backend, dataset.nin):
             return
-        if self._initialized is not None and self._initialized[0] is self.be:
-            raise ArgumentError(
-                f"the model takes {self.layers.nin} features, but the samples of '{dataset.name}' have {dataset.nin}"
-            )
-        self.layers.configure(dataset.nin)
-        if cost is not None and dataset.nout != self.layers.nout:
-            raise ArgumentError(
-                f"the last layer has {self.layers.nout} outputs, but the targets of '{dataset.name}' have"
-                f" {dataset.nout}"
-            )
         self.layers.init_params()
         self._initialized = self.be, dataset.nin
+
+    def misfits(self, dataset: Any, cost: Any = None) -> list[Problem]:
+        """Why the layers do not fit the data, or the cost the last activation. Needs no backend."""
+        found: list[Problem] = []
+        if self._initialized is None or self._initialized[0] is not self.be:
+            self.layers.configure(dataset.nin)
+        elif self.layers.nin != dataset.nin:
+            taken = f"the model takes {self.layers.nin} features"
+            message = f"{taken}, but the samples of '{dataset.name}' have {dataset.nin}"
+            found.append(Problem.about("layers", message, self))
+        if cost is None:
+            return found
+        try:
+            self._folded(cost)
+        except ArgumentError as error:
+            found += error.problems
+        if dataset.nout != self.layers.nout:
+            units = reversed(self.layers.units())
+            sizing = next((unit for unit in units if "nout" in constructor_arguments(type(unit))), None)
+            has = f"the last layer has {self.layers.nout} outputs"
+            message = f"{has}, but the targets of '{dataset.name}' have {dataset.nout}"
+            found.append(Problem.about("nout", message, sizing))
+        return found
 
     def fit(
         self, dataset: Any, cost: Any, optimizer: Any, num_epochs: int, callbacks: Sequence[Any] = ()
@@ -115,7 +129,10 @@ class Model(NervanaObject, kind="model"):
         Training(self, dataset, cost, optimizer, num_epochs, callbacks).run()
 
     def fprop(self, x: Any, inference: bool = False) -> Any:
-        """The outputs for a minibatch, (nout, samples)."""
+        """The outputs for a minibatch, (nout, samples).
+
+        Without ``inference=True`` they are those of training: Dropout drops, and counts the minibatch.
+        """
         return self.layers.fprop(x, inference)
 
     def bprop(self, t: Any, y: Any, cost: Any) -> None:

@@ -9,9 +9,18 @@ from typing import Any
 
 import numpy as np
 
+from neon_optim.described.arguments import raise_problems
+from neon_optim.described.checks import Check, Having, Number, OfKind
 from neon_optim.errors import ArgumentError, DataError, NonFiniteError, Problem
 
-__all__ = ["Training", "learning_rate"]
+__all__ = ["Training", "learning_rate", "misfits"]
+
+_CHECKS: dict[str, Check] = {
+    "dataset": Having("batches", called="a dataset of minibatches"),
+    "cost": OfKind("cost"),
+    "optimizer": OfKind("optimizer"),
+    "num_epochs": Number(ge=1, integer=True),
+}
 
 
 class Training:
@@ -43,15 +52,20 @@ class Training:
         num_epochs: int,
         callbacks: Sequence[Any] = (),
     ) -> None:
-        if isinstance(num_epochs, bool) or not isinstance(num_epochs, (int, np.integer)) or num_epochs < 1:
-            problem = Problem("num_epochs", num_epochs, "must be an integer >= 1")
-            raise ArgumentError(f"fit: {problem}", [problem])
+        given = {"dataset": dataset, "cost": cost, "optimizer": optimizer, "num_epochs": num_epochs}
+        raise_problems(
+            "fit",
+            [
+                fault._replace(argument=name)
+                for name, value in given.items()
+                for fault in _CHECKS[name].faults(value)
+            ],
+        )
+        problems = misfits(model, dataset, cost, model.layers.backend.bsz)
+        if problems:
+            only_data = all(problem.argument == "batchsize" for problem in problems)
+            raise (DataError if only_data else ArgumentError).listing(problems)
         model.initialize(dataset, cost)
-        if model.be.bsz > dataset.ndata:
-            raise DataError(
-                f"the batch size ({model.be.bsz}) is above the number of training samples ({dataset.ndata}); "
-                f"use at most {dataset.ndata}"
-            )
         self.model, self.dataset, self.cost, self.optimizer = model, dataset, cost, optimizer
         self.num_epochs, self.callbacks = int(num_epochs), list(callbacks)
         self.nbatches = dataset.nbatches
@@ -142,6 +156,18 @@ class Training:
     def _tell(self, event: str) -> None:
         for callback in self.callbacks:
             getattr(callback, event)(self)
+
+
+def misfits(model: Any, dataset: Any, cost: Any, batch_size: int) -> list[Problem]:
+    """Why a model cannot be trained on a dataset, as far as it shows without a backend."""
+    problems: list[Problem] = model.misfits(dataset, cost)
+    if batch_size > dataset.ndata:
+        message = (
+            f"the batch size ({batch_size}) is above the number of training samples ({dataset.ndata}); "
+            f"use at most {dataset.ndata}"
+        )
+        problems.append(Problem.about("batchsize", message))
+    return problems
 
 
 def learning_rate(optimizer: Any, epoch: int) -> float:

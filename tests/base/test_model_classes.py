@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import pytest
 
+from neon_optim import cleanup_backend, gen_backend
 from neon_optim.described.arguments import Name, Positive, PositiveInt, constructor_arguments
-from neon_optim.errors import ArgumentError
+from neon_optim.errors import ArgumentError, DataError
 from neon_optim.model import (
     Accuracy,
     Activation,
     Affine,
+    ArrayIterator,
     Bias,
     Constant,
     CrossEntropyBinary,
@@ -28,6 +32,7 @@ from neon_optim.model import (
 from neon_optim.model.costs import Cost
 from neon_optim.model.layer import Layer, ParameterLayer
 from neon_optim.model.metrics import Metric
+from neon_optim.optimizers import Adam
 
 
 class Scaling(ParameterLayer):
@@ -128,3 +133,53 @@ def test_the_layers_of_a_model_are_a_sequential() -> None:
     assert Model(Linear(2, Constant()), "m").name == "m"
     again = Model.gen_class(model.get_description()["config"])
     assert again.get_description() == model.get_description()
+
+
+@pytest.fixture
+def data() -> Iterator[ArrayIterator]:
+    gen_backend("cpu", engine="numpy", batch_size=4)
+    yield ArrayIterator(np.ones((8, 3)), np.arange(8) % 2)
+    cleanup_backend()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"cost": "x"}, "fit: cost must be a cost, received 'x'"),
+        ({"cost": SumSquared}, "fit: cost must be a cost, received <class"),
+        ({"optimizer": "Adam"}, "fit: optimizer must be an optimizer, received 'Adam'"),
+        ({"dataset": [1]}, "fit: dataset must be a dataset of minibatches, received [1]"),
+        ({"num_epochs": 0}, "fit: num_epochs must be an integer >= 1, received 0"),
+        (
+            {"cost": "x", "optimizer": None},
+            "fit: 2 bad arguments\n  cost must be a cost, received 'x'\n  opt",
+        ),
+    ],
+)
+def test_what_fit_is_given_is_checked(data: ArrayIterator, wrong: dict, message: str) -> None:
+    given: dict = {"dataset": data, "cost": SumSquared(), "optimizer": Adam(), "num_epochs": 1, **wrong}
+    with pytest.raises(ArgumentError) as caught:
+        Model([Linear(2, Constant())]).fit(**given)
+    assert str(caught.value).startswith(message)
+
+
+def test_everything_that_does_not_go_together_is_told_at_once(data: ArrayIterator) -> None:
+    gen_backend("cpu", engine="numpy", batch_size=20)
+    last = Activation(Logistic(shortcut=True))
+    model = Model([Linear(5, Constant()), last])
+    with pytest.raises(ArgumentError) as caught:
+        model.fit(data, SumSquared(), Adam(), 1)
+    told = [(problem.argument, problem.subject) for problem in caught.value.problems]
+    assert told == [("shortcut", last.transform), ("nout", model.layers.layers[0]), ("batchsize", None)]
+    with pytest.raises(DataError, match=r"^the batch size \(20\) is above"):
+        Model([Linear(2, Constant())]).fit(data, SumSquared(), Adam(), 1)
+
+
+@pytest.mark.parametrize(
+    ("labels", "received"), [(np.array(["a", "bc"]), "an array of <U2"), (["a", "bc"], "list")]
+)
+def test_labels_that_are_words_are_told_as_such(labels: Any, received: str) -> None:
+    with pytest.raises(DataError, match=f"y must be an array of numbers, received {received}; np.unique"):
+        ArrayIterator(np.ones((2, 3)), labels)
+    with pytest.raises(DataError, match=f"X must be an array of numbers, received {received}$"):
+        ArrayIterator(labels)

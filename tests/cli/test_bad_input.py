@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import sys
 
 import numpy as np
 import pytest
@@ -65,6 +66,45 @@ def test_a_config_that_cannot_be_used(run, here, name):
     assert message in err
     assert "Traceback" not in err
     assert not (here / "out").exists()
+
+
+def test_what_shows_when_objects_meet_is_told_at_once_with_its_places(run, here, monkeypatch):
+    def missing(*arguments, **options):
+        raise BackendError("the GPU backend needs PyCUDA, which is not installed")
+
+    text = changed("nout: 10", "nout: 11").replace("engine: numpy", "backend: gpu").replace("64", "5000")
+    text = text.replace("{type: Softmax}", "{type: Logistic, config: {shortcut: true}}")
+    (here / "model.yaml").write_text(text)
+    monkeypatch.setattr("neon_optim.backends.gen_backend", missing)
+    code, out, err = run("train", "model.yaml", "-s", "out")
+    assert (code, out) == (2, "")
+    assert [line.split(":")[:4] for line in err.splitlines() if line.startswith("  model.yaml")] == [
+        ["  model.yaml", "1", "10", " backend"],
+        ["  model.yaml", "3", "12", " batchsize"],
+        ["  model.yaml", "12", "18", " layers[2].config.nout"],
+        ["  model.yaml", "12", "99", " layers[2].config.activation.config.shortcut"],
+    ]
+    assert not (here / "out").exists()
+    assert "-z 2000: batchsize: the batch size (2000)" in run("train", "model.yaml", "-z", 2000)[2]
+
+
+@pytest.mark.parametrize(
+    ("share", "left"), [("0.001", "to validate with"), ("0.9999", "to train on")], ids=["none", "all"]
+)
+def test_a_share_for_validation_that_leaves_nothing(run, here, share, left):
+    (here / "model.yaml").write_text(changed("{name: digits}", f"{{name: digits, validation: {share}}}"))
+    code, _, err = run("train", "model.yaml")
+    assert (code, err.splitlines()[0]) == (
+        2,
+        f"Error: model.yaml:5:37: dataset.validation: a share of {share} for validation leaves no sample {left}",
+    )
+
+
+def test_a_datatype_that_needs_a_package(run, here, monkeypatch):
+    (here / "model.yaml").write_text("datatype: bfloat16\n" + CONFIG)
+    monkeypatch.setitem(sys.modules, "ml_dtypes", None)
+    code, _, err = run("train", "model.yaml")
+    assert (code, err.partition(" needs")[0]) == (2, "Error: model.yaml:1:11: datatype: bfloat16")
 
 
 def test_positions_are_named(run, here):
@@ -133,6 +173,7 @@ def test_without_mnist_the_message_names_the_digits(run, here, monkeypatch):
     code, _, err = run("train", "model.yaml", "--set", "dataset.name=mnist")
     assert code == 2
     assert "--set dataset.name=digits" in err
+    assert err.startswith("Error: model.yaml:5:10: dataset: the MNIST files")
 
 
 def test_a_folder_that_holds_a_run_is_left_alone(run, here):

@@ -14,7 +14,7 @@ from typing import Any
 
 from neon_optim.described.arguments import closest, constructor_arguments, suggestion
 from neon_optim.errors import ArgumentTypeError, ConfigError, ConfigWarning, Position, Problem, shown
-from neon_optim.serialization.config.object_builder import ObjectBuilder, join, position_in
+from neon_optim.serialization.config.object_builder import ObjectBuilder, Origin, join, position_in
 from neon_optim.serialization.config.overrides import apply_override
 from neon_optim.serialization.config.settings import CheckpointSettings, Settings
 from neon_optim.serialization.config.yaml_dump import dump_config
@@ -27,6 +27,7 @@ from neon_optim.serialization.config.yaml_nodes import (
     Node,
     Scalar,
     holds_used_anchor,
+    place_order,
     to_plain,
 )
 from neon_optim.serialization.config.yaml_tree import compose, resolve_map
@@ -55,11 +56,12 @@ class Config(Mapping[str, Any]):
         values: dict[str, Any],
         settings: Settings,
         root: Map,
-        dataset: tuple[Any, dict[str, Any]] | None = None,
+        build: ObjectBuilder,
+        dataset: tuple[Any, dict[str, Any], Origin] | None = None,
         described: Any = None,
     ) -> None:
         self.source, self.settings, self.described = source, settings, described
-        self._values, self._root, self._dataset = values, root, dataset
+        self._values, self._root, self._build, self._dataset = values, root, build, dataset
 
     def __getitem__(self, key: str) -> Any:
         return self._values[key]
@@ -95,8 +97,30 @@ class Config(Mapping[str, Any]):
         """The dataset object; `more` are arguments that the file does not give."""
         if self._dataset is None:
             raise ConfigError(f"{self.source}: the key 'dataset' is missing")
-        cls, arguments = self._dataset
-        return cls(**{**more, **arguments})
+        cls, arguments, origin = self._dataset
+        made = cls(**{**more, **arguments})
+        self._build.made[id(made)] = made, origin
+        return made
+
+    def placed(self, problems: Iterable[Problem]) -> list[Problem]:
+        """Problems of objects that this config describes, or of its keys, each with its place, in their order."""
+        return sorted(map(self._place, problems), key=place_order)
+
+    def _place(self, problem: Problem) -> Problem:
+        known = self._build.made.get(id(problem.subject))
+        position, path, config, config_path = Position(self.source), "", None, ""
+        if known is not None:
+            node, path, config, config_path = known[1]
+            position = node.position
+        elif problem.subject is None:
+            path, config = problem.argument, self._root
+        given = config.get(problem.argument) if config is not None else None
+        if given is not None:
+            position, path = position_in(given, problem.path), join(config_path, problem.argument)
+        message = problem.message
+        if path and not message.startswith(path):
+            message = f"{path}: {message}"
+        return self._build.problems.problem(position, message, path)
 
     def position(self, *path: str | int) -> Position:
         """Where a value stands: `config.position("optimizer", "config", "learning_rate")`."""
@@ -156,7 +180,7 @@ class _Loader:
         root = resolve_map(raw, self.problems)
         if root.get("type") is not None and set(root.keys()) <= {"type", "config"}:
             described = self.build.object(root, None, "")
-            return Config(self.source, to_plain(root), Settings(), root, described=described)
+            return Config(self.source, to_plain(root), Settings(), root, self.build, described=described)
         known = self._known_keys(raw, root)
         values = {key.value: to_plain(value) for key, value in known.pairs}
         special = {"dataset", "checkpoint"}
@@ -167,7 +191,7 @@ class _Loader:
         dataset = None if dataset_node is None else self._dataset(dataset_node)
         if checkpoint_node is not None:
             settings.checkpoint = self._checkpoint(checkpoint_node)
-        return Config(self.source, values, settings, known, dataset)
+        return Config(self.source, values, settings, known, self.build, dataset)
 
     def _list_or_invalid(self, key: Scalar, value: Node) -> Node:
         """INVALID for a mapping in the place of a list: of its keys, which may stand twice, nothing is said."""
@@ -209,8 +233,8 @@ class _Loader:
         message = f"the key '{key.value}' stands twice, first at line {first.position.line or '?'}{other}"
         self.problems.add(key.position, message)
 
-    def _dataset(self, node: Node) -> tuple[Any, dict[str, Any]] | None:
-        """The class and the arguments of `{name: digits, …}`, or of a description; the data is loaded later."""
+    def _dataset(self, node: Node) -> tuple[Any, dict[str, Any], Origin] | None:
+        """Class, arguments and origin of `{name: digits, …}` or of a description; the data is loaded later."""
         named: list[Scalar] = []
         if isinstance(node, Map):
             named = [key for key, _ in node.pairs if key.value in ("name", "type")]
@@ -231,7 +255,9 @@ class _Loader:
             found = self.build.resolve(node, "dataset", "dataset")
             config, path = found[1:] if found else (None, "")
         arguments = None if found is None else self.build.arguments(found[0], config, node, path)
-        return None if found is None or arguments is None else (found[0], arguments)
+        if found is None or arguments is None:
+            return None
+        return found[0], arguments, Origin(node, "dataset", config, path)
 
     def _checkpoint(self, node: Node) -> CheckpointSettings:
         arguments: dict[str, Any] | None = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Any, NamedTuple
 
 from neon_optim.described import registry
 from neon_optim.described.arguments import (
@@ -39,11 +39,21 @@ def join(path: str, part: str | int) -> str:
     return f"{path}.{step}" if path and not step.startswith("[") else path + step
 
 
+class Origin(NamedTuple):
+    """Where an object was described: its node and the path to that, the node of its arguments and the path to those."""
+
+    node: Node
+    path: str
+    config: Map | None
+    config_path: str
+
+
 class ObjectBuilder:
     """Builds what resolved nodes describe; faults go to `problems`, and INVALID stands for what was not built."""
 
     def __init__(self, problems: Collector) -> None:
         self.problems = problems
+        self.made: dict[int, tuple[Any, Origin]] = {}  # by id()
 
     def value(self, node: Node, check: Check | None, path: str) -> Any:
         """The value of a node for an argument with this check, descriptions in it turned into objects."""
@@ -78,7 +88,9 @@ class ObjectBuilder:
         if kwargs is None:
             return INVALID
         try:
-            return cls(**kwargs)
+            made = cls(**kwargs)
+            self.made[id(made)] = made, Origin(node, path, config, config_path)
+            return made
         except ArgumentError as error:
             nodes = {key.value: (key, value) for key, value in config.pairs} if config else {}
             known = constructor_arguments(cls)

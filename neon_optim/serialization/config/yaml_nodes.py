@@ -91,10 +91,11 @@ class Collector:
 
     def raise_if_any(self) -> None:
         if self.found:
-            raise ConfigError.listing(sorted(self.found, key=_order))
+            raise ConfigError.listing(sorted(self.found, key=place_order))
 
 
-def _order(problem: Problem) -> tuple[bool, int, int]:
+def place_order(problem: Problem) -> tuple[bool, int, int]:
+    """Where a problem stands among others: those without a line are the last."""
     _, line, column = problem.place or Position()
     return line is None, line or 0, column or 0
 
