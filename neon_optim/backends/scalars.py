@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 
 from neon_optim.backends.contract import Outcome
 from neon_optim.backends.functions import FUNCTIONS
-from neon_optim.backends.program import ROW, SET, Program
+from neon_optim.backends.program import ROW, SET, Program, Stage
 
 __all__ = ["ScalarValues"]
 
@@ -44,27 +44,21 @@ class ScalarValues:
         self.of_sets: list[list[float]] = [[0.0] * len(program.code) for _ in scopes]
         self._of_rows: dict[int, np.ndarray] = {}
 
-    def run(self, scalar_code: Sequence[int]) -> None:
-        """Compute the given values, in order."""
-        code = self._code
-        for v in scalar_code:
-            op, args, index, rank = code[v].op, code[v].args, code[v].index, code[v].rank
-            if op == "scalar":
-                for values, scalars in zip(self.of_sets, self._scalars, strict=True):
-                    values[v] = float(scalars[index])
-            elif op == "size":
+    def run(self, stage: Stage) -> None:
+        """Compute the scalar code of a stage, in order."""
+        code = _scalar_code(self._program, stage)
+        for values, scalars in zip(self.of_sets, self._scalars, strict=True):
+            for v, index in code.loads:
+                values[v] = float(scalars[index])
+            for v, function, args in code.of_sets:
+                values[v] = function(*[values[a] for a in args])
+        for v, op, args in code.of_rows:
+            if op == "size":
                 self._of_rows[v] = self._sizes.astype(np.float64)
-            elif rank == SET:
-                function = _QUICK.get(op) or _slowly(op)
-                for values in self.of_sets:
-                    try:
-                        values[v] = function(*[values[a] for a in args])
-                    except (ArithmeticError, ValueError):  # where IEEE arithmetic gives an infinity or NaN
-                        values[v] = _slowly(op)(*[values[a] for a in args])
-            else:
-                value = self._of_rows[v] = np.empty(len(self._sets))
-                with np.errstate(all="ignore"):
-                    FUNCTIONS[op](*[self._by_row(a) for a in args], out=value)
+                continue
+            value = self._of_rows[v] = np.empty(len(self._sets))
+            with np.errstate(all="ignore"):
+                FUNCTIONS[op](*[self._by_row(a) for a in args], out=value)
 
     def reduced(self, v: int, by_row: np.ndarray) -> None:
         """Set a reduction's value from its value for each row; rows are added up in order for a total."""
@@ -112,25 +106,52 @@ class ScalarValues:
         return np.full(len(self._sets), first) if len(self.of_sets) == 1 else self.of_set(v)[self._sets]
 
 
-def _maximum(a: float, b: float) -> float:
-    return a if a > b else b if b > a else _slowly("maximum")(a, b)
+class _ScalarCode(NamedTuple):
+    """The scalar code of a stage, sorted by what is done: values that are loaded, computed for sets, for rows."""
+
+    loads: list[tuple[int, int]]
+    of_sets: list[tuple[int, Callable[..., float], tuple[int, ...]]]
+    of_rows: list[tuple[int, str, tuple[int, ...]]]
 
 
-def _minimum(a: float, b: float) -> float:
-    return a if a < b else b if b < a else _slowly("minimum")(a, b)
+def _scalar_code(program: Program, stage: Stage) -> _ScalarCode:
+    known: _ScalarCode | None = program.compiled.get(("scalars", stage))
+    if known is None:
+        code = [(v, program.code[v]) for v in stage.scalar_code]
+        known = program.compiled["scalars", stage] = _ScalarCode(
+            [(v, i.index) for v, i in code if i.op == "scalar"],
+            [(v, _on_floats(i.op), i.args) for v, i in code if i.rank == SET and i.op != "scalar"],
+            [(v, i.op, i.args) for v, i in code if i.rank == ROW],
+        )
+    return known
 
 
-#: Operations that Python's floats do as IEEE arithmetic says, or raise an error where they do not.
-_QUICK: dict[str, Callable[..., float]] = {
+def _on_floats(op: str) -> Callable[..., float]:
+    """An operation on Python's floats, as IEEE arithmetic says."""
+    if op in _ALWAYS_EXACT:
+        return _ALWAYS_EXACT[op]
+    quick = _EXACT_OR_AN_ERROR.get(op)
+
+    def function(*args: float) -> float:
+        if quick is not None:
+            try:
+                return quick(*args)
+            except (ArithmeticError, ValueError):  # an infinity or NaN
+                pass
+        out = np.empty(1)
+        with np.errstate(all="ignore"):
+            FUNCTIONS[op](*[np.array([a]) for a in args], out=out)
+        return float(out[0])
+
+    return function
+
+
+_ALWAYS_EXACT: dict[str, Callable[..., float]] = {
     "add": operator.add,
     "subtract": operator.sub,
     "multiply": operator.mul,
-    "divide": operator.truediv,
     "negative": operator.neg,
     "absolute": abs,
-    "sqrt": math.sqrt,
-    "maximum": _maximum,
-    "minimum": _minimum,
     "equal": lambda a, b: float(a == b),
     "less": lambda a, b: float(a < b),
     "greater": lambda a, b: float(a > b),
@@ -138,13 +159,15 @@ _QUICK: dict[str, Callable[..., float]] = {
 }
 
 
-def _slowly(op: str) -> Callable[..., float]:
-    """An operation by NumPy, on one number."""
+def _extreme(a: float, b: float, first: bool) -> float:
+    if a == b or a != a or b != b:  # zeros of both signs, or NaN
+        raise ValueError
+    return a if first else b
 
-    def function(*args: Any) -> float:
-        out = np.empty(1)
-        with np.errstate(all="ignore"):
-            FUNCTIONS[op](*[np.array([a]) for a in args], out=out)
-        return float(out[0])
 
-    return function
+_EXACT_OR_AN_ERROR: dict[str, Callable[..., float]] = {
+    "divide": operator.truediv,
+    "sqrt": math.sqrt,
+    "maximum": lambda a, b: _extreme(a, b, a > b),
+    "minimum": lambda a, b: _extreme(a, b, a < b),
+}

@@ -39,7 +39,7 @@ class Engine(ABC):
         """See :meth:`neon_optim.backends.contract.Backend.execute`."""
         values = ScalarValues(program, scalars, table.sets, table.sizes, table.scopes)
         for stage in program.stages:
-            values.run(stage.scalar_code)
+            values.run(stage)
             if stage is program.stages[-1]:
                 outcome = values.outcome()
                 if not outcome.stored:

@@ -64,7 +64,7 @@ class HostEvaluator(TreeEvaluator):
             per_block = max(1, BLOCK // max(1, target.size // max(1, target.shape[0])))
         with np.errstate(all="ignore"):
             values = ScalarValues(program, [scalars], _ZERO, _ONE, _ZERO)
-            values.run(stage.scalar_code)
+            values.run(stage)
             inputs = [kernel.dtype.type(x) for x in values.by_row(stage.inputs)[0]]
             for start in range(0, arrays[0].shape[0], per_block):
                 blocks = [a[start : start + per_block] for a in arrays]
@@ -110,5 +110,5 @@ def _number(graph: Any) -> np.ndarray:
     program, scalars = linearize("tree", (), (), results=(graph,))
     with np.errstate(all="ignore"):
         values = ScalarValues(program, [scalars], _ZERO, _ONE, _ZERO)
-        values.run(program.stages[0].scalar_code)
+        values.run(program.stages[0])
     return values.of_set(program.results[0])
