@@ -8,6 +8,8 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -105,6 +107,19 @@ class Counters(ctypes.Structure):
 
     def __sub__(self, earlier: Counters) -> dict[str, int]:
         return {name: getattr(self, name) - getattr(earlier, name) for name, _ in self._fields_}
+
+
+@contextmanager
+def delayed(operations: int) -> Iterator[None]:
+    """The emulated driver leaves so many operations undone until somebody waits, as a real device may."""
+    library = ctypes.CDLL("libcuda.so.1")
+    delay = ctypes.c_int.in_dll(library, "cudasim_delay")
+    before, delay.value = delay.value, operations
+    try:
+        yield
+    finally:
+        delay.value = before
+        library.cuCtxSynchronize()
 
 
 def counters() -> Counters:

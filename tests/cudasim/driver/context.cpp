@@ -1,4 +1,4 @@
-// Contexts, streams and events. Everything is finished when a call returns, so streams order nothing.
+// Contexts, streams and events. Work is done in the order in which it is asked for, so streams order nothing.
 #include "driver.hpp"
 
 struct CUctx_st {
@@ -33,7 +33,7 @@ static size_t default_limit(CUlimit limit) {
 static CUresult synchronize() {
   REQUIRE_CONTEXT;
   cudasim_counters.synchronizations++;
-  return CUDA_SUCCESS;
+  return cudasim::wait();
 }
 
 }  // namespace cudasim
@@ -123,7 +123,7 @@ API cuStreamCreate(CUstream *stream, unsigned flags) { REQUIRE_CONTEXT; *stream 
 API cuStreamCreateWithPriority(CUstream *stream, unsigned flags, int) { return cuStreamCreate(stream, flags); }
 API cuStreamDestroy(CUstream stream) { REQUIRE_INIT; delete stream; return CUDA_SUCCESS; }
 API cuStreamSynchronize(CUstream) { return synchronize(); }
-API cuStreamQuery(CUstream) { REQUIRE_CONTEXT; return CUDA_SUCCESS; }
+API cuStreamQuery(CUstream) { REQUIRE_CONTEXT; return is_idle() ? CUDA_SUCCESS : CUDA_ERROR_NOT_READY; }
 API cuStreamWaitEvent(CUstream, CUevent, unsigned) { REQUIRE_CONTEXT; return CUDA_SUCCESS; }
 
 API cuEventCreate(CUevent *event, unsigned) { REQUIRE_CONTEXT; *event = new CUevent_st{0, false}; return CUDA_SUCCESS; }
@@ -135,7 +135,7 @@ API cuEventRecord(CUevent event, CUstream) {
   return CUDA_SUCCESS;
 }
 API cuEventSynchronize(CUevent) { return synchronize(); }
-API cuEventQuery(CUevent) { REQUIRE_CONTEXT; return CUDA_SUCCESS; }
+API cuEventQuery(CUevent) { REQUIRE_CONTEXT; return is_idle() ? CUDA_SUCCESS : CUDA_ERROR_NOT_READY; }
 API cuEventElapsedTime(float *milliseconds, CUevent from, CUevent to) {
   REQUIRE_CONTEXT;
   if (!from->recorded || !to->recorded) return CUDA_ERROR_INVALID_HANDLE;

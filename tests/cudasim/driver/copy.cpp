@@ -12,14 +12,17 @@ using namespace cudasim;
 API cuMemcpyHtoDAsync(CUdeviceptr to, const void *from, size_t size, CUstream) {
   REQUIRE_RANGE(to, size);
   cudasim_counters.host_to_device_bytes += size;
-  memcpy((void *)to, from, size);
-  return CUDA_SUCCESS;
+  return later([to, staged = std::vector<u8>((const u8 *)from, (const u8 *)from + size)] {
+    std::copy(staged.begin(), staged.end(), (u8 *)to);
+    return CUDA_SUCCESS;
+  });
 }
 API cuMemcpyHtoD(CUdeviceptr to, const void *from, size_t size) { return cuMemcpyHtoDAsync(to, from, size, nullptr); }
 
 API cuMemcpyDtoHAsync(void *to, CUdeviceptr from, size_t size, CUstream) {
   REQUIRE_RANGE(from, size);
   cudasim_counters.device_to_host_bytes += size;
+  WAIT;
   memcpy(to, (void *)from, size);
   return CUDA_SUCCESS;
 }
@@ -31,8 +34,10 @@ API cuMemcpyDtoH(void *to, CUdeviceptr from, size_t size) {
 API cuMemcpyDtoDAsync(CUdeviceptr to, CUdeviceptr from, size_t size, CUstream) {
   REQUIRE_RANGE(to, size);
   REQUIRE_RANGE(from, size);
-  memmove((void *)to, (void *)from, size);
-  return CUDA_SUCCESS;
+  return later([=] {
+    memmove((void *)to, (void *)from, size);
+    return CUDA_SUCCESS;
+  });
 }
 API cuMemcpyDtoD(CUdeviceptr to, CUdeviceptr from, size_t size) { return cuMemcpyDtoDAsync(to, from, size, nullptr); }
 
@@ -42,6 +47,7 @@ static u8 *address(CUmemorytype type, const void *host, CUdeviceptr device) {
 
 API cuMemcpy3D(const CUDA_MEMCPY3D *copy) {
   REQUIRE_CONTEXT;
+  WAIT;
   if (copy->srcMemoryType == CU_MEMORYTYPE_ARRAY || copy->dstMemoryType == CU_MEMORYTYPE_ARRAY)
     return CUDA_ERROR_NOT_SUPPORTED;
   const size_t width = copy->WidthInBytes, height = copy->Height, depth = std::max<size_t>(1, copy->Depth);
@@ -85,8 +91,10 @@ API cuMemcpy2DAsync(const CUDA_MEMCPY2D *copy, CUstream) { return cuMemcpy2D(cop
 template <class T> static CUresult fill(CUdeviceptr to, T value, size_t count) {
   REQUIRE_RANGE(to, count * sizeof(T));
   if (to % sizeof(T)) return CUDA_ERROR_INVALID_VALUE;
-  std::fill_n((T *)to, count, value);
-  return CUDA_SUCCESS;
+  return later([=] {
+    std::fill_n((T *)to, count, value);
+    return CUDA_SUCCESS;
+  });
 }
 API cuMemsetD8(CUdeviceptr to, unsigned char value, size_t count) { return fill(to, value, count); }
 API cuMemsetD16(CUdeviceptr to, unsigned short value, size_t count) { return fill(to, value, count); }

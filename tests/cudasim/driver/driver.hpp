@@ -3,6 +3,7 @@
 #include <cuda.h>
 
 #include <cstdlib>
+#include <functional>
 #include <map>
 #include <mutex>
 #include <string>
@@ -44,6 +45,7 @@ struct Counters {
   u64 launches, synchronizations, host_to_device_bytes, device_to_host_bytes, allocations;
 };
 extern "C" __attribute__((visibility("default"))) Counters cudasim_counters;
+extern "C" __attribute__((visibility("default"))) int cudasim_delay;  // operations that may stay undone
 
 namespace cudasim {
 
@@ -58,6 +60,13 @@ inline int setting(const char *name, int otherwise) {
 int architecture();  // 80 for sm_80
 double seconds();
 void log(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+// queue.cpp: in order, one after the other, whatever the stream.
+CUresult later(std::function<CUresult()> work);  // does it, at once or later; an error may be that of earlier work
+CUresult wait();                                 // until everything is done
+bool is_idle();
+#define WAIT \
+  do { if (CUresult error_ = cudasim::wait()) return error_; } while (0)
 
 // memory.cpp
 enum class Kind { device, managed, module_global, pinned_host };

@@ -83,6 +83,31 @@ static CUresult run_grid(const Kernel &kernel, Thread &thread, u8 *parameters, u
   return CUDA_SUCCESS;
 }
 
+struct Shape {
+  u32 grid[3], block[3], dynamic_shared;
+};
+
+static CUresult run(const CUfunc_st &function, const Shape &shape, std::vector<u64> parameters) {
+  const Kernel &kernel = *function.kernel;
+  // Without dynamic shared memory an access behind the kernel's own variables is an overrun.
+  const u32 shared_size =
+      shape.dynamic_shared ? function.module->static_shared + shape.dynamic_shared : kernel.shared_end;
+  std::vector<u8> shared(shared_size + shared_alignment);
+  const Arena memory = arena();
+  Thread thread{};
+  thread.shared = (u8 *)(((u64)shared.data() + shared_alignment - 1) / shared_alignment * shared_alignment);
+  thread.shared_size = shared_size;
+  thread.dynamic_shared_size = shape.dynamic_shared;
+  thread.services = &services;
+  thread.arena = memory.base;
+  thread.arena_size = memory.size;
+  thread.valid_bytes = memory.valid_bytes;
+  std::copy_n(shape.block, 3, thread.ntid);
+  std::copy_n(shape.grid, 3, thread.nctaid);
+  const u32 threads = shape.block[0] * shape.block[1] * shape.block[2];
+  return run_grid(kernel, thread, (u8 *)parameters.data(), threads);
+}
+
 }  // namespace cudasim
 
 using namespace cudasim;
@@ -110,23 +135,8 @@ API cuLaunchKernel(CUfunction function, unsigned grid_x, unsigned grid_y, unsign
     log("launch %s, grid %u,%u,%u, block %u,%u,%u, dynamic shared %u", kernel.name, grid_x, grid_y, grid_z, block_x,
         block_y, block_z, dynamic_shared);
   cudasim_counters.launches++;
-
-  // Without dynamic shared memory an access behind the kernel's own variables is an overrun.
-  const u32 shared_size = dynamic_shared ? function->module->static_shared + dynamic_shared : kernel.shared_end;
-  std::vector<u8> shared(shared_size + shared_alignment);
-  const Arena memory = arena();
-  Thread thread{};
-  thread.shared = (u8 *)(((u64)shared.data() + shared_alignment - 1) / shared_alignment * shared_alignment);
-  thread.shared_size = shared_size;
-  thread.dynamic_shared_size = dynamic_shared;
-  thread.services = &services;
-  thread.arena = memory.base;
-  thread.arena_size = memory.size;
-  thread.valid_bytes = memory.valid_bytes;
-  const u32 block[3] = {block_x, block_y, block_z}, grid[3] = {grid_x, grid_y, grid_z};
-  std::copy_n(block, 3, thread.ntid);
-  std::copy_n(grid, 3, thread.nctaid);
-  return run_grid(kernel, thread, (u8 *)parameters.data(), (u32)threads);
+  const Shape shape{{grid_x, grid_y, grid_z}, {block_x, block_y, block_z}, dynamic_shared};
+  return later([function, shape, parameters] { return run(*function, shape, parameters); });
 }
 
 API cuFuncSetBlockShape(CUfunction function, int x, int y, int z) {

@@ -149,6 +149,7 @@ API cuMemAllocPitch(CUdeviceptr *p, size_t *pitch, size_t width, size_t height, 
 }
 API cuMemFree(CUdeviceptr p) {
   REQUIRE_INIT;
+  WAIT;
   return !p || release(p) ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE;
 }
 API cuMemGetAddressRange(CUdeviceptr *base, size_t *size, CUdeviceptr p) {
@@ -184,6 +185,7 @@ API cuMemHostAlloc(void **p, size_t size, unsigned) {
 }
 API cuMemAllocHost(void **p, size_t size) { return cuMemHostAlloc(p, size, 0); }
 API cuMemFreeHost(void *p) {
+  WAIT;
   unregister_block((u64)p);
   free(p);
   return CUDA_SUCCESS;

@@ -142,6 +142,7 @@ API cuModuleLoad(CUmodule *module, const char *path) {
 }
 API cuModuleUnload(CUmodule module) {
   REQUIRE_INIT;
+  WAIT;
   LOCK;
   for (const Global *global = module->globals; global->name; global++) unregister_block((u64)global->address);
   for (auto &[name, function] : module->functions) delete function;
