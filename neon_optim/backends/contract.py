@@ -143,14 +143,19 @@ class Outcome:
     results: list[np.ndarray] = field(default_factory=list)
     guard: np.ndarray | None = None
 
-    def when_refused(self, handler: Callable[[], object]) -> None:
-        """Call the handler if nothing was stored: at once, where that is known.
+    def when_refused(self, counting: Any, report: Callable[[Sequence[int] | None], object]) -> None:
+        """Call ``report`` if nothing was stored: at once, where that is known.
 
-        A device may still be at work. Then the handler is called when the host learns of it (at the next step or when
-        a tensor is read), and nothing that was asked for after the refused step has been stored either.
+        A device may still be at work. Then ``report`` is called when the host learns of it (at the next step or when
+        a tensor is read). No Program that was asked for after the refused one has been stored either, so the counters
+        of all that were given here since, whether their Programs have guards or not, are first put back.
+
+        Arguments:
+            counting: has ``get_counters`` and ``set_counters``; this step is not counted yet.
+            report: receives the rows that were not finite, as the device saw them; None: they are as they were.
         """
         if not self.stored:
-            handler()
+            report(None)
 
 
 class Plan(ABC):

@@ -114,7 +114,6 @@ class FusedPasses(_Passes):
             if scales is None:
                 return False
             levels = [_scaled(part, now, scales) for part, now in zip(parts, levels, strict=True)]
-        counters = owner.get_counters() if any(part.guarded for part in parts) else {}
         first_row = 0
         for ((program, rounding), group), plan in zip(groups.items(), plans, strict=True):
             if rounding is not None:
@@ -123,10 +122,8 @@ class FusedPasses(_Passes):
             mine = [parts[k] for k, _ in group]
             first_row += sum([len(part.parameters) for part in mine])
             outcome = be.execute(program, plan, scalars, rounding)
-            if program.guard is None:
-                continue
-            if not all(part.rule.on_nonfinite == "skip" for part in mine):
-                outcome.when_refused(partial(_undo, owner, counters, mine))
+            if program.guard is None or not all(part.rule.on_nonfinite == "skip" for part in mine):
+                outcome.when_refused(owner, partial(refuse, mine))
             elif not outcome.stored:
                 return False
         for k in by_tensor:
@@ -205,24 +202,24 @@ def _scaled(part: Part, now: Levels, scales: Scales) -> Levels:
     return (now[0].with_numbers(scale=scales.get(part.rule.algorithm, 1.0)), *now[1:])
 
 
-def _undo(owner: Any, counters: dict[str, Any], parts: Sequence[Part]) -> None:
-    """A step was refused, but the host may have learnt of it only after later ones: count none of them."""
-    if counters:
-        owner.set_counters(counters)
-    refuse(parts)
+def refuse(parts: Sequence[Part], rows: Sequence[int] | None = None) -> None:
+    """A gradient is not finite: raise the error that says where, unless the step is to be skipped.
 
-
-def refuse(parts: Sequence[Part]) -> None:
-    """A gradient is not finite: raise the error that says where, unless the step is to be skipped."""
+    Arguments:
+        rows: the parameters whose gradients were not, where they may be others by now; None: look at them.
+    """
     if all(part.rule.on_nonfinite == "skip" for part in parts):
         return
     found = []
-    for part in parts:
-        for index, ((_, grad), _) in enumerate(part.parameters):
-            values = np.asarray(grad.get() if hasattr(grad, "get") else grad, dtype=np.float64)
-            bad = int(values.size - np.isfinite(values).sum())
-            if bad:
-                found.append(f"{part.describe(index)}: {bad} of {values.size} elements")
+    for row, (part, index) in enumerate([(p, k) for p in parts for k in range(len(p.parameters))]):
+        if rows is not None:
+            found += [part.describe(index)] if row in rows else []
+            continue
+        grad = part.parameters[index][0][1]
+        values = np.asarray(grad.get() if hasattr(grad, "get") else grad, dtype=np.float64)
+        bad = int(values.size - np.isfinite(values).sum())
+        if bad:
+            found.append(f"{part.describe(index)}: {bad} of {values.size} elements")
     what = "; ".join(found[:5]) + ("; ..." if len(found) > 5 else "")
     raise NonFiniteError(
         f"gradients are not finite ({what or 'their norm overflows'}); nothing was changed. "

@@ -217,7 +217,9 @@ def test_a_bad_gradient_stops_everything_until_the_host_is_told(be, options):
             optimizer.optimize([row], 0)
         param.get()
 
-    with pytest.raises(NonFiniteError, match="1 of 1200 elements"):
+    with pytest.raises(
+        NonFiniteError, match=r"not finite .layer 'parameter_0', parameter 'W'.*; nothing was changed"
+    ):
         steps_and_a_look()
     assert optimizer.t == 1
     for tensor, before in zip((param, *states), kept, strict=True):

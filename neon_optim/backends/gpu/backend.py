@@ -11,7 +11,7 @@ from neon_optim.backends.contract import Backend, Outcome, Parameter, Plan, Roun
 from neon_optim.backends.gpu.cuda_engine import CudaEngine
 from neon_optim.backends.gpu.device import Device
 from neon_optim.backends.gpu.device_plan import DevicePlan
-from neon_optim.backends.gpu.device_trees import Evaluator
+from neon_optim.backends.gpu.device_trees import DeviceEvaluator
 from neon_optim.backends.gpu.memory import address_of, device_array, new_array
 from neon_optim.backends.gpu.tensor import GPUTensor
 from neon_optim.backends.program import Program
@@ -42,8 +42,9 @@ class GPUBackend(Backend):
     ):
         super().__init__(rng_seed, default_dtype, batch_size, stochastic_round)
         self.device = Device(device_id)
-        self.engine = CudaEngine(self.device)
-        self._evaluator = Evaluator(self.device, self.engine)
+        with self.device.context:
+            self.engine = CudaEngine(self.device)
+            self._evaluator = DeviceEvaluator(self.device, self.engine)
 
     def empty(
         self,
@@ -55,9 +56,9 @@ class GPUBackend(Backend):
         distributed: bool = False,
     ) -> GPUTensor:
         """A tensor of undefined contents."""
-        return GPUTensor(
-            self, new_array(self.device, at_least_2d(shape), np.dtype(dtype or self.default_dtype)), name
-        )
+        with self.device.context:
+            array = new_array(self.device, at_least_2d(shape), np.dtype(dtype or self.default_dtype))
+        return GPUTensor(self, array, name)
 
     def as_tensor(self, value: Any) -> Tensor:
         """A tensor on the memory of an object with ``__cuda_array_interface__``; a tensor as it is."""
@@ -68,22 +69,28 @@ class GPUBackend(Backend):
 
     def assign(self, target: np.ndarray, tree: Any) -> None:
         """Run an op-tree into a described array; what ``tensor[:] = tree`` calls."""
-        self._evaluator.assign(target, tree)
+        with self.device.context:
+            self._evaluator.assign(target, tree)
 
     def upload(self, target: np.ndarray, source: np.ndarray) -> None:
         """Copy a host array into a described one of the same shape."""
         converted = np.ascontiguousarray(source, dtype=target.dtype)
-        if target.flags.c_contiguous:
-            self.device.upload(address_of(target), converted)
-        else:
-            self.assign(target, converted)
+        with self.device.context:
+            if target.flags.c_contiguous:
+                self.device.upload(address_of(target), converted)
+            else:
+                self._evaluator.assign(target, converted)
 
     def download(self, source: np.ndarray) -> np.ndarray:
-        """A host copy of a described array."""
-        contiguous = self._evaluator.contiguous(source)
+        """A host copy of a described array, after all work before it.
+
+        Raises:
+            NonFiniteError: a step before was refused.
+        """
         out = np.empty(source.shape, source.dtype)
-        self.device.download(out, address_of(contiguous))
-        self.engine.check(finished=True)
+        with self.device.context:
+            self.device.download(out, address_of(self._evaluator.contiguous(source)))
+            self.engine.check()
         return out
 
     def plan(
@@ -95,7 +102,8 @@ class GPUBackend(Backend):
         describe: Callable[[int], str] | None = None,
     ) -> Plan:
         """Check a list of parameters; see :meth:`Backend.plan`."""
-        return DevicePlan(self.device, parameters, slots, sets, scopes, describe)
+        with self.device.context:
+            return DevicePlan(self.device, parameters, slots, sets, scopes, describe)
 
     def execute(
         self,
@@ -107,22 +115,37 @@ class GPUBackend(Backend):
         """Run a Program over every row of a plan; see :meth:`Backend.execute`."""
         if not isinstance(plan, DevicePlan):
             raise BackendError(f"a plan of another backend: {type(plan).__name__}")
-        for _, array, copy in plan.table.copies:
-            self.assign(copy, array)
-        outcome = self.engine.execute(program, plan.table, scalars, rounding)
-        written = {slot for slot, _ in program.outputs}
-        for slot, array, copy in plan.table.copies:
-            if slot in written:
-                self.assign(array, copy)
-        return outcome
+        with self.device.context:
+            for _, array, copy in plan.table.copies:
+                self._evaluator.assign(copy, array)
+            outcome = self.engine.execute(program, plan.table, scalars, rounding)
+            written = {slot for slot, _ in program.outputs}
+            for slot, array, copy in plan.table.copies:
+                if slot in written:
+                    self._evaluator.assign(array, copy)
+            return outcome
 
     def bernoulli(self, out: Tensor, keep: float, *, stream: int, step: int) -> Tensor:
         """Set each element to 1 with probability ``keep``, else to 0; see :meth:`Backend.bernoulli`."""
         limit = round(keep * 2.0**32)
-        self._evaluator.bernoulli(device_array(out), limit, self.noise_seed, stream, step)
+        with self.device.context:
+            self._evaluator.bernoulli(device_array(out), limit, self.noise_seed, stream, step)
         return out
 
     def close(self) -> None:
-        """Free device memory that no tensor holds, and leave the device's context."""
-        self._evaluator.close()
-        self.device.close()
+        """Wait for the device, free memory that no tensor holds, and leave the device's context.
+
+        Raises:
+            NonFiniteError: the last steps were refused, which nobody has been told yet. The backend is closed all the
+                same.
+        """
+        if self.device.closed:
+            return
+        try:
+            with self.device.context:
+                self.device.synchronize()
+                self.engine.check()
+        finally:
+            with self.device.context:
+                self._evaluator.close()
+            self.device.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from neon_optim.backends.gpu.kernel_arguments import (
 )
 from neon_optim.backends.gpu.memory import layout
 from neon_optim.backends.gpu.program_source import program_source
+from neon_optim.backends.gpu.refusals import Refusals
 from neon_optim.backends.optree import Node
 from neon_optim.backends.program import SET, Program, linearize
 from neon_optim.backends.scalars import ScalarValues
@@ -29,24 +31,39 @@ __all__ = ["CudaEngine", "DeviceOutcome"]
 
 BLOCKS_PER_MULTIPROCESSOR = 8
 _SMALLEST_CAPACITY = 16
-_MOST_HANDLERS = 1000
+_LARGEST_CAPACITY = 2048
+"""Scalars that fit in the arguments of a launch, of which CUDA allows 32,764 bytes; more lie in device memory."""
 _SCALAR = np.dtype(np.float64)
 
 
 class DeviceOutcome(Outcome):
     """An outcome that is still on the device: reading an attribute waits for the work before it."""
 
-    def __init__(self, engine: CudaEngine, number: int, download: Callable[[], Outcome]):
-        self._engine = engine
+    def __init__(
+        self,
+        refusals: Refusals,
+        number: int,
+        wait: Callable[[], Outcome],
+        bad_rows: Callable[[], Sequence[int]] | None,
+    ):
+        self._refusals = refusals
         self._number = number
-        self._download = download
+        self._wait = wait
+        self._bad_rows = bad_rows
         self._known: Outcome | None = None
+        refusals.unasked = self
 
     def _values(self) -> Outcome:
         if self._known is None:
-            self._known = self._download()
-            self._engine.settle(self._number)
+            found = self._wait()
+            self._refusals.settle(self._number)
+            self._known = found
+            self._refusals.unasked = None
         return self._known
+
+    def settle(self) -> None:
+        """Wait for the outcome, as nobody has asked for it."""
+        self._values()
 
     @property
     def stored(self) -> bool:  # type: ignore[override]
@@ -63,15 +80,18 @@ class DeviceOutcome(Outcome):
         """The guard's value for each scalar set."""
         return self._values().guard
 
-    def when_refused(self, handler: Callable[[], object]) -> None:
+    def when_refused(self, counting: Any, report: Callable[[Sequence[int] | None], object]) -> None:
         """See :meth:`Outcome.when_refused`; waits for nothing."""
-        self._engine.expect(self._number, handler)
+        undo = partial(counting.set_counters, counting.get_counters())
+        self._refusals.expect(self._number, self._bad_rows, undo, report)
+        self._refusals.unasked = None
 
 
 class _Scratch:
     """Device memory for what a Program computes between its stages over one table."""
 
     def __init__(self, device: Device, program: Program, table: DeviceTable):
+        self._device = device
         places = ScalarLayout.of(program)
         n_reductions = max((len(stage.reductions) for stage in program.stages), default=0)
         n_rows, n_sets = len(table.sizes), len(table.scopes)
@@ -81,13 +101,31 @@ class _Scratch:
             "set_values": n_sets * len(places.on_device),
             "row_values": n_rows * len(places.by_row),
             "ticket": 1,
+            "scalars": 0 if _capacity(n_sets * len(places.arguments)) else n_sets * len(places.arguments),
         }
         self.memory = device.allocate(sum(counts.values()) * _SCALAR.itemsize)
         ends = np.cumsum(list(counts.values())) * _SCALAR.itemsize + int(self.memory)
         starts = dict(zip(counts, [int(self.memory), *ends[:-1].tolist()], strict=True))
-        device.zero(starts["ticket"], _SCALAR.itemsize)
+        self.ticket_is_zero = False
+        self._sums = (n_reductions, n_rows)
+        last = program.stages[-2].reductions if len(program.stages) > 1 else ()
+        self._shown = [k for k, v in enumerate(last) if program.code[v].op not in ("amax", "amin")]
         self.fields = starts | table.fields
         self.launches: dict[Any, list[tuple[Callable[..., None], int, int, bytes]]] = {}
+
+    def bad_rows(self) -> list[int]:
+        """The rows whose sums are not finite, after an execution that was refused."""
+        sums = np.empty(self._sums)
+        self._device.download(sums, self.fields["row_sums"])
+        return np.flatnonzero(~np.isfinite(sums[self._shown]).all(axis=0)).tolist()
+
+
+def _capacity(n_scalars: int) -> int:
+    """The scalars that a launch has room for, one of few numbers as each is a kernel; 0: they go by device memory."""
+    capacity = _SMALLEST_CAPACITY
+    while capacity < n_scalars:
+        capacity *= 2
+    return capacity if capacity <= _LARGEST_CAPACITY else 0
 
 
 class CudaEngine:
@@ -96,11 +134,8 @@ class CudaEngine:
     def __init__(self, device: Device):
         self._device = device
         self._kernels: dict[Any, Callable[..., None]] = {}
-        self._halted = device.constant(np.zeros(1, np.uint64))
-        self._halted_on_host, mirror = device.mirror()
-        self._fields = {"halted": int(self._halted), "halted_on_host": mirror}
+        self._refusals = Refusals(device)
         self._executions = 0
-        self._handlers: dict[int, Callable[[], object]] = {}
 
     def execute(
         self,
@@ -110,55 +145,26 @@ class CudaEngine:
         rounding: Rounding | None = None,
     ) -> Outcome:
         """See :meth:`neon_optim.backends.contract.Backend.execute`; the arrays are contiguous."""
-        self.check()
+        undecided = self._refusals.undecided()
         self._executions += 1
         arguments, host = self._arguments(program, table, scalars)
-        if len(program.stages) == 1:  # nothing depends on the device: neither guard nor results
-            outcome = self._host_outcome(program, host)
-            if outcome.stored:
-                self._launch(program, table, 0, arguments, rounding)
+        alone = len(program.stages) == 1  # nothing depends on the device: neither guard nor results
+        outcome = host.outcome() if alone else Outcome()
+        if not outcome.stored:
             return outcome
-        scratch = self._scratch(program, table)
+        if undecided or (not alone and (program.guard is not None or program.results)):
+            scratch = self._scratch(program, table)
+            read = partial(self._read, program, len(table.scopes), scratch, host)
+            bad_rows = None if alone or program.guard is None else scratch.bad_rows
+            outcome = DeviceOutcome(self._refusals, self._executions, read, bad_rows)
         for number, stage in enumerate(program.stages):
             if stage.element_code or stage.outputs:
                 self._launch(program, table, number, arguments, rounding)
-        if program.guard is None and not program.results:
-            return Outcome()
-        return DeviceOutcome(self, self._executions, lambda: self._read(program, table, scratch, host))
+        return outcome
 
-    # --- guards: a refused execution halts the device until the host has been told ---
-
-    def expect(self, number: int, handler: Callable[[], object]) -> None:
-        """Call a handler when the host learns that an execution was refused."""
-        self._handlers[number] = handler
-        if len(self._handlers) >= _MOST_HANDLERS:
-            self._device.synchronize()
-            self.check(finished=True)
-
-    def check(self, finished: bool = False) -> None:
-        """Call the handler of a refused execution, if the host knows of one; without waiting for the device.
-
-        Arguments:
-            finished: the device has done all work so far, so that what has not been refused never will be.
-        """
-        number = int(self._halted_on_host[0])
-        handlers = self._handlers
-        if number or finished:
-            self._handlers = {}
-        if number:
-            self._resume()
-            if number in handlers:
-                handlers[number]()
-
-    def settle(self, number: int) -> None:
-        """The host has waited for an execution and knows its outcome."""
-        if int(self._halted_on_host[0]) == number:
-            self._resume()
-        self.check(finished=True)
-
-    def _resume(self) -> None:
-        self._halted_on_host[0] = 0
-        self._device.zero(int(self._halted), 8)
+    def check(self) -> None:
+        """Tell of a refused execution, if the host knows of one; without waiting for the device."""
+        self._refusals.check()
 
     # ---
 
@@ -178,22 +184,15 @@ class CudaEngine:
         program: Program, table: DeviceTable, scalars: Sequence[Sequence[float]]
     ) -> tuple[np.ndarray, ScalarValues]:
         """What the host computes: the scalar arguments of every launch, and all values of depth 0."""
-        code = program.code
         host = ScalarValues(program, scalars, table.sets, table.sizes, table.scopes)
-        host.run([v for v in program.stages[0].scalar_code if code[v].rank == SET])
+        host.run(program.stages[0])
         passed = ScalarLayout.of(program).arguments
         return np.array([values[v] for values in host.of_sets for v in passed]), host
 
-    @staticmethod
-    def _host_outcome(program: Program, host: ScalarValues) -> Outcome:
-        guard = None if program.guard is None else host.of_set(program.guard)
-        stored = guard is None or bool(np.isfinite(guard).all())
-        return Outcome(stored, [host.of_set(v) for v in program.results], guard)
-
-    def _read(self, program: Program, table: DeviceTable, scratch: _Scratch, host: ScalarValues) -> Outcome:
+    def _read(self, program: Program, n_sets: int, scratch: _Scratch, host: ScalarValues) -> Outcome:
         on_device = ScalarLayout.of(program).on_device
-        values = np.empty((len(table.scopes), len(on_device)))
-        self._device.download(values, scratch.fields["set_values"])
+        values = np.empty((n_sets, len(on_device)))
+        self._device.download(values, scratch.fields["set_values"])  # waits, also where there are none
 
         def of_set(v: int) -> np.ndarray:
             return values[:, on_device.index(v)] if v in on_device else host.of_set(v)
@@ -218,22 +217,28 @@ class CudaEngine:
         arguments: np.ndarray,
         rounding: Rounding | None,
     ) -> None:
-        capacity = _SMALLEST_CAPACITY
-        while capacity < len(arguments):
-            capacity *= 2
-        scalars = np.zeros(capacity)
-        scalars[: len(arguments)] = arguments
+        scratch = self._scratch(program, table)
+        capacity = _capacity(len(arguments))
+        if capacity:
+            scalars = np.zeros(capacity)
+            scalars[: len(arguments)] = arguments
+        else:
+            scalars = np.array([scratch.fields["scalars"]])
+            self._device.upload(int(scalars[0]), arguments)
         noise = (rounding.seed, rounding.step, rounding.first_row) if rounding else (0, 0, 0)
         changing = np.array([self._executions, *noise], np.int64).tobytes() + scalars.tobytes()
         bits = rounding.bits if rounding else None
-        scratch = self._scratch(program, table)
         launches = scratch.launches.get((number, capacity, bits))
         if launches is None:
             launches = scratch.launches[number, capacity, bits] = self._prepare(
                 program, table, number, capacity, bits
             )
+        if not scratch.ticket_is_zero:
+            self._device.zero(scratch.fields["ticket"], _SCALAR.itemsize)
+        scratch.ticket_is_zero = False  # as an interrupt may come between the launches of two groups
         for kernel, grid, threads, fixed in launches:
             kernel(grid, threads, fixed + changing)
+        scratch.ticket_is_zero = True
 
     def _prepare(
         self, program: Program, table: DeviceTable, number: int, capacity: int, bits: int | None
@@ -244,7 +249,7 @@ class CudaEngine:
         most = self._device.multiprocessors * BLOCKS_PER_MULTIPROCESSOR * (UPDATE_THREADS // threads)
         work = [(g.chunks, g.n_chunks) if reduces else (g.pieces, g.n_pieces) for g in table.groups]
         grids = [max(1, min(n, most)) for _, n in work]  # one also where all is empty: a block joins the sums
-        fields = self._scratch(program, table).fields | self._fields | {"n_blocks": sum(grids)}
+        fields = self._scratch(program, table).fields | self._refusals.fields | {"n_blocks": sum(grids)}
         launches = []
         for group, grid, (pieces, n_pieces) in zip(table.groups, grids, work, strict=True):
             values = fields | {"work": int(pieces), "n_work": n_pieces}
@@ -259,6 +264,6 @@ class CudaEngine:
         kernel = self._kernels.get(key)
         if kernel is None:
             source = program_source(program, group.dtypes, compute_type(group.dtypes), capacity, bits)
-            size = 8 * (len(TABLE_FIELDS) + len(CHANGING_FIELDS) + capacity)
+            size = 8 * (len(TABLE_FIELDS) + len(CHANGING_FIELDS) + (capacity or 1))
             kernel = self._kernels[key] = self._device.kernel(source, kernel_name(program, number), size)
         return kernel

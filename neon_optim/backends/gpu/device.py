@@ -9,18 +9,25 @@ import atexit
 import importlib
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from neon_optim.backends.gpu.contexts import DeviceContext
+from neon_optim.backends.gpu.images import load_image, save_image
 from neon_optim.errors import BackendError
 
 __all__ = ["Device", "open_driver"]
 
 FLAGS = ("-fmad=false", "-prec-sqrt=true", "-prec-div=true", "-ftz=false", "-w")
 """IEEE arithmetic, so that results equal the CPU engines' bit for bit."""
+
+_NAMED = 8
+"""Kernels that the message of a fault names at most."""
 
 INSTALL = 'pip install "neon_optim[gpu]" (docs/gpu.md says what it needs)'
 
@@ -55,9 +62,11 @@ class Device:
     """A device in use, from opening to :meth:`close`.
 
     A context that is current already (PyTorch's, CuPy's, PyCUDA's own) is shared; else the device's primary context,
-    which those libraries use too, becomes current until :meth:`close`.
+    which those libraries use too, becomes current until :meth:`close`. A fault of the device, which may show long after
+    the launch that caused it, is a :class:`BackendError` with the names of the kernels that may have.
 
     Attributes:
+        context: ``with`` it, the context is current: in any thread, and where another library's was.
         name: as the driver gives it.
         multiprocessors: number of them; launches are sized by it.
     """
@@ -73,25 +82,28 @@ class Device:
         self.multiprocessors = handle.get_attribute(self._cuda.device_attribute.MULTIPROCESSOR_COUNT)
         major, minor = handle.compute_capability()
         self._architecture = f"sm_{major}{minor}"
-        self._context: Any = None
-        if self._cuda.Context.get_current() is None or self._cuda.Context.get_device() != handle:
-            self._context = handle.retain_primary_context()
-            self._context.push()
+        self.context = DeviceContext(self._cuda, handle)
+        self._launched: deque[str] = deque(maxlen=_NAMED)  # since the host last waited
         self._pool = importlib.import_module("pycuda.tools").DeviceMemoryPool()
         self._kernels: dict[tuple[str, str, int], Callable[..., None]] = {}
         atexit.register(self.close)  # PyCUDA aborts the process if a context is still current when it ends
+
+    @property
+    def closed(self) -> bool:
+        """Whether :meth:`close` was called."""
+        return self._pool is None
 
     def close(self) -> None:
         """Give back memory that no tensor holds, and the context if this object made it current."""
         atexit.unregister(self.close)
         if self._pool is None:
             return
-        self._pool.stop_holding()
-        self._pool = None
-        self._kernels.clear()
-        if self._context is not None:
-            self._context.pop()
-            self._context = None
+        with self.context:
+            self._pool.stop_holding()
+            self._pool = None
+            self._kernels.clear()
+        if not self.context.leave():
+            atexit.register(self.context.leave)  # by the thread that entered it
 
     # --- memory ---
 
@@ -103,15 +115,15 @@ class Device:
         """
         if self._pool is None:
             raise BackendError("the GPU backend has been closed; call gen_backend('gpu') again")
-        try:
-            return self._pool.allocate(max(size, 1))
-        except self._cuda.MemoryError:
-            pass
-        self._pool.free_held()
-        try:
-            return self._pool.allocate(max(size, 1))
-        except self._cuda.MemoryError:
-            free, total = self._cuda.mem_get_info()
+        with self._faults():
+            try:
+                return self._pool.allocate(max(size, 1))
+            except self._cuda.MemoryError:
+                self._pool.free_held()
+            try:
+                return self._pool.allocate(max(size, 1))
+            except self._cuda.MemoryError:
+                free, total = self._cuda.mem_get_info()
             raise BackendError(
                 f"out of memory on device {self.device_id} ({self.name}): {size:,} bytes are needed, "
                 f"{free:,} of {total:,} are free"
@@ -120,16 +132,22 @@ class Device:
     def upload(self, address: int, source: np.ndarray) -> None:
         """Copy a contiguous host array to the device."""
         if source.nbytes:
-            self._cuda.memcpy_htod(address, source)
+            with self._faults():
+                self._cuda.memcpy_htod(address, source)
 
     def download(self, target: np.ndarray, address: int) -> None:
         """Copy from the device into a contiguous host array, after all work before it."""
-        if target.nbytes:
-            self._cuda.memcpy_dtoh(target, address)
+        with self._faults():
+            if target.nbytes:
+                self._cuda.memcpy_dtoh(target, address)
+            else:
+                self._cuda.Context.synchronize()
+        self._launched.clear()
 
     def zero(self, address: int, size: int) -> None:
         """Set bytes to 0."""
-        self._cuda.memset_d8(address, 0, size)
+        with self._faults():
+            self._cuda.memset_d8(address, 0, size)
 
     def constant(self, values: np.ndarray) -> Any:
         """Device memory with a copy of a host array."""
@@ -137,15 +155,33 @@ class Device:
         self.upload(int(memory), np.ascontiguousarray(values))
         return memory
 
-    def mirror(self) -> tuple[np.ndarray, int]:
-        """One word of host memory that kernels write, and its address on the device. Reading it waits for nothing."""
+    def mirror(self, n_words: int) -> tuple[np.ndarray, int]:
+        """Words of host memory that kernels write, and their address on the device. Reading them waits for nothing."""
         flags = self._cuda.host_alloc_flags.DEVICEMAP
-        word = self._cuda.pagelocked_zeros(1, np.uint64, mem_flags=flags)
-        return word, int(word.base.get_device_pointer())
+        words = self._cuda.pagelocked_zeros(n_words, np.uint64, mem_flags=flags)
+        return words, int(words.base.get_device_pointer())
 
     def synchronize(self) -> None:
         """Wait until all work is done."""
-        self._cuda.Context.synchronize()
+        with self._faults():
+            self._cuda.Context.synchronize()
+        self._launched.clear()
+
+    @contextmanager
+    def _faults(self) -> Iterator[None]:
+        """Errors of the driver as this package's, which say what ran."""
+        try:
+            yield
+        except self._cuda.Error as error:
+            raise self._fault(error) from error
+
+    def _fault(self, error: Exception) -> BackendError:
+        names = ", ".join(dict.fromkeys(self._launched))
+        where = f" in one of the last kernels ({names})" if names else ""
+        return BackendError(
+            f"device {self.device_id} ({self.name}) failed{where}: {error}. "
+            "With CUDA_LAUNCH_BLOCKING=1 in the environment the error comes from the launch that caused it"
+        )
 
     # --- kernels ---
 
@@ -162,19 +198,14 @@ class Device:
         return known
 
     def _compile(self, source: str, name: str, argument_bytes: int) -> Callable[..., None]:
-        compiler = importlib.import_module("pycuda.compiler")
-        if shutil.which("nvcc") is None:
-            raise BackendError(
-                "nvcc, the CUDA compiler, is not on PATH: install the CUDA toolkit, or put an installed one's bin "
-                "folder on PATH (often /usr/local/cuda/bin)"
-            )
-        options: dict[str, Any] = {"options": list(FLAGS), "no_extern_c": True, "arch": self._architecture}
+        key = (source, *FLAGS, self._architecture, self.name)
+        image = load_image(key)
         try:
-            try:
-                image = compiler.compile(source, **options)
-            except OSError:  # a cache that cannot be written costs time, never a result
-                image = compiler.compile(source, cache_dir=False, **options)
-            function = self._cuda.module_from_buffer(image).get_function(name)
+            if image is None:
+                image = self._machine_code(source)
+                save_image(key, image)
+            with self._faults():
+                function = self._cuda.module_from_buffer(image).get_function(name)
         except self._cuda.CompileError as error:
             folder = Path(tempfile.mkdtemp(prefix="neon_optim_cuda_"))
             (folder / f"{name}.cu").write_text(source)
@@ -184,7 +215,25 @@ class Device:
             ) from error
         function.prepare(f"{argument_bytes}s")
 
+        call, error_type = function.prepared_call, self._cuda.Error
+
         def launch(grid: int, block: int, arguments: bytes) -> None:
-            function.prepared_call((grid, 1), (block, 1, 1), arguments)
+            self._launched.append(name)
+            try:
+                call((grid, 1), (block, 1, 1), arguments)
+            except error_type as error:
+                raise self._fault(error) from error
 
         return launch
+
+    def _machine_code(self, source: str) -> bytes:
+        if shutil.which("nvcc") is None:
+            raise BackendError(
+                "nvcc, the CUDA compiler, is not on PATH: install the CUDA toolkit, or put an installed one's bin "
+                "folder on PATH (often /usr/local/cuda/bin)"
+            )
+        compiler = importlib.import_module("pycuda.compiler")
+        image: bytes = compiler.compile(
+            source, options=list(FLAGS), no_extern_c=True, arch=self._architecture, cache_dir=False
+        )
+        return image

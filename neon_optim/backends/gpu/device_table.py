@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from neon_optim.backends.gpu.device import Device
-from neon_optim.backends.gpu.kernel_arguments import CHUNK, PIECE
+from neon_optim.backends.gpu.kernel_arguments import PIECE
 from neon_optim.backends.gpu.memory import address_of, new_array
+from neon_optim.backends.sums import CHUNK
 
 __all__ = ["DeviceTable", "Group"]
 
@@ -33,7 +34,7 @@ class Group:
 
 
 class DeviceTable:
-    """The device's twin of :class:`neon_optim.backends.cpu.table.Table`.
+    """The device's twin of :class:`neon_optim.backends.cpu.table.HostTable`.
 
     Attributes:
         groups: rows by dtypes.

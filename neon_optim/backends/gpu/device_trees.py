@@ -32,14 +32,14 @@ from neon_optim.backends.optree import Node
 from neon_optim.backends.program import linearize
 from neon_optim.backends.scalars import ScalarValues
 
-__all__ = ["Evaluator"]
+__all__ = ["DeviceEvaluator"]
 
 _WIDE = np.dtype(np.float64)
 _FLOATS = ("float16", "bfloat16", "float32", "float64")
 _ONE_SET = np.zeros(1, np.int64)
 
 
-class Evaluator(TreeEvaluator):
+class DeviceEvaluator(TreeEvaluator):
     """Evaluates trees on one device; its arrays describe device memory."""
 
     def __init__(self, device: Device, engine: CudaEngine):
@@ -93,7 +93,7 @@ class Evaluator(TreeEvaluator):
         stage = program.stages[0]
         with np.errstate(all="ignore"):
             values = ScalarValues(program, [scalars], _ONE_SET, np.ones(1, np.int64), _ONE_SET)
-            values.run(stage.scalar_code)
+            values.run(stage)
         passed = values.by_row(stage.inputs)[0]
         compute = compute_type([target.dtype, *(a.dtype for a in leaves if isinstance(a, np.ndarray))])
         arrays = [target, *(a.array if isinstance(a, Held) else a for a in leaves)]

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 from neon_optim.backends.gpu.rounding_source import ROUNDING_FIELDS
 from neon_optim.backends.program import ELEMENT, ROW, SET, Program
+from neon_optim.backends.sums import LANES
 
 __all__ = [
     "CHANGING_FIELDS",
-    "CHUNK",
     "PIECE",
     "REDUCE_THREADS",
     "TABLE_FIELDS",
@@ -19,13 +19,11 @@ __all__ = [
     "kernel_name",
 ]
 
-CHUNK = 65_536
-"""Elements of a piece of a stage that reduces: the chunk of a fixed-order sum."""
 PIECE = 4_096
-"""Elements of a piece of a stage that only stores."""
+"""Elements of a piece of a stage that only stores; a stage that reduces has the chunks of a sum."""
 UPDATE_THREADS = 256
-REDUCE_THREADS = 64
-"""Each thread of a reduction holds four of the 256 lanes of a sum."""
+REDUCE_THREADS = LANES // 4
+"""Each thread of a reduction holds four of the lanes of a sum."""
 
 TABLE_FIELDS = (
     ("rows", "const i64 *"),  # for each row: its addresses by slot, its size, its scalar set
@@ -39,9 +37,10 @@ TABLE_FIELDS = (
     ("row_sums", "double *"),  # [reduction][row]
     ("set_values", "double *"),  # [set][value], see ScalarLayout
     ("row_values", "double *"),  # [row][value]
-    ("ticket", "u32 *"),  # blocks that have finished
+    ("ticket", "u32 *"),  # blocks that have finished; 0 between launches
     ("halted", "u64 *"),  # 0, or the execution whose guard was not finite: nothing is stored after it
     ("halted_on_host", "volatile u64 *"),  # the same, where the host reads it without waiting
+    ("finished_on_host", "volatile u64 *"),  # there too: the last execution whose guard is known
     ("n_blocks", "i64"),  # of all launches of this stage together
 )
 CHANGING_FIELDS = (("number", "i64"), *ROUNDING_FIELDS)  # from one execution to the next

@@ -13,9 +13,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from neon_optim.backends.gpu.cuda_source import PRELUDE, expression, storage_type
+from neon_optim.backends.gpu.identifiers import identifiers
 from neon_optim.backends.gpu.kernel_arguments import (
     CHANGING_FIELDS,
-    CHUNK,
     PIECE,
     REDUCE_THREADS,
     TABLE_FIELDS,
@@ -27,6 +27,7 @@ from neon_optim.backends.gpu.rounding_source import PHILOX_PRELUDE, STOCHASTIC_P
 from neon_optim.backends.philox import ROUNDING
 from neon_optim.backends.program import ROW, SET, Program, Stage
 from neon_optim.backends.rounding import StoreRounding, store_rounding
+from neon_optim.backends.sums import CHUNK, LANES
 
 __all__ = ["program_source"]
 
@@ -38,7 +39,7 @@ def program_source(
 
     Arguments:
         compute: the compute type.
-        capacity: scalars that the launch arguments have room for.
+        capacity: scalars that the launch arguments have room for; 0: they hold the address of the scalars.
         bits: mantissa bits that stochastic rounding keeps (0: all of the storage); None: round to nearest.
     """
     return _Writer(program, dtypes, compute, bits).source(capacity)
@@ -56,6 +57,7 @@ class _Writer:
         self.vector = 16 // min((d.itemsize for d in dtypes), default=16)
         self.compute = storage_type(compute)
         self.layout = ScalarLayout.of(program)
+        self.names = [f"v{v}" for v in range(len(self.code))]
         self.roundings: dict[int, StoreRounding] = {}
         if bits is not None:
             self.vector = max(self.vector, 4)  # words come in fours
@@ -63,17 +65,29 @@ class _Writer:
             self.roundings = {slot: how for slot, how in hows.items() if how}
 
     def source(self, capacity: int) -> str:
+        """The source, in which numbers that element code reads have the names that people gave them."""
+        given = self.program.names
+        inputs = sorted(
+            {v for stage in self.program.stages for v in stage.inputs if given[v] != self.names[v]}
+        )
+        plain = self._text(capacity)
+        for v, name in zip(inputs, identifiers([given[v] for v in inputs], plain), strict=True):
+            self.names[v] = name
+        comments = [f"// {line}".rstrip("\\") for line in str(self.program).splitlines()]
+        return "\n".join([*comments, self._text(capacity)])
+
+    def _text(self, capacity: int) -> str:
         fields = "\n".join(
             f"  {kind}{'' if kind.endswith('*') else ' '}{name};"
             for name, kind in TABLE_FIELDS + CHANGING_FIELDS
         )
-        parts = [f"// {line}" for line in str(self.program).splitlines()]
-        parts += [
+        held = f"double v[{capacity}];" if capacity else "const double *v;"
+        parts = [
             PRELUDE,
             *([PHILOX_PRELUDE, STOCHASTIC_PRELUDE] if self.roundings else []),
             f"typedef {self.compute} T;",
         ]
-        parts += [f"struct Table {{\n{fields}\n}};", f"struct Scalars {{ double v[{capacity}]; }};"]
+        parts += [f"struct Table {{\n{fields}\n}};", f"struct Scalars {{ {held} }};"]
         for number, stage in enumerate(self.program.stages):
             if stage.element_code or stage.outputs:
                 parts += [self._element_function(number, stage), self._kernel(number, stage)]
@@ -86,13 +100,14 @@ class _Writer:
         lines = []
         for v in stage.element_code:
             i = self.code[v]
-            value = f"widen(x{i.index})" if i.op == "slot" else expression(i.op, *(f"v{a}" for a in i.args))
-            lines.append(f"  const T v{v} = {value};")
-        lines += [f"  r{k} = v{self.code[v].args[0]};" for k, v in enumerate(stage.reductions)]
+            operands = [self.names[a] for a in i.args]
+            value = f"widen(x{i.index})" if i.op == "slot" else expression(i.op, *operands)
+            lines.append(f"  const T {self.names[v]} = {value};")
+        lines += [f"  r{k} = {self.names[self.code[v].args[0]]};" for k, v in enumerate(stage.reductions)]
         for slot, v in stage.outputs:
-            how = self.roundings.get(slot)
-            lines.append(f"  narrow(y{slot}, {rounded(f'v{v}', f'w{slot}', how) if how else f'v{v}'});")
-        parameters = [f"T v{v}" for v in stage.inputs]
+            how, value = self.roundings.get(slot), self.names[v]
+            lines.append(f"  narrow(y{slot}, {rounded(value, f'w{slot}', how) if how else value});")
+        parameters = [f"T {self.names[v]}" for v in stage.inputs]
         parameters += [f"{self.storage[s]} x{s}" for s in self._read(stage)]
         parameters += [f"T &r{k}" for k in range(len(stage.reductions))]
         parameters += [f"{self.storage[s]} &y{s}" for s, _ in stage.outputs]
@@ -107,7 +122,7 @@ class _Writer:
         return [s for s, _ in stage.outputs if s in self.roundings]
 
     def _call(self, number: int, stage: Stage, slot: str, reduced: str, out: str, word: str = "") -> str:
-        arguments = [f"v{v}" for v in stage.inputs]
+        arguments = [self.names[v] for v in stage.inputs]
         arguments += [slot.format(s) for s in self._read(stage)]
         arguments += [reduced.format(k) for k in range(len(stage.reductions))]
         arguments += [out.format(s) for s, _ in stage.outputs]
@@ -134,7 +149,7 @@ class _Writer:
             lines.append(
                 f"    __builtin_assume(__isGlobal(s{s}));  // else nvcc accesses it through generic addresses"
             )
-        lines += [f"    const T v{v} = (T){self._scalar(v)};" for v in stage.inputs]
+        lines += [f"    const T {self.names[v]} = (T){self._scalar(v)};" for v in stage.inputs]
         addresses = " | ".join(f"(u64)s{s}" for s in used) or "0"
         return [*lines, f"    const bool aligned = (({addresses}) & 15) == 0;"]
 
@@ -226,15 +241,18 @@ class _Writer:
             f"      const Pack<{self.storage[s]}, 4> x{s} = *(const Pack<{self.storage[s]}, 4> *)(s{s} + i);"
             for s in reads
         ]
+        # Where an execution was refused, its sums stay: they show which gradients were not finite.
+        halts = [] if self.program.guard is None else ["  if (*table.halted) return;"]
         return [
-            f"  __shared__ double lanes[{len(ops)}][256];",
+            *halts,
+            f"  __shared__ double lanes[{len(ops)}][{LANES}];",
             "  for (i64 p = blockIdx.x; p < table.n_work; p += gridDim.x) {",
             *self._row_setup(stage, CHUNK),
             *(f"    double sum{k}[4] = {{{', '.join([start] * 4)}}};" for k, start in enumerate(starts)),
             "    const int whole = aligned ? count / 4 * 4 : 0;",
             "    int i = threadIdx.x * 4;",
             f"#pragma unroll {4 if len(stage.element_code) <= _SHORT else 1}",
-            "    for (; i < whole; i += 256) {",
+            f"    for (; i < whole; i += {LANES}) {{",
             *packs,
             "#pragma unroll",
             "      for (int k = 0; k < 4; k++) {",
@@ -242,7 +260,7 @@ class _Writer:
             "      }",
             "    }",
             "#pragma unroll 1",
-            "    for (; i < count; i += 256)",
+            f"    for (; i < count; i += {LANES})",
             "      for (int k = 0; k < 4 && i + k < count; k++) {",
             *step("s{}[i + k]"),
             "      }",
@@ -251,7 +269,7 @@ class _Writer:
                 for r in range(len(ops))
             ),
             "    __syncthreads();",
-            "    for (int width = 128; width; width /= 2) {",
+            f"    for (int width = {LANES // 2}; width; width /= 2) {{",
             f"      for (int i = threadIdx.x; i < width; i += {REDUCE_THREADS}) {{",
             *(
                 f"        lanes[{r}][i] = {_joined(op, f'lanes[{r}][i]', f'lanes[{r}][i + width]')};"
@@ -274,8 +292,9 @@ class _Writer:
         lines = [
             "  __shared__ bool last;",
             "  if (threadIdx.x == 0) {",
-            "    __threadfence();",
+            "    __threadfence();  // releases what this block has computed",
             "    last = atomicAdd(table.ticket, 1u) == table.n_blocks - 1;",
+            "    __threadfence();  // acquires what the others have",
             "  }",
             "  __syncthreads();",
             "  if (!last) return;",
@@ -311,12 +330,12 @@ class _Writer:
             return []
         slots = len(self.program.slots)
         return [
-            "  __shared__ i64 scope[256];",
+            f"  __shared__ i64 scope[{LANES}];",
             f"  for (i64 first_set = 0; first_set < table.n_sets; first_set += {REDUCE_THREADS}) {{",
             "    const i64 set = first_set + threadIdx.x;",
             *(f"    double total{r} = 0;" for r, _ in totals),
-            "    for (i64 first = 0; first < table.n_rows; first += 256) {  // row after row, read by all threads",
-            "      const int rows = table.n_rows - first < 256 ? (int)(table.n_rows - first) : 256;",
+            f"    for (i64 first = 0; first < table.n_rows; first += {LANES}) {{  // all threads read row after row",
+            f"      const int rows = table.n_rows - first < {LANES} ? (int)(table.n_rows - first) : {LANES};",
             f"      for (int i = threadIdx.x; i < rows; i += {REDUCE_THREADS}) {{",
             f"        scope[i] = table.scopes[table.rows[(first + i) * {slots + 2}ll + {slots + 1}]];",
             *(f"        lanes[{r}][i] = table.row_sums[{r} * table.n_rows + first + i];" for r, _ in totals),
@@ -357,7 +376,9 @@ class _Writer:
             "  if (threadIdx.x == 0) {",
             "    bool finite = true;",
             f"    for (i64 set = 0; set < table.n_sets; set++) finite &= isfinite({self._scalar(self.program.guard)});",
-            "    if (!finite && !*table.halted) *table.halted_on_host = *table.halted = table.number;",
+            "    if (!finite) *table.halted_on_host = *table.halted = table.number;",
+            "    __threadfence_system();  // the host sees that an execution was refused before it sees it finished",
+            "    *table.finished_on_host = table.number;",
             "  }",
         ]
 

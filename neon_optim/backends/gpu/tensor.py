@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -10,9 +10,6 @@ from neon_optim.backends.contract import Tensor
 from neon_optim.backends.gpu.memory import address_of
 from neon_optim.backends.shapes import as_slices, at_least_2d, resolve_shape, view_as
 from neon_optim.errors import BackendError
-
-if TYPE_CHECKING:
-    from neon_optim.backends.gpu.backend import GPUBackend
 
 __all__ = ["GPUTensor"]
 
@@ -24,9 +21,9 @@ class GPUTensor(Tensor):
     """
 
     __slots__ = ("_layout",)
-    backend: GPUBackend
+    backend: Any
 
-    def __init__(self, backend: GPUBackend, layout: np.ndarray, name: str | None = None, rounding: int = 0):
+    def __init__(self, backend: Any, layout: np.ndarray, name: str | None = None, rounding: int = 0):
         super().__init__(backend, name, rounding)
         self._layout = layout
 

@@ -35,15 +35,17 @@ def elementwise_source(
     """
     stage = program.stages[0]
     lines = []
+    names = [f"v{v}" for v in range(len(program.code))]
     for k, v in enumerate(stage.inputs):
-        lines.append(f"    const T v{v} = (T)tree.scalar[{k}];")
+        names[v] = program.names[v]  # all are numbers: number_0, number_0_minus_number_1
+        lines.append(f"    const T {names[v]} = (T)tree.scalar[{k}];")
     for v in stage.element_code:
         i = program.code[v]
         if i.op == "slot":
             value = f"(T)widen({_element(i.index, storage_type(dtypes[i.index]), const=True)})"
         else:
-            value = expression(i.op, *(f"v{a}" for a in i.args))
-        lines.append(f"    const T v{v} = {value};")
+            value = expression(i.op, *(names[a] for a in i.args))
+        lines.append(f"    const T {names[v]} = {value};")
     ((_, result),) = program.outputs
     return f"""{PRELUDE}
 typedef {compute} T;
@@ -52,7 +54,7 @@ extern "C" __global__ void __launch_bounds__({THREADS}) tree(const __grid_consta
   for (i64 i = blockIdx.x * {THREADS}ll + threadIdx.x; i < tree.size; i += gridDim.x * {THREADS}ll) {{
 {_offsets(len(dtypes), ndim)}
 {chr(10).join(lines)}
-    narrow({_element(0, storage_type(dtypes[0]))}, v{result});
+    narrow({_element(0, storage_type(dtypes[0]))}, {names[result]});
   }}
 }}
 """

@@ -1,0 +1,74 @@
+"""The CUDA context of a backend: current for each piece of work, whatever thread or library had another one."""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+import threading
+from typing import Any
+
+__all__ = ["DeviceContext"]
+
+
+class DeviceContext:
+    """Makes a context current while work is asked for, and leaves what was current before as it was.
+
+    PyCUDA keeps a stack of contexts for each thread beside the driver's own, and knows nothing of contexts that other
+    libraries make current; so both are looked at. ``with`` it where work is asked for; it may be nested.
+
+    Arguments:
+        cuda: PyCUDA's driver module.
+        device: PyCUDA's device. A context of it that is current for PyCUDA is shared; else its primary context, which
+            other libraries use too, becomes current until :meth:`leave`.
+    """
+
+    def __init__(self, cuda: Any, device: Any):
+        self._cuda = cuda
+        self._driver = ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
+        self._depths = threading.local()
+        shared = cuda.Context.get_current()
+        self._owned = shared is None or cuda.Context.get_device() != device
+        self._context = shared
+        if self._owned:
+            self._context = device.retain_primary_context()
+            self._context.push()
+        self._thread = threading.get_ident()
+        self._handle = int(self._context.handle)
+
+    def __enter__(self) -> DeviceContext:
+        pushed = self._pushed()
+        current = ctypes.c_void_p()
+        self._driver.cuCtxGetCurrent(ctypes.byref(current))
+        foreign = current.value != self._handle
+        if foreign:
+            self._driver.cuCtxPushCurrent_v2(ctypes.c_void_p(self._handle))
+        known = self._cuda.Context.get_current()
+        unknown = known is None or known.handle != self._handle
+        if unknown:
+            self._context.push()
+        pushed.append((foreign, unknown))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        foreign, unknown = self._pushed().pop()
+        if unknown:
+            self._context.pop()
+        if foreign:
+            self._driver.cuCtxPopCurrent_v2(ctypes.byref(ctypes.c_void_p()))
+
+    def _pushed(self) -> list[tuple[bool, bool]]:
+        """What this thread has to undo."""
+        try:
+            found: list[tuple[bool, bool]] = self._depths.pushed
+        except AttributeError:
+            found = self._depths.pushed = []
+        return found
+
+    def leave(self) -> bool:
+        """No longer current, where this object made it so; False in a thread other than the one that did."""
+        if self._owned and threading.get_ident() != self._thread:
+            return False
+        if self._owned:
+            self._owned = False
+            self._context.pop()
+        return True
