@@ -1,4 +1,4 @@
-"""Writes the pages of docs/optimizers and docs/schedules from the docstrings, and their plots.
+"""Writes the pages of docs/optimizers, docs/schedules and docs/model from the docstrings, and their plots.
 
     python docs/generate.py            # pages
     python docs/generate.py --plots    # and plots (needs matplotlib and scikit-learn)
@@ -11,12 +11,14 @@ from __future__ import annotations
 import inspect
 import re
 import sys
+import textwrap
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from neon_optim import gen_backend, optimizers, schedules
+from neon_optim import gen_backend, model, optimizers, schedules
+from neon_optim.described import registry
 from neon_optim.described.arguments import REQUIRED, constructor_arguments
 from neon_optim.described.build import from_description
 from neon_optim.optimizers import Optimizer, Wrapper
@@ -45,6 +47,49 @@ config:
       schedule: {type: Cosine, config: {length: 30, end: 0.01}}
   beta_1: {type: Linear, config: {length: 10, start: 0.9, end: 0.99}}
 """
+MODEL_KINDS: list[tuple[str, str, Any]] = [
+    ("Layers", "layer", model.Layer),
+    ("Activations", "activation", model.ActivationFunction),
+    ("Costs", "cost", model.Cost),
+    ("Initializers", "initializer", model.Initializer),
+    ("Datasets", "dataset", model.Dataset),
+    ("Metrics", "metric", model.Metric),
+    ("Callbacks", "callback", model.Callback),
+]
+MODEL_BEGIN = """
+# Layers, activations, costs, initializers, datasets, metrics, callbacks
+
+All are in `neon_optim.model`, and a [config](../configs.md) names them by their class:
+`{type: Linear, config: {nout: 10, init: Kaiming}}`. Metrics and callbacks are for programs: `neon-optim train` chooses
+its own. How they are put together, and how to write your own: [training](../training.md).
+"""
+USE = """
+`optimizer.optimize(layers, epoch)` is neon's way: one step on layers, or on `((param, grad), state)` tuples. Gradients
+are sums over the minibatch there, and `optimize` divides them by `be.bsz`. `optimizer.bind(parameters)` is PyTorch's and
+ScalaTion's: [what comes back](BoundOptimizer.md) has `step()`, `zero_grad()`, `clip_grad_norm(max_norm)`, `state_dict()`
+and more. Gradients are means there, and are divided by nothing, unless `bind(parameters, batch_size=n)` says so.
+
+A module of PyTorch is trained in place:
+
+```python
+import torch
+from neon_optim.optimizers import AdamW
+
+torch.manual_seed(0)
+module, x = torch.nn.Linear(3, 1), torch.randn(64, 3)
+bound = AdamW(learning_rate=0.05).bind(dict(module.named_parameters()))
+for _ in range(200):
+    bound.zero_grad()
+    loss = torch.nn.functional.mse_loss(module(x), x.sum(1, keepdim=True))
+    loss.backward()
+    bound.step()
+assert loss < 1e-3
+```
+
+An optimizer has one step count `t` for all its parameters. One that joins later (a layer that is unfrozen) starts with
+empty state at the present `t`: bias corrections and schedules by step do not begin anew for it, as they would in PyTorch,
+which counts each parameter's steps. Where they shall, give it an optimizer of its own.
+"""
 OPTIMIZERS_IN_YAML = """
 type: EMA
 config:
@@ -70,8 +115,8 @@ def public(module: Any, base: type) -> list[type]:
         thing = getattr(module, name)
         if not (vars(thing).get("__doc__") if isinstance(thing, type) else thing.__doc__):
             raise UndocumentedError(f"{module.__name__}.{name} has no docstring")
-        if isinstance(thing, type) and issubclass(thing, base) and thing not in (base, Wrapper):
-            found.append(thing)
+        if isinstance(thing, type) and issubclass(thing, base) and thing is not base:
+            found += [] if registry.is_abstract(thing) else [thing]
     return found
 
 
@@ -100,7 +145,7 @@ def sections(doc: str) -> dict[str, str]:
 def argument_texts(text: str) -> dict[str, str]:
     """From ``name: what it is``, with lines that go on further in; ``a, b: both`` counts for each."""
     found: dict[str, str] = {}
-    for item in re.split(r"\n(?=    \w)", "\n" + inspect.cleandoc(text).replace("\n", "\n    ")):
+    for item in re.split(r"\n(?=\w)", textwrap.dedent(text)):
         names, _, meaning = item.strip().partition(":")
         for name in names.split(","):
             found[name.strip()] = " ".join(meaning.split())
@@ -142,14 +187,31 @@ def page(cls: type, base: type) -> str:
     first, _, rest = parts[""].partition("\n")
     lines = [f"# {cls.__name__}", "", markdown(first), "", *_signature(cls, base), ""]
     rest = re.sub(r"The others are those of :class:`[^`]*Optimizer`\.[ \n]*", "", rest)
-    lines += [
-        markdown(rest),
-        "",
-        "## Arguments",
-        "",
-        "| argument | allowed | default | |",
-        "|---|---|---|---|",
-    ]
+    lines += [markdown(rest), "", "## Arguments", "", *_arguments(cls, base)]
+    if base is Optimizer:
+        lines += ["", f"{COMMON} are on [the overview](README.md)."]
+    lines += _lists(parts, "##")
+    if ">>>" not in parts:
+        raise UndocumentedError(f"{cls.__name__} has no example")
+    lines += ["", "## Example", "", *_example(cls, base.__module__.rpartition(".")[0]), ""]
+    return re.sub(r"\n{3,}", "\n\n", "\n".join(lines))
+
+
+def _lists(parts: dict[str, str], level: str) -> list[str]:
+    """The sections of a docstring that are lists."""
+    lines: list[str] = []
+    for heading in ("Returns", "Raises", "References"):
+        if parts.get(heading):
+            items = [
+                markdown(item) for item in re.split(r"\n(?=    \S)", "\n" + parts[heading]) if item.strip()
+            ]
+            lines += ["", f"{level} {heading}", "", *(f"- {' '.join(item.split())}" for item in items)]
+    return lines
+
+
+def _arguments(cls: type, base: type) -> list[str]:
+    """The table of the arguments; of an optimizer those that are its own."""
+    lines = ["| argument | allowed | default | |", "|---|---|---|---|"]
     meanings = described(cls)
     shared = constructor_arguments(Optimizer) if base is Optimizer else {}
     own = sections(str(cls.__doc__)).get("Arguments", "")
@@ -158,23 +220,29 @@ def page(cls: type, base: type) -> str:
             raise UndocumentedError(f"{cls.__name__}: the argument {argument.name} is not described")
         if argument.name in shared and argument.name not in argument_texts(own):
             continue
+        if argument.name not in meanings and base is not Optimizer:
+            continue
         allowed = argument.check.allowed if argument.check else ""
         default = "required" if argument.default is REQUIRED else f"`{argument.default!r}`"
         meaning = markdown(meanings.get(argument.name, "for people"))
         cells = [f"`{argument.name}`", *(x.replace("|", "\\|") for x in (allowed, default, meaning))]
         lines.append(f"| {' | '.join(cells)} |")
-    if base is Optimizer and any(a in shared for a in constructor_arguments(cls)):
-        lines += ["", f"{COMMON} are on [the overview](README.md)."]
-    for heading in ("Returns", "Raises", "References"):
-        if parts.get(heading):
-            items = [
-                markdown(item) for item in re.split(r"\n(?=    \S)", "\n" + parts[heading]) if item.strip()
-            ]
-            lines += ["", f"## {heading}", "", *(f"- {' '.join(item.split())}" for item in items)]
-    if ">>>" not in parts:
-        raise UndocumentedError(f"{cls.__name__} has no example")
-    lines += ["", "## Example", "", "```python", parts[">>>"], "```", ""]
-    return re.sub(r"\n{3,}", "\n\n", "\n".join(lines))
+    return lines
+
+
+def _example(cls: type, module: str) -> list[str]:
+    """The example of a docstring as it can be pasted: with the import of the class itself."""
+    lines = sections(str(cls.__doc__))[">>>"].splitlines()
+    begin = next((k for k, line in enumerate(lines) if not re.match(r">>> (import|from) ", line)), 0)
+    named = [re.search(rf"\b{cls.__name__}\b", line) is not None for line in lines]
+    if any(named) and not any(named[:begin]):
+        beside = [k for k, line in enumerate(lines[:begin]) if line.startswith(f">>> from {module} import ")]
+        if beside:
+            start, _, names = lines[beside[0]].partition(" import ")
+            lines[beside[0]] = f"{start} import {', '.join(sorted([*names.split(', '), cls.__name__]))}"
+        else:
+            lines.insert(begin, f">>> from {module} import {cls.__name__}")
+    return ["```python", *lines, "```"]
 
 
 def _signature(cls: type, base: type) -> list[str]:
@@ -190,7 +258,7 @@ def _signature(cls: type, base: type) -> list[str]:
         shown.insert(stars, "*")
     if len(own) < len(constructor_arguments(cls)):
         shown.append("**options")
-    return ["```python", f"{cls.__name__}({', '.join(shown)})", "```"]
+    return ["```", f"{cls.__name__}({', '.join(shown)})", "```"]
 
 
 def interface(cls: type) -> str:
@@ -209,7 +277,7 @@ def interface(cls: type) -> str:
             shown += f"({', '.join(str(p.replace(annotation=inspect.Parameter.empty)) for p in parameters)})"
         text = " ".join(inspect.cleandoc(sections(function.__doc__)[""]).split())
         lines.append(f"| `{shown}` | {markdown(text)} |")
-    lines += ["", "## Example", "", "```python", parts[">>>"], "```", ""]
+    lines += ["", "## Example", "", *_example(cls, cls.__module__), ""]
     return "\n".join(lines)
 
 
@@ -266,10 +334,7 @@ def overview(classes: list[type]) -> str:
         "",
         "## Use",
         "",
-        "`optimizer.optimize(layers, epoch)` is neon's way: one step on layers, or on `((param, grad), state)` tuples;",
-        "gradients are sums over the batch, divided by `be.bsz`. `optimizer.bind(parameters)` is PyTorch's and",
-        "ScalaTion's: [what comes back](BoundOptimizer.md) has `step()`, `zero_grad()`, `clip_grad_norm(max_norm)`,",
-        "`state_dict()` and more.",
+        *USE.strip().splitlines(),
         "",
         "In YAML:",
         "",
@@ -303,6 +368,23 @@ def schedule_overview(classes: list[type]) -> str:
     return "\n".join([*lines, ""])
 
 
+def model_page() -> str:
+    """docs/model/README.md: what stands in a config, kind by kind."""
+    lines = [*MODEL_BEGIN.strip().splitlines(), ""]
+    for heading, kind, base in MODEL_KINDS:
+        classes = public(model, base) + ([model.ArrayIterator] if kind == "dataset" else [])
+        lines += [f"## {heading}", "", markdown("\n".join(sections(str(base.__doc__))[""].splitlines())), ""]
+        for cls in classes:
+            parts = sections(str(cls.__doc__))
+            names = [name for name in registry.available(kind) if registry.resolve(name, kind) is cls]
+            named = [f"In a config: `{kind}: {{name: {name}}}`.\n" for name in names if name != cls.__name__]
+            lines += [f"### {cls.__name__}", "", *_signature(cls, base), "", markdown(parts[""]), "", *named]
+            table = _arguments(cls, base)
+            lines += [*(table if len(table) > 2 else []), *_lists(parts, "####"), ""]
+            lines += [*_example(cls, model.__name__), ""] if ">>>" in parts else []
+    return re.sub(r"\n{3,}", "\n\n", "\n".join(lines))
+
+
 def pages() -> dict[str, str]:
     """Every page: path below docs → text."""
     found = {}
@@ -313,6 +395,7 @@ def pages() -> dict[str, str]:
         classes = public(module, base)
         found |= {f"{folder}/{cls.__name__}.md": page(cls, base) for cls in classes}
         found[f"{folder}/README.md"] = overview(classes) if base is Optimizer else schedule_overview(classes)
+    found["model/README.md"] = model_page()
     found["optimizers/BoundOptimizer.md"] = interface(optimizers.BoundOptimizer)
     return found
 
@@ -322,7 +405,7 @@ def main(plots: bool) -> None:
     for path, text in texts.items():
         (HERE / path).parent.mkdir(exist_ok=True)
         (HERE / path).write_text(text, encoding="utf-8")
-    for folder in ("optimizers", "schedules"):
+    for folder in ("optimizers", "schedules", "model"):
         for file in (HERE / folder).glob("*.md"):
             if f"{folder}/{file.name}" not in texts:
                 file.unlink()

@@ -26,3 +26,7 @@ def __getattr__(name: str) -> Any:
 
         return getattr(backends, name)
     raise AttributeError(f"module 'neon_optim' has no attribute '{name}'")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

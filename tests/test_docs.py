@@ -2,17 +2,50 @@
 
 from __future__ import annotations
 
+import doctest
 import importlib.util
+import re
 import sys
 from pathlib import Path
 
 import pytest
 
+from neon_optim import cleanup_backend
+from neon_optim.described import registry
 from neon_optim.described.build import from_description
 from neon_optim.optimizers import Optimizer
 from neon_optim.serialization import load_config
 
 DOCS = Path(__file__).parents[1] / "docs"
+
+
+BLOCK = re.compile(r"^```python\n(.*?)^```", re.DOTALL | re.MULTILINE)
+PAGES = {
+    str(path.relative_to(DOCS.parent)): blocks
+    for path in (DOCS.parent / "README.md", *sorted(DOCS.rglob("*.md")))
+    if path.name != "architecture.md"  # shows generated code
+    and (blocks := BLOCK.findall(path.read_text(encoding="utf-8")))
+}
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_example_runs_as_it_stands(page, tmp_path, monkeypatch):
+    """The blocks of a page in order, with nothing but what they define, in an empty folder."""
+    if any("import torch" in block for block in PAGES[page]):
+        pytest.importorskip("torch")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(registry, "_classes", dict(registry._classes))
+    cleanup_backend()
+    names = {"__name__": "__main__"}
+    flags = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+    for block in PAGES[page]:
+        if not block.startswith(">>>"):
+            exec(compile(block, page, "exec"), names)  # noqa: S102
+            continue
+        test = doctest.DocTestParser().get_doctest(block, {}, page, page, 0)
+        test.globs = names
+        assert doctest.DocTestRunner(optionflags=flags).run(test, clear_globs=False).failed == 0
+    cleanup_backend()
 
 
 @pytest.fixture(scope="module")
@@ -28,13 +61,34 @@ def test_pages_are_what_the_docstrings_say(generate):
     expected = generate.pages()
     for path, text in expected.items():
         assert (DOCS / path).read_text(encoding="utf-8") == text, f"{path}: run python docs/generate.py"
-    for folder in ("optimizers", "schedules"):
+    for folder in ("optimizers", "schedules", "model"):
         assert {f"{folder}/{file.name}" for file in (DOCS / folder).glob("*.md")} <= set(expected)
 
 
 def test_every_optimizer_says_when_to_use_it(generate):
     for cls in generate.public(generate.optimizers, Optimizer):
         assert "Use it" in cls.__doc__, cls.__name__
+
+
+def test_the_page_of_the_model_lists_every_class(generate):
+    from neon_optim import model
+
+    text = generate.model_page()
+    listed = re.findall(r"^### (\w+)$", text, re.MULTILINE)
+    kinds = {kind for _, kind, _ in generate.MODEL_KINDS}
+    known = {name for name in model.__all__ if registry.kind_of(getattr(model, name)) in kinds}
+    assert {name for name in known if not registry.is_abstract(getattr(model, name))} <= set(listed)
+    assert {"Validation", "MetricsLog", "Checkpoints", "ArrayIterator"} <= set(listed)
+    assert len(set(listed)) == len(listed)
+
+
+def test_a_meaning_of_several_lines_is_kept_whole(generate):
+    assert generate.argument_texts("    a, b: one\n        two\n    c: three") == {
+        "a": "one two",
+        "b": "one two",
+        "c": "three",
+    }
+    assert generate.argument_texts("    only: one\n        two") == {"only": "one two"}
 
 
 def test_the_yaml_on_the_pages_can_be_built(generate):

@@ -17,7 +17,7 @@ __all__ = ["ArrayIterator"]
 
 
 class ArrayIterator(NervanaObject, abstract=True):
-    """Cuts arrays into minibatches of ``be.bsz`` samples, as tensors of features × samples.
+    """Cuts the arrays of a program into minibatches of ``be.bsz`` samples, as tensors of features × samples.
 
     Arguments:
         X: inputs, (samples, ...); the axes behind the first become features.
@@ -33,6 +33,7 @@ class ArrayIterator(NervanaObject, abstract=True):
     fills it up with samples from the start, which then count twice). The order of an epoch depends on seed and epoch
     alone, so an epoch can be entered at any minibatch.
 
+    >>> import numpy as np
     >>> from neon_optim import gen_backend
     >>> be = gen_backend("cpu", batch_size=2)
     >>> data = ArrayIterator(np.arange(6).reshape(3, 2), np.array([0, 1, 1]))

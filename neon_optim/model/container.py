@@ -82,7 +82,7 @@ class Sequential(Container):
     References:
         neon/layers/container.py.
 
-    >>> from neon_optim.model import Constant
+    >>> from neon_optim.model import Constant, Linear
     >>> [layer.name for layer in Sequential([Linear(2, Constant()), Linear(3, Constant(), name="top")]).leaves()]
     ['Linear_0', 'top']
     """

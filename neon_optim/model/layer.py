@@ -29,6 +29,9 @@ class Layer(Sized, NervanaObject, kind="layer", abstract=True):
     A subclass sets ``nout`` in :meth:`configure` and writes :meth:`fprop` and :meth:`bprop` as algebra on tensors.
     What :meth:`fprop` returns stays valid until it runs again with the same number of samples.
 
+    Arguments:
+        name: what checkpoints, and the patterns of optimizers, call it; None: its class and a number within the model.
+
     Attributes:
         nin, nout: features that come in and go out; known after :meth:`configure`.
         number: position in the model; what tells the random numbers of equal layers apart.

@@ -172,3 +172,9 @@ def test_importing_the_package_starts_no_engine() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_all_that_the_package_exports_is_listed() -> None:
+    import neon_optim
+
+    assert set(neon_optim.__all__) <= set(dir(neon_optim))

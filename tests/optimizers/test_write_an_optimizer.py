@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import configparser
 import os
 import re
 import runpy
@@ -15,7 +14,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "write-an-optimizer.md").read_text(encoding="utf-8")
 PYTHON = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
-(SETUP,) = re.findall(r"```ini\n(.*?)```", PAGE, re.DOTALL)
+(PROJECT,) = re.findall(r"```toml\n(.*?)```", PAGE, re.DOTALL)
 
 USE = """
 import io, json, sys
@@ -55,14 +54,12 @@ def use_from(folder):
 
 def test_an_installed_distribution_is_found_by_name(tmp_path):
     """What an installer leaves behind: the module and its metadata."""
-    settings = configparser.ConfigParser()
-    settings.read_string(SETUP)
     (tmp_path / "tiny_optim.py").write_text(PYTHON[0], encoding="utf-8")
     metadata = tmp_path / "tiny_optim-1.0.dist-info"
     metadata.mkdir()
     (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: tiny-optim\nVersion: 1.0\n")
-    points = settings["options.entry_points"]["neon_optim.optimizers"].strip()
-    (metadata / "entry_points.txt").write_text(f"[neon_optim.optimizers]\n{points}\n")
+    ((group, name, value),) = re.findall(r'entry-points\."(.*)"\]\n(\w+) = "(.*)"', PROJECT)
+    (metadata / "entry_points.txt").write_text(f"[{group}]\n{name} = {value}\n")
     use_from(tmp_path)
 
 
@@ -72,8 +69,7 @@ def test_pip_installs_it(tmp_path):
     source, target = tmp_path / "source", tmp_path / "target"
     source.mkdir()
     (source / "tiny_optim.py").write_text(PYTHON[0], encoding="utf-8")
-    (source / "setup.cfg").write_text(SETUP, encoding="utf-8")
-    (source / "pyproject.toml").write_text('[build-system]\nrequires = ["setuptools"]\n', encoding="utf-8")
+    (source / "pyproject.toml").write_text(PROJECT, encoding="utf-8")
     command = [sys.executable, "-m", "pip", "install", "--no-build-isolation", "--no-deps", "--no-index"]
     done = subprocess.run([*command, "--target", str(target), str(source)], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
