@@ -65,9 +65,10 @@ its own. How they are put together, and how to write your own: [training](../tra
 """
 USE = """
 `optimizer.optimize(layers, epoch)` is neon's way: one step on layers, or on `((param, grad), state)` tuples. Gradients
-are sums over the minibatch there, and `optimize` divides them by `be.bsz`. `optimizer.bind(parameters)` is PyTorch's and
-ScalaTion's: [what comes back](BoundOptimizer.md) has `step()`, `zero_grad()`, `clip_grad_norm(max_norm)`, `state_dict()`
-and more. Gradients are means there, and are divided by nothing, unless `bind(parameters, batch_size=n)` says so.
+are sums over the minibatch there, and `optimize` divides them by `be.bsz`. `optimizer.bind(parameters)` is the way of
+PyTorch and ScalaTion: [what comes back](BoundOptimizer.md) has `step()`, `zero_grad()`, `clip_grad_norm(max_norm)`,
+`state_dict()` and more. Gradients are means there, and are divided by nothing, unless `bind(parameters, batch_size=n)`
+says so.
 
 A module of PyTorch is trained in place:
 
@@ -87,8 +88,8 @@ assert loss < 1e-3
 ```
 
 An optimizer has one step count `t` for all its parameters. One that joins later (a layer that is unfrozen) starts with
-empty state at the present `t`: bias corrections and schedules by step do not begin anew for it, as they would in PyTorch,
-which counts each parameter's steps. Where they shall, give it an optimizer of its own.
+empty state at the present `t`: bias corrections and schedules by step do not begin anew for it. (PyTorch counts each
+parameter's steps, and corrects anew.) Where they shall, give it an optimizer of its own.
 """
 OPTIMIZERS_IN_YAML = """
 type: EMA

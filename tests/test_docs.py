@@ -34,6 +34,7 @@ def test_every_example_runs_as_it_stands(page, tmp_path, monkeypatch):
     if any("import torch" in block for block in PAGES[page]):
         pytest.importorskip("torch")
     monkeypatch.chdir(tmp_path)
+    registry.available()  # all of ours are known by now
     monkeypatch.setattr(registry, "_classes", dict(registry._classes))
     cleanup_backend()
     names = {"__name__": "__main__"}
