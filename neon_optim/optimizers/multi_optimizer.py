@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from neon_optim.described.counters import set_all_counters
-from neon_optim.errors import ArgumentError, Problem, StateError
+from neon_optim.errors import ArgumentError, Problem, StateError, shown
 from neon_optim.optimizers.optimizer import Optimizer
 from neon_optim.optimizers.wrapper import AnyOptimizer
 from neon_optim.schedules import BaseSchedule
@@ -100,9 +100,9 @@ class MultiOptimizer(BaseOptimizer):
 
     def set_counters(self, counters: dict[str, Any]) -> None:
         """Restore what :meth:`get_counters` gave."""
-        if set(counters) != set(self.optimizer_mapping):
+        if not isinstance(counters, Mapping) or set(counters) != set(self.optimizer_mapping):
             raise StateError(
-                f"counters of {sorted(counters)} do not fit a MultiOptimizer of {sorted(self.optimizer_mapping)}"
+                f"counters of {shown(counters)} do not fit a MultiOptimizer of {sorted(self.optimizer_mapping)}"
             )
         set_all_counters([(optimizer, counters[key]) for key, optimizer in self.optimizer_mapping.items()])
 

@@ -79,7 +79,7 @@ class ScheduleFreeAdamW(Optimizer):
     def prepare(self, now: Numbers) -> Mapping[str, Any]:
         """The warmed-up rate and the weight of z in the average."""
         lr = now.lr * min(1.0, now.t / self.warmup_steps) if self.warmup_steps else now.lr
-        largest_rate = max(self.largest_rate, lr)
+        largest_rate = max(self.largest_rate, float(lr))
         weight = now.t**now.r * largest_rate**now.weight_lr_power
         weight_sum = self.weight_sum + weight
         return {

@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar
 
 from neon_optim.described.checks import OfKind
 from neon_optim.described.counters import set_all_counters
-from neon_optim.errors import StateError
+from neon_optim.errors import StateError, shown
 from neon_optim.optimizers.optimizer import Optimizer
 from neon_optim.schedules import BaseSchedule
 from neon_optim.stepping.base_optimizer import BaseOptimizer
@@ -118,12 +118,12 @@ class Wrapper(BaseOptimizer, abstract=True):
 
     def set_counters(self, counters: dict[str, Any]) -> None:
         """Restore what :meth:`get_counters` gave."""
-        own = dict(counters)
-        inner = own.pop("optimizer", None)
-        if not isinstance(inner, dict):
+        inner = counters.get("optimizer") if isinstance(counters, Mapping) else None
+        if inner is None:
             raise StateError(
-                f"{self.classnm} has counters of its inner optimizer, received {sorted(counters)}"
+                f"{self.classnm} has counters of its inner optimizer, received {shown(counters)}"
             )
+        own = {name: value for name, value in counters.items() if name != "optimizer"}
         set_all_counters([(self.optimizer, inner), (super(), own)])
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import KW_ONLY
 from typing import Annotated, Any, Literal
 
 from neon_optim.described.arguments import NonNegative, NonNegativeInt, raise_problems
 from neon_optim.described.checks import Number
+from neon_optim.described.counters import check_counters
 from neon_optim.errors import Problem, StateError
 from neon_optim.schedules.schedule import BaseSchedule
 
@@ -82,6 +84,11 @@ class Plateau(BaseSchedule):
 
     def set_counters(self, counters: dict[str, Any]) -> None:
         """Restore what :meth:`get_counters` gave."""
-        if set(counters) != set(self._seen):
-            raise StateError(f"Plateau remembers {sorted(self._seen)}, received {sorted(counters)}")
-        self._seen = dict(counters)
+        own: dict[str, Any] = {**self._seen, "best": 0.0}
+        unseen = isinstance(counters, Mapping) and counters.get("best", 0.0) is None
+        seen = check_counters(self.classnm, own, {**counters, "best": 0.0} if unseen else counters)
+        if Number(ge=0).verdict(seen["scale"]) is not None:
+            raise StateError(
+                f"{self.classnm}: counter 'scale' must be a number >= 0, received {seen['scale']}"
+            )
+        self._seen = {**seen, "best": None} if unseen else seen

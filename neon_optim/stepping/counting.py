@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from neon_optim.described.arguments import constructor_arguments
-from neon_optim.described.counters import set_all_counters
-from neon_optim.errors import StateError
+from neon_optim.described.counters import check_counters, set_all_counters
+from neon_optim.errors import StateError, shown
 from neon_optim.schedules import BaseSchedule
 
 __all__ = ["Counting"]
@@ -38,26 +39,21 @@ class Counting:
         """Restore what :meth:`get_counters` gave.
 
         Raises:
-            StateError: a counter is missing or is no number, or they are those of another optimizer.
+            StateError: a counter is missing or can have no such value, or they are those of another optimizer.
         """
-        expected = Counting.get_counters(self)
-        if set(counters) != set(expected):
-            raise StateError(
-                f"{self.classnm} has the counters {sorted(expected)}, received {sorted(counters)}"
-            )
-        for name in ("t", *self.counters):
-            if isinstance(counters[name], bool) or not isinstance(counters[name], (int, float)):
+        own, given = Counting.get_counters(self), counters
+        remembering, remembered = own.pop("schedules", {}), {}
+        if remembering and isinstance(counters, Mapping):
+            given = {name: value for name, value in counters.items() if name != "schedules"}
+            remembered = counters.get("schedules", {})
+            if not isinstance(remembered, Mapping) or set(remembered) != set(remembering):
                 raise StateError(
-                    f"{self.classnm}: counter {name!r} must be a number, received {counters[name]!r}"
+                    f"{self.classnm} has schedules that remember at {sorted(remembering)}, received {shown(remembered)}"
                 )
+        checked = check_counters(self.classnm, own, given)
         schedules = dict(self._schedules())
-        given = counters.get("schedules", {})
-        for name in given:
-            if name not in schedules:
-                raise StateError(f"{self.classnm} has no schedule at {name!r}; it has {sorted(schedules)}")
-        set_all_counters([(schedules[name], state) for name, state in given.items()])
-        for name in ("t", *self.counters):
-            setattr(self, name, type(getattr(self, name))(counters[name]))
+        set_all_counters([(schedules[name], remembered[name]) for name in remembering])
+        vars(self).update(checked)
 
     def observe(self, metric: float) -> None:
         """Tell the schedules that wait for it (Plateau) the validation metric; once an epoch, as a rule."""
