@@ -146,19 +146,26 @@ class ForeignWatch:
     """
 
     def __init__(self, values: Sequence[Any], array_of: Callable[[Any], np.ndarray]):
-        self._tensors = [value for value in values if hasattr(value, "data_ptr") and hasattr(value, "stride")]
-        rest = [value for value in values if not (hasattr(value, "data_ptr") and hasattr(value, "stride"))]
-        self._rest = [(value, array_of) for value in rest]
+        self._tensors = [value for value in values if _has_pointer(value)]
+        self._rest = [(value, array_of) for value in values if not _has_pointer(value)]
         self._then = self._now()
 
     def _now(self) -> list[Any]:
-        return [(t.data_ptr(), t.shape, t.stride()) for t in self._tensors] + [
-            _layout(array_of(value)) for value, array_of in self._rest
+        tensors = self._tensors
+        return [
+            [t.data_ptr() for t in tensors],
+            [t.shape for t in tensors],
+            [t.stride() for t in tensors],
+            [_layout(array_of(value)) for value, array_of in self._rest],
         ]
 
     def unchanged(self) -> bool:
         """Whether every object is where it was and as it was."""
         return self._now() == self._then
+
+
+def _has_pointer(value: Any) -> bool:
+    return hasattr(value, "data_ptr") and hasattr(value, "stride")
 
 
 class Watch:

@@ -17,7 +17,7 @@ from neon_optim.stepping.binding import Bindings
 from neon_optim.stepping.bound import BoundOptimizer
 from neon_optim.stepping.counting import Counting
 from neon_optim.stepping.norm import GradientNorm
-from neon_optim.stepping.numbers import Numbers, Hyperparameters
+from neon_optim.stepping.numbers import Hyperparameters, Numbers
 from neon_optim.stepping.parameters import NamedParameter, get_param_list, named_parameters
 from neon_optim.stepping.rule import Rule
 
@@ -48,7 +48,9 @@ class BaseOptimizer(Counting, NervanaObject, kind="optimizer", abstract=True):
 
     def __getstate__(self) -> dict[str, Any]:
         """Without what belongs to this process: bindings are made anew."""
-        return {k: v for k, v in vars(self).items() if k not in ("_bindings", "_stepping", "_hyperparameters")}
+        return {
+            k: v for k, v in vars(self).items() if k not in ("_bindings", "_stepping", "_hyperparameters")
+        }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)

@@ -45,8 +45,8 @@ class BoundOptimizer:
         self.optimizer = optimizer
         self.batch_size = batch_size
         self._layers = layers_of(parameters, self.be)
-        fixed = all(isinstance(layer, Variable) and layer.fixed for layer in self._layers)
-        self._fixed = self._with_gradients() if fixed else None
+        self._variables = self._layers if all(isinstance(x, Variable) for x in self._layers) else None
+        self._known: NamedParameters | None = None
         self._epoch = 0
         self._norm: GradientNorm | None = None
 
@@ -57,10 +57,11 @@ class BoundOptimizer:
 
     def parameters(self) -> NamedParameters:
         """Those parameters that have a gradient now, with their names and states."""
-        return self._with_gradients() if self._fixed is None else self._fixed
-
-    def _with_gradients(self) -> NamedParameters:
-        return NamedParameters([p for p in named_parameters(self._layers) if p.value[0][1] is not None])
+        changed = self._variables is None or any(variable.changed() for variable in self._variables)
+        if changed or self._known is None:
+            found = named_parameters(self._layers)
+            self._known = NamedParameters([p for p in found if p.value[0][1] is not None])
+        return self._known
 
     @property
     def gradients(self) -> list[Any]:

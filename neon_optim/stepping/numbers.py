@@ -11,7 +11,7 @@ from neon_optim.described.checks import Check, Either, Number
 from neon_optim.errors import ArgumentError, Problem
 from neon_optim.schedules.schedule import value_at
 
-__all__ = ["Numbers", "Hyperparameters"]
+__all__ = ["Hyperparameters", "Numbers"]
 
 
 class Numbers:

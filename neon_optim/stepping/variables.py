@@ -10,39 +10,40 @@ import numpy as np
 from neon_optim.backends.contract import Tensor
 from neon_optim.errors import StateError, shown
 
-__all__ = ["Pair", "Variable", "layers_of"]
+__all__ = ["Variable", "layers_of"]
 
 
 class Variable:
-    """A layer of one parameter: an object with ``data`` and ``grad``, which may change or be None between steps."""
+    """A layer of one parameter: an array, or an object with ``data``; its gradient may change, or be None for a while.
 
-    def __init__(self, name: str, holder: Any, be: Any):
+    Attributes:
+        pair: the parameter and its gradient, as they were when somebody looked.
+        states: of the optimizer.
+    """
+
+    def __init__(self, name: str, param: Any, grad: Any = None, holder: Any = None):
         self.name = name
         self._holder = holder
-        self._be = be
-        self._states: list[Any] = []
+        self._is_array = holder is None or _has_memory(holder)
+        self.pair = (param, grad)
+        self.states: list[Any] = []
 
-    @property
-    def fixed(self) -> bool:
-        """Whether its arrays stay the same objects."""
-        return isinstance(self._holder, Pair)
+    def changed(self) -> bool:
+        """Look at the object: whether parameter or gradient are others than before."""
+        holder = self._holder
+        if holder is None:
+            return False
+        param, grad = self.pair
+        now = param if self._is_array else holder.data
+        if now is param and holder.grad is grad:
+            return False
+        self.pair = (now, holder.grad)
+        return True
 
     def get_params(self) -> Any:
         """The parameter as it is now; its gradient may be None."""
-        return (self._shared(self._holder.data), self._shared(self._holder.grad)), self._states
-
-    def _shared(self, value: Any) -> Any:
-        return (
-            value if value is None or isinstance(value, (np.ndarray, Tensor)) else self._be.as_tensor(value)
-        )
-
-
-class Pair:
-    """A parameter and its gradient, as an object with ``data`` and ``grad``."""
-
-    def __init__(self, data: Any, grad: Any):
-        self.data = data
-        self.grad = grad
+        self.changed()
+        return self.pair, self.states
 
 
 def layers_of(parameters: Any, be: Any) -> list[Any]:
@@ -73,17 +74,22 @@ def _layer(item: Any, name: str, be: Any) -> Any:
     if hasattr(item, "get_params"):
         return item
     if _is_array(item):
-        return Variable(name, Pair(item, be.zeros_like(item)), be)
+        return Variable(name, item, be.zeros_like(item))
     if _is_pair(item):
-        return Variable(name, Pair(*item), be)
+        return Variable(name, *item)
     if _is_variable(item):
-        return Variable(name, item, be)
+        return Variable(name, item if _has_memory(item) else item.data, item.grad, item)
     if isinstance(item, (tuple, list)):
         return item
     raise StateError(
         f"{name}: expected a layer, an array, a pair (param, grad) or an object with data and grad, "
         f"received {shown(item)}"
     )
+
+
+def _has_memory(value: Any) -> bool:
+    """Whether an object with ``data`` and ``grad`` is itself an array, as those of PyTorch are."""
+    return hasattr(value, "data_ptr") or hasattr(value, "__array_interface__")
 
 
 def _is_array(value: Any) -> bool:

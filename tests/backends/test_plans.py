@@ -240,3 +240,99 @@ def test_memory_of_other_packages_is_followed_when_it_moves():
     optimizer.optimize([((param, grad), [])], 0)
     np.testing.assert_array_equal(old, -grad)
     np.testing.assert_array_equal(param.array, -grad)
+
+
+class Elsewhere:
+    """An array of another library: it tells where it is, and may be given other memory."""
+
+    def __init__(self, values):
+        self.values = np.array(values, np.float32)
+
+    shape = property(lambda self: self.values.shape)
+    dtype = property(lambda self: self.values.dtype)
+    __array_interface__ = property(lambda self: self.values.__array_interface__)
+
+    def data_ptr(self):
+        return self.values.__array_interface__["data"][0]
+
+    def stride(self):
+        return self.values.strides
+
+
+@pytest.mark.parametrize("what", ["param", "grad"])
+def test_memory_that_another_library_has_exchanged_is_never_written(made, what):
+    param, grad = Elsewhere([1.0, 1.0]), Elsewhere([0.5, 0.5])
+    optimizer, parameters = GradientDescentMomentum(1.0, 0.0), [((param, grad), [])]
+    optimizer.optimize(parameters, 0)
+    optimizer.optimize(parameters, 0)
+    assert len(made) == 1
+    old = {"param": param, "grad": grad}[what]
+    before, old.values = old.values, np.full(2, 3.0, np.float32)
+    kept = before.copy()
+    optimizer.optimize(parameters, 0)
+    np.testing.assert_array_equal(before, kept)
+    np.testing.assert_array_equal(param.values, 2.5 if what == "param" else -3.0)
+
+
+@pytest.mark.parametrize("kind", [np.array, Elsewhere], ids=["NumPy", "another library"])
+def test_new_gradients_each_step_are_taken_over(made, kind):
+    rng = np.random.default_rng(0)
+    values = rng.normal(size=(6, 3, 4)).astype(np.float32)
+    whole, mine = [np.ones(4, np.float32) for _ in range(3)], [np.ones(4, np.float32) for _ in range(3)]
+    fixed, states = [np.zeros(4, np.float32) for _ in range(3)], [[] for _ in range(3)]
+    one, other = GradientDescentMomentum(0.1, 0.9), GradientDescentMomentum(0.1, 0.9)
+    reference = [((p, g), []) for p, g in zip(whole, fixed, strict=True)]
+    for step in values:
+        for grad, value in zip(fixed, step, strict=True):
+            grad[:] = value
+        one.optimize(reference, 0)
+        other.optimize([((p, kind(g)), s) for p, g, s in zip(mine, step, states, strict=True)], 0)
+    for a, b in zip(whole, mine, strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert len(made) == 2, "one for each optimizer"
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        lambda param: param,
+        lambda param: param.reshape(2, 2)[:, :1],
+        lambda param: np.zeros(3, np.float32),
+        lambda param: np.zeros(4, np.int32),
+    ],
+    ids=["the parameter", "a part of it", "another size", "integers"],
+)
+def test_a_new_gradient_that_does_not_fit_is_an_error(bad):
+    param, optimizer, states = np.ones(4, np.float32), GradientDescentMomentum(0.1, 0.9), []
+    optimizer.optimize([((param, np.ones(4, np.float32)), states)], 0)
+    before = param.copy()
+    with pytest.raises(StateError, match=r"parameter 'W'"):
+        optimizer.optimize([((param, bad(param)), states)], 0)
+    np.testing.assert_array_equal(param, before)
+    assert optimizer.t == 1
+
+
+def test_parameters_of_pytorch():
+    torch = pytest.importorskip("torch")
+    from neon_optim.optimizers import AdamW
+
+    start = torch.randn(5, 3)
+    mine, theirs = (torch.nn.Parameter(start.clone()) for _ in range(2))
+    bound = AdamW(0.01, wdecay=0.01).bind([mine])
+    reference = torch.optim.AdamW([theirs], lr=0.01, weight_decay=0.01)
+    for step in range(6):
+        for parameter in (mine, theirs):
+            (parameter.square().sum() + step * parameter.sum()).backward()
+        bound.step()
+        reference.step()
+        if step % 2:
+            mine.grad = theirs.grad = None
+        else:
+            bound.zero_grad()
+            reference.zero_grad()
+        if step == 3:  # memory of its own kind: the old one must not be written any more
+            old = mine.data
+            mine.data = old.clone()
+            kept = old.clone()
+    assert torch.equal(old, kept)
+    assert torch.allclose(mine, theirs, rtol=1e-6, atol=1e-7)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from neon_optim.backends.contract import Outcome, Rounding
-from neon_optim.backends.cpu.table import RowGroup, HostTable
+from neon_optim.backends.cpu.table import HostTable, RowGroup
 from neon_optim.backends.functions import largest, smallest
 from neon_optim.backends.program import Program, Stage
 from neon_optim.backends.scalars import ScalarValues

@@ -36,7 +36,10 @@ def host_array(value: Any) -> np.ndarray:
     if getattr(value, "requires_grad", False):  # PyTorch shares the memory of detached tensors only
         value = value.detach()
     try:
-        array, again = np.asarray(value), np.asarray(value)
+        array = np.asarray(value)
+        if hasattr(value, "data_ptr") and value.data_ptr() == array.__array_interface__["data"][0]:
+            return array
+        again = np.asarray(value)
     except Exception as error:
         raise StateError(f"{type(value).__name__} cannot share its memory with NumPy: {error}") from error
     if array.size and not np.shares_memory(array, again):

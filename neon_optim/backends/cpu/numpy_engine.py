@@ -13,7 +13,7 @@ import numpy as np
 from neon_optim.backends.contract import Rounding
 from neon_optim.backends.cpu.engine import Engine
 from neon_optim.backends.cpu.numpy_kernel import NumpyKernel
-from neon_optim.backends.cpu.table import RowGroup, HostTable
+from neon_optim.backends.cpu.table import HostTable, RowGroup
 from neon_optim.backends.cpu.workers import run_together, thread_count
 from neon_optim.backends.functions import largest, smallest, store
 from neon_optim.backends.program import Program, Stage

@@ -11,7 +11,7 @@ import numpy as np
 
 from neon_optim.backends.sums import CHUNK
 
-__all__ = ["RowGroup", "HostTable"]
+__all__ = ["HostTable", "RowGroup"]
 
 TASK = 16_384
 """Elements that a thread takes at a time, at least, where there are so many."""

@@ -14,7 +14,7 @@ from neon_optim.backends.cpu.compiled.source import ARGUMENTS, WORDS_BLOCK, boun
 from neon_optim.backends.cpu.engine import Engine
 from neon_optim.backends.cpu.numpy_engine import NumpyEngine
 from neon_optim.backends.cpu.numpy_kernel import compute_type
-from neon_optim.backends.cpu.table import TASK, RowGroup, HostTable
+from neon_optim.backends.cpu.table import TASK, HostTable, RowGroup
 from neon_optim.backends.cpu.workers import run_together, thread_count
 from neon_optim.backends.program import SET, Program, Stage
 from neon_optim.backends.scalars import ScalarValues
