@@ -24,8 +24,8 @@ from neon_optim.serialization.config.yaml_nodes import (
     Collector,
     List,
     Map,
-    Node,
     Scalar,
+    YamlNode,
     holds_used_anchor,
     place_order,
     to_plain,
@@ -193,7 +193,7 @@ class _Loader:
             settings.checkpoint = self._checkpoint(checkpoint_node)
         return Config(self.source, values, settings, known, self.build, dataset)
 
-    def _list_or_invalid(self, key: Scalar, value: Node) -> Node:
+    def _list_or_invalid(self, key: Scalar, value: YamlNode) -> YamlNode:
         """INVALID for a mapping in the place of a list: of its keys, which may stand twice, nothing is said."""
         known = constructor_arguments(Settings).get(key.value)
         if known is not None and self.build.is_no_list(value, known.check, key.value):
@@ -205,7 +205,7 @@ class _Loader:
         names = constructor_arguments(Settings)
         in_use = {key.value for key, value in raw.pairs if holds_used_anchor(value)}
         first: dict[str, Scalar] = {}
-        pairs: list[tuple[Scalar, Node]] = []
+        pairs: list[tuple[Scalar, YamlNode]] = []
         for key, value in root.pairs:
             name = _OTHER_NAMES.get(key.value, key.value)
             twice = first.get(name)
@@ -233,7 +233,7 @@ class _Loader:
         message = f"the key '{key.value}' stands twice, first at line {first.position.line or '?'}{other}"
         self.problems.add(key.position, message)
 
-    def _dataset(self, node: Node) -> tuple[Any, dict[str, Any], Origin] | None:
+    def _dataset(self, node: YamlNode) -> tuple[Any, dict[str, Any], Origin] | None:
         """Class, arguments and origin of `{name: digits, …}` or of a description; the data is loaded later."""
         named: list[Scalar] = []
         if isinstance(node, Map):
@@ -259,7 +259,7 @@ class _Loader:
             return None
         return found[0], arguments, Origin(node, "dataset", config, path)
 
-    def _checkpoint(self, node: Node) -> CheckpointSettings:
+    def _checkpoint(self, node: YamlNode) -> CheckpointSettings:
         arguments: dict[str, Any] | None = None
         known = constructor_arguments(CheckpointSettings)
         if isinstance(node, Map):

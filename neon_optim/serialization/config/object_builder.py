@@ -21,8 +21,8 @@ from neon_optim.serialization.config.yaml_nodes import (
     Collector,
     List,
     Map,
-    Node,
     Scalar,
+    YamlNode,
     to_plain,
 )
 from neon_optim.serialization.config.yaml_scalars import meant
@@ -42,7 +42,7 @@ def join(path: str, part: str | int) -> str:
 class Origin(NamedTuple):
     """Where an object was described: its node and the path to that, the node of its arguments and the path to those."""
 
-    node: Node
+    node: YamlNode
     path: str
     config: Map | None
     config_path: str
@@ -55,7 +55,7 @@ class ObjectBuilder:
         self.problems = problems
         self.made: dict[int, tuple[Any, Origin]] = {}  # by id()
 
-    def value(self, node: Node, check: Check | None, path: str) -> Any:
+    def value(self, node: YamlNode, check: Check | None, path: str) -> Any:
         """The value of a node for an argument with this check, descriptions in it turned into objects."""
         kinds = object_kinds(check)
         if isinstance(node, Scalar):
@@ -71,14 +71,14 @@ class ObjectBuilder:
             return self.object(node, next(iter(kinds)) if len(kinds) == 1 else None, path)
         return {key.value: self.value(item, inner, join(path, key.value)) for key, item in node.pairs}
 
-    def is_no_list(self, node: Node, check: Check | None, path: str) -> bool:
+    def is_no_list(self, node: YamlNode, check: Check | None, path: str) -> bool:
         """Complain where a mapping stands for a list: mostly the dashes are missing."""
         if not isinstance(node, Map) or not isinstance(check, Items):
             return False
         self.problems.add(node.position, f"{path} must be {check.allowed}; begin each item with '- '", path)
         return True
 
-    def object(self, node: Node, kind: str | None, path: str) -> Any:
+    def object(self, node: YamlNode, kind: str | None, path: str) -> Any:
         """The object that `{type: name, config: {…}}` or a bare class name describes."""
         found = self.resolve(node, kind, path)
         if found is None:
@@ -107,12 +107,12 @@ class ObjectBuilder:
             self._complain(node, message, path)
         return INVALID
 
-    def resolve(self, node: Node, kind: str | None, path: str) -> tuple[Any, Map | None, str] | None:
+    def resolve(self, node: YamlNode, kind: str | None, path: str) -> tuple[Any, Map | None, str] | None:
         """The class a description names, the node of its config and the path to that; None after a complaint."""
         what = kind or "class"
         if isinstance(node, Scalar):
-            type_node: Node | None = node
-            config: Node | None = None
+            type_node: YamlNode | None = node
+            config: YamlNode | None = None
             type_path, config_path = path, join(path, "config")
         elif isinstance(node, Map):
             type_node, config = node.get("type"), node.get("config")
@@ -140,7 +140,7 @@ class ObjectBuilder:
             return None
         return None if cls is None else (cls, config, config_path)
 
-    def arguments(self, cls: Any, config: Map | None, node: Node, path: str) -> dict[str, Any] | None:
+    def arguments(self, cls: Any, config: Map | None, node: YamlNode, path: str) -> dict[str, Any] | None:
         """The constructor arguments in a config, built and checked; None if anything is wrong with them.
 
         `node` is where to point at if there is no config.
@@ -181,7 +181,7 @@ class ObjectBuilder:
             return False
         return set(node.keys()) <= {"type", "config"} or not isinstance(check, Table)
 
-    def _class(self, node: Node, kind: str | None, path: str) -> Any:
+    def _class(self, node: YamlNode, kind: str | None, path: str) -> Any:
         if not isinstance(node, Scalar) or not isinstance(node.value, str):
             if to_plain(node) is not INVALID:
                 message = f"{path} must be the name of a class, received {shown(to_plain(node))}"
@@ -210,15 +210,15 @@ class ObjectBuilder:
             message = f"{where} is unknown: beside type stands only config, with the arguments{hint}"
             self.problems.add(key.position, message, where)
 
-    def _complain(self, node: Node, message: str, path: str) -> None:
+    def _complain(self, node: YamlNode, message: str, path: str) -> None:
         self.problems.add(node.position, f"{path}: {message}" if path else message, path)
 
     def _report(
         self,
         problem: Problem,
-        given: tuple[Scalar, Node] | None,
+        given: tuple[Scalar, YamlNode] | None,
         argument: Argument | None,
-        whole: Node,
+        whole: YamlNode,
         path: str,
     ) -> None:
         position = whole.position
@@ -235,10 +235,10 @@ class ObjectBuilder:
         self.problems.add(position, where + text, where)
 
 
-def position_in(node: Node, path: tuple[str | int, ...]) -> Position:
+def position_in(node: YamlNode, path: tuple[str | int, ...]) -> Position:
     """Where in `node` the value that `path` leads to stands, or the last known node on the way."""
     for part in path:
-        inner: Node | None = None
+        inner: YamlNode | None = None
         if isinstance(node, List) and isinstance(part, int) and part < len(node.items):
             inner = node.items[part]
         elif isinstance(node, Map) and isinstance(part, str):
@@ -264,7 +264,7 @@ def _only_objects(check: Check) -> bool:
     return bool(object_kinds(check))
 
 
-def _advice(node: Node, check: Check) -> str:
+def _advice(node: YamlNode, check: Check) -> str:
     if not isinstance(node, Scalar) or not isinstance(node.value, str):
         return ""
     for value, advice in meant(node.value, node.quoted):

@@ -11,8 +11,8 @@ from neon_optim.serialization.config.yaml_nodes import (
     Collector,
     List,
     Map,
-    Node,
     Scalar,
+    YamlNode,
 )
 from neon_optim.serialization.config.yaml_tree import compose, merge_sources
 
@@ -54,7 +54,7 @@ def _split(path: str) -> list[str]:
     return [] if path.endswith(".") else parts
 
 
-def _without_lines(node: Node | None, position: Position) -> Node:
+def _without_lines(node: YamlNode | None, position: Position) -> YamlNode:
     """The nodes of an override, all at the position of the override; nothing is null."""
     if node is None:
         return Scalar(position, None)
@@ -69,8 +69,8 @@ def _without_lines(node: Node | None, position: Position) -> Node:
     return node
 
 
-def _place(root: Map, parts: list[str], value: Node, problems: Collector) -> None:
-    node: Node = root
+def _place(root: Map, parts: list[str], value: YamlNode, problems: Collector) -> None:
+    node: YamlNode = root
     for depth, part in enumerate(parts):
         here = ".".join(parts[:depth]) or "the config"
         last = depth == len(parts) - 1
@@ -100,11 +100,11 @@ def _place(root: Map, parts: list[str], value: Node, problems: Collector) -> Non
             return
 
 
-def _is_null(node: Node) -> bool:
+def _is_null(node: YamlNode) -> bool:
     return isinstance(node, Scalar) and node.value is None
 
 
-def _replace(root: Node, old: Node | None, new: Node) -> None:
+def _replace(root: YamlNode, old: YamlNode | None, new: YamlNode) -> None:
     """Let the aliases of an anchored value name its replacement."""
     if old is None or not old.used:
         return
@@ -120,7 +120,7 @@ def _replace(root: Node, old: Node | None, new: Node) -> None:
             waiting += node.items
 
 
-def _own(node: Node) -> Node:
+def _own(node: YamlNode) -> YamlNode:
     """The node itself where it is defined here; a copy of what it names where it is an alias."""
     if isinstance(node, Alias):
         target = node.target
@@ -132,7 +132,7 @@ def _own(node: Node) -> Node:
     return node
 
 
-def _reference(node: Node) -> Node:
+def _reference(node: YamlNode) -> YamlNode:
     return node if isinstance(node, Alias) else Alias(node.position, node)
 
 
@@ -148,10 +148,10 @@ def _index(node: List, part: str, here: str, position: Position, problems: Colle
     return index
 
 
-def _find(node: Map, key: str) -> Node | None:
+def _find(node: Map, key: str) -> YamlNode | None:
     """The value of a key, merged ones included."""
     seen: set[int] = set()
-    waiting: list[Node] = [node]
+    waiting: list[YamlNode] = [node]
     while waiting:
         current = waiting.pop(0)
         if not isinstance(current, Map) or id(current) in seen:
@@ -166,7 +166,7 @@ def _find(node: Map, key: str) -> Node | None:
     return None
 
 
-def _put(node: Map, key: str, value: Node) -> None:
+def _put(node: Map, key: str, value: YamlNode) -> None:
     """Set a key; of one that stands twice, all."""
     places = [index for index, (name, _) in enumerate(node.pairs) if name.value == key]
     for index in places:

@@ -25,30 +25,30 @@ INVALID = _Invalid()
 
 
 @dataclass
-class Node:
+class YamlNode:
     position: Position
     anchor: str | None = field(default=None, kw_only=True)
     used: bool = field(default=False, kw_only=True)  # an alias refers to it
 
 
 @dataclass
-class Scalar(Node):
+class Scalar(YamlNode):
     value: Any
     quoted: bool = False
 
 
 @dataclass
-class List(Node):
-    items: list[Node]
+class List(YamlNode):
+    items: list[YamlNode]
 
 
 @dataclass
-class Map(Node):
+class Map(YamlNode):
     """`pairs` in the order of the text; keys are strings. Resolved maps hold each key once, the root aside."""
 
-    pairs: list[tuple[Scalar, Node]]
+    pairs: list[tuple[Scalar, YamlNode]]
 
-    def get(self, key: str) -> Node | None:
+    def get(self, key: str) -> YamlNode | None:
         return next((value for name, value in self.pairs if name.value == key), None)
 
     def key(self, key: str) -> Scalar:
@@ -59,8 +59,8 @@ class Map(Node):
 
 
 @dataclass
-class Alias(Node):
-    target: Node
+class Alias(YamlNode):
+    target: YamlNode
 
 
 class Collector:
@@ -100,7 +100,7 @@ def place_order(problem: Problem) -> tuple[bool, int, int]:
     return line is None, line or 0, column or 0
 
 
-def to_plain(node: Node) -> Any:
+def to_plain(node: YamlNode) -> Any:
     """The plain value of a resolved node: dicts, lists, strings, numbers, booleans, None."""
     if isinstance(node, Map):
         return {key.value: to_plain(value) for key, value in node.pairs}
@@ -109,7 +109,7 @@ def to_plain(node: Node) -> Any:
     return node.value if isinstance(node, Scalar) else to_plain(node.target)  # type: ignore[attr-defined]
 
 
-def holds_used_anchor(node: Node) -> bool:
+def holds_used_anchor(node: YamlNode) -> bool:
     """Is there, in the unresolved `node`, an anchor that an alias refers to?"""
     if node.used:
         return True

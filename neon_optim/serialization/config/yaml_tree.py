@@ -24,8 +24,8 @@ from neon_optim.serialization.config.yaml_nodes import (
     Collector,
     List,
     Map,
-    Node,
     Scalar,
+    YamlNode,
     to_plain,
 )
 from neon_optim.serialization.config.yaml_scalars import (
@@ -47,7 +47,7 @@ class _Events(Reader, Scanner, Parser):
         Parser.__init__(self)
 
 
-def compose(text: str, source: str, problems: Collector) -> Node | None:
+def compose(text: str, source: str, problems: Collector) -> YamlNode | None:
     """The tree of a text that holds one YAML document; None where it holds nothing.
 
     Faults that leave the rest readable go to `problems`; errors of syntax and exceeded caps raise
@@ -127,9 +127,9 @@ class _Composer:
 
     def __init__(self, source: str, problems: Collector) -> None:
         self.source, self.problems = source, problems
-        self.root: Node | None = None
+        self.root: YamlNode | None = None
         self.documents = self.count = 0
-        self.anchors: dict[str, Node] = {}
+        self.anchors: dict[str, YamlNode] = {}
         self.open: list[List | Map] = []
         self.keys: list[Scalar | None] = []
 
@@ -172,13 +172,13 @@ class _Composer:
             self.problems.add(position, str(error))
             return Scalar(position, INVALID)
 
-    def anchored(self, node: Node, anchor: str | None) -> Node:
+    def anchored(self, node: YamlNode, anchor: str | None) -> YamlNode:
         if anchor is not None:
             node.anchor = anchor
             self.anchors[anchor] = node
         return node
 
-    def alias(self, name: str | None, position: Position) -> Node:
+    def alias(self, name: str | None, position: Position) -> YamlNode:
         target = self.anchors.get(name or "")
         if target is None:
             self.problems.add(position, f"the alias *{name} names no anchor defined before it")
@@ -189,7 +189,7 @@ class _Composer:
             return Alias(position, target)
         return Scalar(position, INVALID)
 
-    def attach(self, node: Node) -> None:
+    def attach(self, node: YamlNode) -> None:
         self.count += 1
         if self.count > MAX_NODES:
             self.problems.fail(node.position, f"too many values (at most {MAX_NODES:,})")
@@ -205,7 +205,7 @@ class _Composer:
             parent.pairs.append((key, node))
             self.keys[-1] = None
 
-    def as_key(self, node: Node) -> Scalar:
+    def as_key(self, node: YamlNode) -> Scalar:
         if isinstance(node, Scalar) and (isinstance(node.value, str) or node.value is INVALID):
             return node
         what = shown(node.value) if isinstance(node, Scalar) else "a list, a mapping or an alias"
@@ -215,7 +215,7 @@ class _Composer:
         return Scalar(node.position, INVALID)
 
 
-def resolve(root: Node, problems: Collector) -> Node:
+def resolve(root: YamlNode, problems: Collector) -> YamlNode:
     """The tree with aliases replaced by what they name and merge keys (`<<`) merged.
 
     A key that stands twice goes to `problems`; too deep or too many expanded values raise `ConfigError`.
@@ -229,11 +229,11 @@ def resolve_map(root: Map, problems: Collector) -> Map:
     return Map(root.position, [(key, value) for key, (value, _, _) in resolver.checked_pairs(root)])
 
 
-_Measured = tuple[Node, int, int]
+_Measured = tuple[YamlNode, int, int]
 _Pair = tuple[Scalar, _Measured]
 
 
-def merge_sources(value: Node) -> list[Node]:
+def merge_sources(value: YamlNode) -> list[YamlNode]:
     """The nodes that the value of a merge key (`<<`) names, first come first served."""
     value = value.target if isinstance(value, Alias) else value
     items = value.items if isinstance(value, List) else [value]
@@ -246,7 +246,7 @@ class _Resolver:
         self.done: dict[int, _Measured] = {}
         self.done_pairs: dict[int, list[_Pair]] = {}
 
-    def node(self, node: Node, depth: int) -> _Measured:
+    def node(self, node: YamlNode, depth: int) -> _Measured:
         """A resolved node, the number of values in it and its height."""
         if isinstance(node, Alias):
             return self.node(node.target, depth)
@@ -254,7 +254,7 @@ class _Resolver:
             result = self.done[id(node)]
         elif isinstance(node, List):
             items = [self.node(item, depth + 1) for item in node.items]
-            resolved: Node = List(node.position, [item for item, _, _ in items])
+            resolved: YamlNode = List(node.position, [item for item, _, _ in items])
             result = self.measured(resolved, items)
         elif isinstance(node, Map):
             pairs = self.pairs(node, depth)
@@ -273,13 +273,13 @@ class _Resolver:
         self.measured(node, [value for _, value in pairs])
         return pairs
 
-    def measured(self, node: Node, inner: list[_Measured]) -> _Measured:
+    def measured(self, node: YamlNode, inner: list[_Measured]) -> _Measured:
         size = 1 + sum(count for _, count, _ in inner)
         if size > MAX_NODES:
             self.stop(node, f"aliases expand to too many values (at most {MAX_NODES:,})")
         return node, size, 1 + max((height for _, _, height in inner), default=0)
 
-    def stop(self, node: Node, message: str) -> None:
+    def stop(self, node: YamlNode, message: str) -> None:
         self.problems.fail(node.position, message)
 
     def pairs(self, node: Map, depth: int) -> list[_Pair]:
@@ -311,7 +311,7 @@ class _Resolver:
                 own.append((key, result))
         return own
 
-    def merged(self, value: Node, depth: int) -> list[_Pair]:
+    def merged(self, value: YamlNode, depth: int) -> list[_Pair]:
         found: dict[str, _Pair] = {}
         for item in merge_sources(value):
             if isinstance(item, Map):
