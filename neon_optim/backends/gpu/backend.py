@@ -148,4 +148,5 @@ class GPUBackend(Backend):
         finally:
             with self.device.context:
                 self._evaluator.close()
+                self.engine.close()
             self.device.close()

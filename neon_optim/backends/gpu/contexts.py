@@ -37,13 +37,8 @@ class DeviceContext:
 
     def __enter__(self) -> DeviceContext:
         pushed = self._pushed()
-        current = ctypes.c_void_p()
-        self._driver.cuCtxGetCurrent(ctypes.byref(current))
-        foreign = current.value != self._handle
-        if foreign:
-            self._driver.cuCtxPushCurrent_v2(ctypes.c_void_p(self._handle))
-        known = self._cuda.Context.get_current()
-        unknown = known is None or known.handle != self._handle
+        foreign = self._push_over_others()
+        unknown = not self._is_known_to_pycuda()
         if unknown:
             self._context.push()
         pushed.append((foreign, unknown))
@@ -55,6 +50,19 @@ class DeviceContext:
             self._context.pop()
         if foreign:
             self._driver.cuCtxPopCurrent_v2(ctypes.byref(ctypes.c_void_p()))
+
+    def _push_over_others(self) -> bool:
+        """Make it current for the driver; whether another one was, or none."""
+        current = ctypes.c_void_p()
+        self._driver.cuCtxGetCurrent(ctypes.byref(current))
+        if current.value == self._handle:
+            return False
+        self._driver.cuCtxPushCurrent_v2(ctypes.c_void_p(self._handle))
+        return True
+
+    def _is_known_to_pycuda(self) -> bool:
+        known = self._cuda.Context.get_current()
+        return known is not None and known.handle == self._handle
 
     def _pushed(self) -> list[tuple[bool, bool]]:
         """What this thread has to undo."""
@@ -68,7 +76,8 @@ class DeviceContext:
         """No longer current, where this object made it so; False in a thread other than the one that did."""
         if self._owned and threading.get_ident() != self._thread:
             return False
-        if self._owned:
-            self._owned = False
+        if self._owned and self._is_known_to_pycuda():
+            self._push_over_others()  # PyCUDA takes away what is current for the driver
             self._context.pop()
+        self._owned = False
         return True

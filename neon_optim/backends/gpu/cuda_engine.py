@@ -24,7 +24,7 @@ from neon_optim.backends.gpu.memory import layout
 from neon_optim.backends.gpu.program_source import program_source
 from neon_optim.backends.gpu.refusals import Refusals
 from neon_optim.backends.optree import Node
-from neon_optim.backends.program import SET, Program, linearize
+from neon_optim.backends.program import Program, linearize
 from neon_optim.backends.scalars import ScalarValues
 
 __all__ = ["CudaEngine", "DeviceOutcome"]
@@ -165,6 +165,10 @@ class CudaEngine:
     def check(self) -> None:
         """Tell of a refused execution, if the host knows of one; without waiting for the device."""
         self._refusals.check()
+
+    def close(self) -> None:
+        """Give back what the device does not need any more."""
+        self._refusals.close()
 
     # ---
 

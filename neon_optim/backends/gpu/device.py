@@ -29,6 +29,8 @@ FLAGS = ("-fmad=false", "-prec-sqrt=true", "-prec-div=true", "-ftz=false", "-w")
 _NAMED = 8
 """Kernels that the message of a fault names at most."""
 
+_CLOSED = "the GPU backend has been closed; call gen_backend('gpu') again"
+
 INSTALL = 'pip install "neon_optim[gpu]" (docs/gpu.md says what it needs)'
 
 
@@ -58,6 +60,27 @@ def open_driver() -> Any:
     return cuda
 
 
+class Kernel:
+    """A compiled kernel, called with (grid, block, arguments as packed bytes)."""
+
+    def __init__(self, device: Device, name: str, call: Callable[..., object]):
+        self._device = device
+        self._name = name
+        self._call: Callable[..., object] | None = call
+
+    def __call__(self, grid: int, block: int, arguments: bytes) -> None:
+        device, call = self._device, self._call
+        device.launching(self._name)
+        try:
+            call((grid, 1), (block, 1, 1), arguments)  # type: ignore[misc]
+        except device.error_type as error:
+            raise device.fault(error) from error
+
+    def unload(self) -> None:
+        """Give its code back."""
+        self._call = None
+
+
 class Device:
     """A device in use, from opening to :meth:`close`.
 
@@ -73,6 +96,7 @@ class Device:
 
     def __init__(self, device_id: int = 0):
         self._cuda = open_driver()
+        self.error_type: type[Exception] = self._cuda.Error
         count = self._cuda.Device.count()
         if isinstance(device_id, bool) or not isinstance(device_id, int) or not 0 <= device_id < count:
             raise BackendError(f"device_id must be an integer from 0 to {count - 1}, received {device_id!r}")
@@ -85,7 +109,7 @@ class Device:
         self.context = DeviceContext(self._cuda, handle)
         self._launched: deque[str] = deque(maxlen=_NAMED)  # since the host last waited
         self._pool = importlib.import_module("pycuda.tools").DeviceMemoryPool()
-        self._kernels: dict[tuple[str, str, int], Callable[..., None]] = {}
+        self._kernels: dict[tuple[str, str, int], Kernel] = {}
         atexit.register(self.close)  # PyCUDA aborts the process if a context is still current when it ends
 
     @property
@@ -101,6 +125,8 @@ class Device:
         with self.context:
             self._pool.stop_holding()
             self._pool = None
+            for kernel in self._kernels.values():  # PyCUDA can unload them in this thread only
+                kernel.unload()
             self._kernels.clear()
         if not self.context.leave():
             atexit.register(self.context.leave)  # by the thread that entered it
@@ -114,7 +140,7 @@ class Device:
             BackendError: there is not so much free.
         """
         if self._pool is None:
-            raise BackendError("the GPU backend has been closed; call gen_backend('gpu') again")
+            raise BackendError(_CLOSED)
         with self._faults():
             try:
                 return self._pool.allocate(max(size, 1))
@@ -173,9 +199,16 @@ class Device:
         try:
             yield
         except self._cuda.Error as error:
-            raise self._fault(error) from error
+            raise self.fault(error) from error
 
-    def _fault(self, error: Exception) -> BackendError:
+    def launching(self, name: str) -> None:
+        """A kernel is about to be launched."""
+        if self._pool is None:
+            raise BackendError(_CLOSED)
+        self._launched.append(name)
+
+    def fault(self, error: Exception) -> BackendError:
+        """An error of the driver as this package's."""
         names = ", ".join(dict.fromkeys(self._launched))
         where = f" in one of the last kernels ({names})" if names else ""
         return BackendError(
@@ -185,8 +218,8 @@ class Device:
 
     # --- kernels ---
 
-    def kernel(self, source: str, name: str, argument_bytes: int) -> Callable[..., None]:
-        """A compiled kernel, called with (grid, block, arguments as packed bytes).
+    def kernel(self, source: str, name: str, argument_bytes: int) -> Kernel:
+        """A kernel, compiled where it is not known yet.
 
         Raises:
             BackendError: nvcc is missing, or refuses the source.
@@ -197,7 +230,7 @@ class Device:
             known = self._kernels[key] = self._compile(source, name, argument_bytes)
         return known
 
-    def _compile(self, source: str, name: str, argument_bytes: int) -> Callable[..., None]:
+    def _compile(self, source: str, name: str, argument_bytes: int) -> Kernel:
         key = (source, *FLAGS, self._architecture, self.name)
         image = load_image(key)
         try:
@@ -215,16 +248,7 @@ class Device:
             ) from error
         function.prepare(f"{argument_bytes}s")
 
-        call, error_type = function.prepared_call, self._cuda.Error
-
-        def launch(grid: int, block: int, arguments: bytes) -> None:
-            self._launched.append(name)
-            try:
-                call((grid, 1), (block, 1, 1), arguments)
-            except error_type as error:
-                raise self._fault(error) from error
-
-        return launch
+        return Kernel(self, name, function.prepared_call)
 
     def _machine_code(self, source: str) -> bytes:
         if shutil.which("nvcc") is None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from neon_optim.backends.contract import Tensor
+from neon_optim.backends.dtypes import float_dtype
 from neon_optim.errors import StateError
 
 if TYPE_CHECKING:
@@ -93,5 +94,16 @@ def device_array(value: Any, device_id: int | None = None) -> np.ndarray:
     if interface.get("mask") is not None:
         raise StateError(f"{type(value).__name__} has a mask, which is not supported")
     address, read_only = interface["data"]
-    dtype = np.dtype(interface["typestr"])
+    dtype = _dtype_of(value, interface["typestr"])
     return layout(address, tuple(interface["shape"]), dtype, value, interface.get("strides"), read_only)
+
+
+def _dtype_of(value: Any, typestr: str) -> np.dtype:
+    """What the elements are; the interface has no word for bfloat16, which is called two bytes of anything."""
+    dtype = np.dtype(typestr)
+    if dtype.kind != "V":
+        return dtype
+    name = str(getattr(value, "dtype", "")).rpartition(".")[2]  # 'torch.bfloat16' in PyTorch
+    if dtype.itemsize != 2 or name != "bfloat16":
+        raise StateError(f"{type(value).__name__} has elements of the type {typestr!r} ({name or 'no name'})")
+    return float_dtype(name)

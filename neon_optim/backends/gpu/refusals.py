@@ -114,6 +114,10 @@ class Refusals:
         if first is not None:
             first.report(bad)
 
+    def close(self) -> None:
+        """Give back the words that the device has written; it has done everything."""
+        self._words = np.zeros(2, np.uint64)
+
     def _resume(self) -> None:
         self._device.zero(int(self._halted), _WORD)
         self._words[0] = 0
