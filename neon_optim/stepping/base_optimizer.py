@@ -16,6 +16,7 @@ from neon_optim.errors import ArgumentError, BackendError, NonFiniteError, Probl
 from neon_optim.stepping.binding import Bindings
 from neon_optim.stepping.bound import BoundOptimizer
 from neon_optim.stepping.counting import Counting
+from neon_optim.stepping.interrupts import Uninterrupted
 from neon_optim.stepping.norm import GradientNorm
 from neon_optim.stepping.numbers import Hyperparameters, Numbers
 from neon_optim.stepping.parameters import NamedParameter, get_param_list, named_parameters
@@ -100,13 +101,16 @@ class BaseOptimizer(Counting, NervanaObject, kind="optimizer", abstract=True):
         self.step(layer_list, epoch)
 
     def step(self, layer_list: Any, epoch: float, batch_size: float | None = None) -> None:
-        """:meth:`optimize` for gradients that are sums over ``batch_size`` samples; None: over ``be.bsz``."""
+        """:meth:`optimize` for gradients that are sums over ``batch_size`` samples; None: over ``be.bsz``.
+
+        Steps of one optimizer in several threads come one after the other, and Ctrl-C waits for the end of one.
+        """
         be = self.be
         if be is None:
             raise BackendError("no backend: call neon_optim.gen_backend() before the first step")
         usual = be.bsz or 1
         batch_size = float(usual if batch_size is None else batch_size)
-        with self._stepping:
+        with self._stepping, Uninterrupted():
             if self._evaluating:
                 raise StateError(f"{self.name}: no step while the parameters are set for evaluation")
             self._bindings.of(be, layer_list).step(epoch, batch_size, usual != 1 or batch_size != 1)
@@ -154,9 +158,10 @@ class BaseOptimizer(Counting, NervanaObject, kind="optimizer", abstract=True):
                     arrays[0][:] = tree
             yield
         finally:
-            for tensor, copy in saved:
-                tensor[:] = copy
-            self._evaluating = False
+            with Uninterrupted():
+                for tensor, copy in saved:
+                    tensor[:] = copy
+                self._evaluating = False
 
     # --- clipping ---
 

@@ -314,3 +314,44 @@ def test_counters_are_the_state_beside_the_arrays():
 
 def test_current_backend_is_shared_by_all_objects(be):
     assert Adam().be is NervanaObject.be is be
+
+
+def test_a_parameter_that_stands_twice_is_named_at_both_places():
+    twice, other = pair(), pair()
+    with pytest.raises(StateError, match=r"'parameter_2'.*shares memory with.*'parameter_0'"):
+        Adam().optimize([twice, other, (twice[0], [])], 0)
+    with pytest.raises(StateError, match=r"'c'.*shares memory with.*'a'"):
+        Adam().optimize([Dense("a", twice), Dense("b", other), Dense("c", (twice[0], []))], 0)
+
+
+def test_an_array_with_a_mask_is_refused():
+    masked = np.ma.masked_array(np.ones(3, np.float32), [True, False, False])
+    with pytest.raises(StateError, match=r"has a mask.*filled"):
+        Adam().optimize([((masked, np.ones(3, np.float32)), [])], 0)
+
+
+def test_another_batch_size_or_a_clip_that_ends_compiles_nothing_new(be):
+    """Numbers never decide the form of a rule: neither a last minibatch of one sample, nor a bound that comes to 0."""
+    from neon_optim.backends import program
+
+    be.bsz = 32
+    falling = Schedule([1], 0.0)
+    optimizer = Adam(gradient_clip_norm=falling, gradient_clip_value=falling, param_clip_value=falling)
+    tensor = pair(grad=3.0)
+    optimizer.optimize([tensor], 0)
+    known = len(program._interned)
+    compiled = sum(len(p.compiled) for p in program._interned.values())
+    optimizer.step([tensor], 0, batch_size=1)
+    optimizer.optimize([tensor], 1)
+    assert len(program._interned) == known
+    assert sum(len(p.compiled) for p in program._interned.values()) == compiled
+
+
+def test_a_bound_that_has_come_to_0_is_off(be):
+    bounded, free = pair(grad=3.0), pair(grad=3.0)
+    off = Schedule([0], 0.0)
+    options = {"gradient_clip_norm": off, "gradient_clip_value": off, "param_clip_value": off}
+    for _ in range(3):
+        Adam(learning_rate=0.5, **options).optimize([bounded], 0)
+        Adam(learning_rate=0.5).optimize([free], 0)
+    np.testing.assert_array_equal(bounded[0][0], free[0][0])
