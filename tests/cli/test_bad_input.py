@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import shutil
+import subprocess
 import sys
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from runs import CONFIG, final_arrays, log_of
+from runs import CONFIG, ROOT, final_arrays, log_of
 
 from neon_optim import cleanup_backend, gen_backend
 from neon_optim.cli.app import cli
@@ -304,6 +306,24 @@ def test_a_full_disk_loses_nothing(run, monkeypatch):
     assert (code, f"from {os.path.relpath(saved)}" in out) == (0, True)
     assert final_arrays("out") == whole
     assert log_of("out") == log_of("whole")
+
+
+def test_the_loop_of_the_training_page_ends_on_a_mistake_and_on_success(here):
+    page = (ROOT / "docs" / "training.md").read_text(encoding="utf-8")
+    (line,) = re.findall(r"^until neon-optim .*$", page, re.MULTILINE)
+    (here / "configs").mkdir()
+    command = f'neon-optim() {{ echo run; {sys.executable} -m neon_optim "$@"; }}; {line}'
+    for text, told in ((changed("0.01", "-0.01"), "must be a number > 0"), (CONFIG, "")):
+        (here / "configs/digits_mlp.yaml").write_text(text)
+        done = subprocess.run(
+            ["bash", "-c", command],
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        assert told in done.stderr
+        assert done.stdout.count("run\n") == 1
 
 
 def test_an_unforeseen_error_is_no_mistake_of_the_users(run, monkeypatch):
