@@ -29,6 +29,7 @@ from benchmarks.contenders import (
     optax_adam,
     ours,
     torch_adam,
+    torch_bound,
 )
 from benchmarks.shapes import SHAPES
 from benchmarks.timing import Times, interleaved
@@ -220,18 +221,53 @@ def start_up(rounds: int) -> Any:
 
 
 def python_time(rounds: int) -> Any:
-    """Microseconds of a step of Adam on tensors of two elements: almost nothing but Python."""
+    """Steps of Adam on tensors of two elements, which are almost nothing but Python; time / time of the other."""
     results = []
     for count in (1, 100, 1000, 5000):
-        step = ours([(2,)] * count)
-        times = interleaved({"ours": step}, max(rounds, 50), pause=0.0)
-        results.append({"tensors": count, "µs a step": times.median("ours") * 1e6})
+        shapes, times_each = [(2,)] * count, max(1, 100 // count)
+        contenders = {"ours": ours(shapes), "ours, new gradients": ours(shapes, new_gradients=True)}
+        if HAS_TORCH:
+            contenders["PyTorch fused"] = torch_adam(shapes, "fused")
+        several = {name: _repeated(step, times_each) for name, step in contenders.items()}
+        times = interleaved(several, max(rounds, 30))
+        row = {"tensors": count} | {
+            f"{name}, µs": times.median(name) * 1e6 / times_each for name in contenders
+        }
+        if HAS_TORCH:
+            row["ratio"] = times.ratio("ours", "PyTorch fused")
+            row["best"] = {"ratio": times.best_ratio("ours", "PyTorch fused")}
+        results.append(row)
+    return results
+
+
+def _repeated(step: Callable[[], object], count: int) -> Callable[[], object]:
+    def several() -> None:
+        for _ in range(count):
+            step()
+
+    return several
+
+
+def pytorch_tensors(rounds: int) -> Any:
+    """Adam bound to PyTorch's parameters, with the gradients of the step before or new ones; time / time of fused."""
+    if not HAS_TORCH:
+        return []
+    results = []
+    for name in (ONE_LARGE, SMALL, "5,000 of 64"):
+        for new in (False, True):
+            contenders = {
+                "ours": torch_bound(SHAPES[name], new),
+                "PyTorch fused": torch_adam(SHAPES[name], "fused", new_gradients=new),
+                "ours on NumPy": ours(SHAPES[name], new_gradients=new),
+            }
+            row = _against(name, interleaved(contenders, rounds))
+            results.append({"work": row.pop("work"), "gradients": "new" if new else "same"} | row)
     return results
 
 
 PARTS = {
     part.__name__.replace("_", "-"): part
-    for part in (adam, clipping, half, every_optimizer, numpy_engine, start_up, python_time)
+    for part in (adam, clipping, half, every_optimizer, numpy_engine, start_up, python_time, pytorch_tensors)
 }
 
 

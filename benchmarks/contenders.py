@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,9 +13,20 @@ from neon_optim import NervanaObject, gen_backend
 from neon_optim.backends.optree import Symbol
 from neon_optim.backends.program import Program, trace
 from neon_optim.described.build import from_description
+from neon_optim.optimizers import Adam
 from neon_optim.stepping.part import Part
 
-__all__ = ["CLIPS", "Clips", "bytes_per_element", "floor", "naive_numpy", "optax_adam", "ours", "torch_adam"]
+__all__ = [
+    "CLIPS",
+    "Clips",
+    "bytes_per_element",
+    "floor",
+    "naive_numpy",
+    "optax_adam",
+    "ours",
+    "torch_adam",
+    "torch_bound",
+]
 
 Step = Callable[[], object]
 RATE, BETA_1, BETA_2, EPSILON = 1e-3, 0.9, 0.999, 1e-8
@@ -43,9 +55,13 @@ def ours(
     clips: Clips | None = None,
     engine: str = "numba",
     dtype: Any = np.float32,
+    new_gradients: bool = False,
     **config: Any,
 ) -> Step:
-    """``optimize`` of this package over ((param, grad), state) tuples of NumPy arrays."""
+    """``optimize`` of this package over ((param, grad), state) tuples of NumPy arrays.
+
+    With ``new_gradients`` they are other arrays than in the step before.
+    """
     if clips is not None:
         config |= {
             "gradient_clip_norm": clips.norm,
@@ -59,9 +75,12 @@ def ours(
         for p, g in zip(_values(shapes), _values(shapes), strict=True)
     ]
 
+    other_rows = [((p, g.copy()), states) for (p, g), states in rows] if new_gradients else rows
+    turns = itertools.cycle([rows, other_rows])
+
     def step() -> None:
         NervanaObject.be = be
-        optimizer.optimize(rows, 0)
+        optimizer.optimize(next(turns), 0)
 
     step.optimizer, step.rows = optimizer, rows  # type: ignore[attr-defined]
     return step
@@ -119,15 +138,47 @@ def naive_numpy(shapes: Sequence[tuple[int, ...]]) -> Step:
     return step
 
 
-def torch_adam(shapes: Sequence[tuple[int, ...]], kind: str, clips: Clips | None = None) -> Step:
-    """PyTorch's Adam; ``kind`` is 'for-loop', 'foreach' or 'fused'."""
+def _torch_parameters(shapes: Sequence[tuple[int, ...]]) -> tuple[list[Any], Callable[[], None]]:
+    """Parameters with gradients, and a function that gives them others."""
     import torch
 
     parameters = [torch.nn.Parameter(torch.from_numpy(p)) for p in _values(shapes)]
-    for parameter, grad in zip(parameters, _values(shapes), strict=True):
-        parameter.grad = torch.from_numpy(grad)
+    turns = itertools.cycle([[torch.from_numpy(g) for g in _values(shapes)] for _ in range(2)])
+
+    def exchange() -> None:
+        for parameter, grad in zip(parameters, next(turns), strict=True):
+            parameter.grad = grad
+
+    exchange()
+    return parameters, exchange
+
+
+def torch_bound(shapes: Sequence[tuple[int, ...]], new_gradients: bool = False) -> Step:
+    """This package's Adam bound to PyTorch's parameters."""
+    be = gen_backend("cpu", rng_seed=0, batch_size=1, engine="numba")
+    parameters, exchange = _torch_parameters(shapes)
+    bound = Adam(learning_rate=RATE, epsilon_hat=False).bind(parameters)
+
+    def step() -> None:
+        NervanaObject.be = be
+        if new_gradients:
+            exchange()
+        bound.step()
+
+    return step
+
+
+def torch_adam(
+    shapes: Sequence[tuple[int, ...]], kind: str, clips: Clips | None = None, new_gradients: bool = False
+) -> Step:
+    """PyTorch's Adam; ``kind`` is 'for-loop', 'foreach' or 'fused'."""
+    import torch
+
+    parameters, exchange = _torch_parameters(shapes)
     options = {"for-loop": {"foreach": False}, "foreach": {"foreach": True}, "fused": {"fused": True}}[kind]
     optimizer = torch.optim.Adam(parameters, lr=RATE, betas=(BETA_1, BETA_2), eps=EPSILON, **options)
+    if new_gradients:
+        return lambda: (exchange(), optimizer.step())
     if clips is None:
         return optimizer.step
 
