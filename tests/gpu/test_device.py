@@ -240,7 +240,7 @@ def test_a_fault_that_shows_late_names_the_kernels_since_the_last_wait(run_emula
 
 
 @pytest.mark.parametrize(
-    ("count", "options"), [(350, {}), (150, {"gradient_clip_value": 0.5, "gradient_clip_norm": 1.0})]
+    ("count", "options"), [(350, {}), (200, {"gradient_clip_value": 0.5, "gradient_clip_norm": 1.0})]
 )
 def test_more_groups_than_the_arguments_of_a_launch_hold(count, options):
     """A kernel may have 32,764 bytes of arguments; every group has scalars of its own."""
