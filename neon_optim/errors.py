@@ -201,3 +201,7 @@ def _columns(text: str) -> int:
     """How wide a terminal shows a text."""
     wide = sum(unicodedata.east_asian_width(c) in "WF" for c in text)
     return len(text) + wide - sum(map(bool, map(unicodedata.combining, text)))
+
+
+class PrecisionWarning(UserWarning):
+    """A number or a type with which training cannot work: a divisor that is 0 in it, say."""

@@ -26,7 +26,9 @@ class Optimizer(BaseOptimizer, abstract=True):
     """Base class of algorithms: a subclass names its state in ``slots`` and writes its rule as :meth:`update`.
 
     Arguments:
-        stochastic_round: round stores stochastically, to so many mantissa bits (True: what the storage type has).
+        stochastic_round: round stores stochastically, to so many mantissa bits (True: what the storage type has);
+            False: never. None: as the backend says, and where parameters have 16 bits, which rounding to the nearest
+            would keep from small steps.
         gradient_clip_norm: scale the gradients so that their global L2 norm is at most this; None or 0: off. neon's
             six optimizers keep its form: the update is scaled, not what the state sees.
         gradient_clip_value: limit each gradient element to ± this; None or 0: off.
@@ -43,8 +45,10 @@ class Optimizer(BaseOptimizer, abstract=True):
         maximize: climb instead of descend: the gradient's sign is changed.
         on_nonfinite: what a NaN or infinite gradient does: 'raise' a NonFiniteError, 'skip' the step (nothing changes,
             t included), or 'ignore' it. None: 'raise' where the norm is computed anyway, else 'ignore'.
-        state_dtype: type of new state arrays: 'float16', 'bfloat16', 'float32' or 'float64'; None: the gradient's.
-            Rules compute in float32 (float64 where an array of a parameter is), whatever their state is stored in.
+        state_dtype: type of new state arrays: 'float16', 'bfloat16', 'float32' or 'float64'; None: the gradient's, but
+            float32 where that has 16 bits: float16 has no number between 0 and 6e-8, where the squares of small
+            gradients are. Rules compute in float32 (float64 where an array of a parameter is), whatever their state is
+            stored in. An ε that is 0 in these types gives a PrecisionWarning.
 
     Attributes:
         t: number of steps done; part of the training state.
@@ -59,8 +63,11 @@ class Optimizer(BaseOptimizer, abstract=True):
     scales_update: ClassVar[bool] = False
     """True for a rule that multiplies its update by ``now.scale``, as neon's do, and wants its gradient unscaled."""
 
+    told_of_vanishing = False
+    """Whether a PrecisionWarning was given."""
+
     _: KW_ONLY
-    stochastic_round: RoundBits = False
+    stochastic_round: RoundBits | None = None
     gradient_clip_norm: Scheduled[NonNegative] | None = None
     gradient_clip_value: Scheduled[NonNegative] | None = None
     param_clip_value: Scheduled[NonNegative] | None = None

@@ -13,6 +13,7 @@ from neon_optim.errors import StateError, shown
 from neon_optim.stepping.norm import clip_factor, norm_of
 from neon_optim.stepping.parameters import Parameter
 from neon_optim.stepping.rule import Levels, Rule
+from neon_optim.stepping.states import is_narrow
 
 __all__ = ["Part", "Traced"]
 
@@ -46,6 +47,7 @@ class Part:
         self._describe = describe
         self.slots = ("param", "grad", *rule.slots)
         self.per_tensor = rule.algorithm.per_tensor
+        self._narrow = any(is_narrow(param) for (param, _), _ in parameters)
         self._traced: dict[Any, Traced] = {}
 
     def describe(self, index: int) -> str:
@@ -60,7 +62,9 @@ class Part:
 
     def rounding(self, be: Any, now: Levels) -> Rounding | None:
         """How this part's stores are rounded."""
-        bits = self.rule.algorithm.stochastic_round or be.stochastic_round
+        bits = self.rule.algorithm.stochastic_round
+        if bits is None:
+            bits = be.stochastic_round or self._narrow
         return Rounding(0 if bits is True else int(bits), be.noise_seed, now[-1].t) if bits else None
 
     def fill_states(self, filled: list[list[Any]]) -> None:

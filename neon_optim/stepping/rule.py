@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 from neon_optim.stepping.numbers import Numbers
-from neon_optim.stepping.states import copied, zeros
+from neon_optim.stepping.states import copied, warn_of_vanishing, zeros
 
 __all__ = ["Levels", "Rule"]
 
@@ -178,7 +178,9 @@ class Rule:
         """The first value of a state array."""
         algorithm = self.algorithm
         if slot in algorithm.slots:
-            return algorithm.new_state(slot, param, grad)
+            state = algorithm.new_state(slot, param, grad)
+            warn_of_vanishing(algorithm, param, grad, state)
+            return state
         place = self.slots.index(slot) - len(algorithm.slots)
         owner = [wrapper for wrapper in self.wrappers for _ in wrapper.own_slots][place]
         if owner.starts_at_zero:

@@ -1,16 +1,27 @@
-"""New state arrays."""
+"""New state arrays: their types, and what cannot work with them."""
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
-from neon_optim.backends.dtypes import float_dtype
+import numpy as np
 
-__all__ = ["copied", "zeros"]
+from neon_optim.backends.dtypes import float_dtype
+from neon_optim.errors import PrecisionWarning
+
+__all__ = ["copied", "is_narrow", "warn_of_vanishing", "zeros"]
+
+
+def is_narrow(array: Any) -> bool:
+    """Whether the elements of an array have 16 bits."""
+    return getattr(getattr(array, "dtype", None), "itemsize", None) == 2
 
 
 def zeros(be: Any, grad: Any, dtype: str | None = None, shape: tuple[int, ...] | None = None) -> Any:
-    """Zeros like a gradient, unless another dtype or shape is given."""
+    """Zeros like a gradient, unless another dtype or shape is given; in float32 where the gradient has 16 bits."""
+    if dtype is None and is_narrow(grad):
+        dtype = "float32"
     if dtype is None and shape in (None, grad.shape):
         return be.zeros_like(grad)
     return be.zeros(grad.shape if shape is None else shape, float_dtype(dtype or grad.dtype))
@@ -21,3 +32,22 @@ def copied(be: Any, param: Any, grad: Any, dtype: str | None = None) -> Any:
     state = zeros(be, grad, dtype)
     state[:] = be.as_tensor(param) if hasattr(be, "as_tensor") else param
     return state
+
+
+def warn_of_vanishing(optimizer: Any, param: Any, grad: Any, state: Any) -> None:
+    """Warn where ε is 0 in the type of a state, or in that of the computation: once for an optimizer."""
+    epsilon = optimizer.hyperparameters().constants.get("epsilon")
+    if not epsilon or optimizer.told_of_vanishing:
+        return
+    wide = any(getattr(array.dtype, "itemsize", 0) == 8 for array in (param, grad, state))
+    computed = np.dtype(np.float64 if wide else np.float32)
+    for dtype, what in ((state.dtype, "its state is kept"), (computed, "it is computed")):
+        if isinstance(dtype, np.dtype) and float(dtype.type(epsilon)) == 0.0:
+            optimizer.told_of_vanishing = True
+            warnings.warn(
+                f"{optimizer.classnm}: epsilon={epsilon} is 0 in {dtype}, in which {what}: what small gradients leave "
+                "there is 0 too, and steps divide by next to nothing. Use a larger epsilon, or another state_dtype",
+                PrecisionWarning,
+                stacklevel=2,
+            )
+            return

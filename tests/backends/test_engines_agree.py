@@ -109,6 +109,7 @@ def test_every_optimizer_with_every_option(name, dtypes):
         assert_same_bits(mine, theirs)
 
 
+@pytest.mark.filterwarnings("ignore::neon_optim.errors.PrecisionWarning")
 @pytest.mark.parametrize("state_dtype", ["float16", "bfloat16", "float64"])
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
 def test_states_of_another_dtype(state_dtype, dtype):

@@ -233,6 +233,7 @@ def test_a_bad_gradient_is_refused_while_gathering_and_nothing_changes(options):
     np.testing.assert_equal(bound.state_dict(), kept)
 
 
+@pytest.mark.filterwarnings("ignore::neon_optim.errors.PrecisionWarning")
 def test_options_are_those_of_the_inner_optimizer():
     optimizer = EMA(Adam(learning_rate=0.1, gradient_clip_norm=2.0, state_dtype="float16"))
     assert optimizer.gradient_clip_norm == 2.0

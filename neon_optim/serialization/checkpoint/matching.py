@@ -21,6 +21,7 @@ from neon_optim.serialization.checkpoint.training_state import (
     rule_name,
     same_rule,
 )
+from neon_optim.stepping.states import is_narrow
 
 _LISTED = 8
 
@@ -205,11 +206,19 @@ class Matching:
 
 
 def _new_state(owner: Any, slot: str, param: Any, grad: Any, value: np.ndarray) -> Any:
-    """An array for a state that the layers do not have yet, of the kind that a first step would make."""
+    """An array for a state that the layers do not have yet, of the kind that a first step would make.
+
+    Where the optimizer leaves its type open, a state goes on in the 16 bits that an older version has kept it in.
+    """
     be = NervanaObject.be
     if be is None:
         return np.zeros_like(value)
-    return be.zeros(value.shape, value.dtype) if owner is None else owner.new_state(slot, param, grad)
+    if owner is not None:
+        made = owner.new_state(slot, param, grad)
+        as_before = is_narrow(grad) and dtype_of(grad) == value.dtype
+        if owner.algorithm.state_dtype is not None or not as_before:
+            return made
+    return be.zeros(value.shape, value.dtype)
 
 
 def _store_into(target: Any) -> Callable[[np.ndarray], Any] | None:
