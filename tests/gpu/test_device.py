@@ -15,6 +15,7 @@ import pytest
 from cudasim import session
 
 from neon_optim import cleanup_backend, gen_backend
+from neon_optim.backends.gpu import device
 from neon_optim.backends.gpu.identifiers import identifiers
 from neon_optim.backends.gpu.images import load_image, save_image
 from neon_optim.backends.gpu.memory import device_array
@@ -200,6 +201,18 @@ def test_the_emulators_nvcc_has_a_version_of_its_own(emulator):
     assert "cudasim" not in real.stdout
     assert versions[0] != real.stdout
     assert real.stdout in versions[0]
+
+
+def test_a_kept_kernel_that_the_driver_refuses_is_compiled_anew(emulator, be, monkeypatch, tmp_path):
+    """As after going back to an older driver."""
+    monkeypatch.setenv("PYCUDA_CACHE_DIR", str(tmp_path))
+    saved = []
+    monkeypatch.setattr(device, "save_image", lambda key, image: saved.append(key))
+    save_image(("key",), b"\x7fELF of a later toolkit")
+    monkeypatch.setattr(device, "load_image", lambda key: load_image(("key",)))
+    source = 'extern "C" __global__ void kept(const __grid_constant__ long long a) {}'
+    be.device.kernel(source, "kept", 8)(1, 1, bytes(8))
+    assert saved[0][0] == source
 
 
 # --- faults ---

@@ -234,11 +234,12 @@ class Device:
         key = (source, *FLAGS, self._architecture, self.name)
         image = load_image(key)
         try:
-            if image is None:
+            function = None if image is None else self._loaded(image, name)
+            if function is None:
                 image = self._machine_code(source)
+                with self._faults():
+                    function = self._cuda.module_from_buffer(image).get_function(name)
                 save_image(key, image)
-            with self._faults():
-                function = self._cuda.module_from_buffer(image).get_function(name)
         except self._cuda.CompileError as error:
             folder = Path(tempfile.mkdtemp(prefix="neon_optim_cuda_"))
             (folder / f"{name}.cu").write_text(source)
@@ -249,6 +250,13 @@ class Device:
         function.prepare(f"{argument_bytes}s")
 
         return Kernel(self, name, function.prepared_call)
+
+    def _loaded(self, image: bytes, name: str) -> Any:
+        """The kernel of an image that another process has kept; None where this driver does not take it."""
+        try:
+            return self._cuda.module_from_buffer(image).get_function(name)
+        except self._cuda.Error:
+            return None
 
     def _machine_code(self, source: str) -> bytes:
         if shutil.which("nvcc") is None:
