@@ -152,7 +152,8 @@ def softmax_regression(dtype, stochastic_round, engine="numpy", optimizer=None, 
     )
     gen_backend("cpu", engine=engine, rng_seed=1, batch_size=len(inputs), stochastic_round=stochastic_round)
     weights, grad = np.zeros((64, 10), dtype), np.zeros((64, 10), np.float32)
-    optimizer, rows = optimizer or GradientDescentMomentum(0.05, 0.0, stochastic_round=stochastic_round), [((weights, grad), [])]
+    optimizer = optimizer or GradientDescentMomentum(0.05, 0.0, stochastic_round=stochastic_round)
+    rows = [((weights, grad), [])]
 
     def probabilities():
         scores = inputs @ weights.astype(np.float32)
