@@ -79,7 +79,8 @@ def ours(
     turns = itertools.cycle([rows, other_rows])
 
     def step() -> None:
-        NervanaObject.be = be
+        if NervanaObject.be is not be:  # setting an attribute of a class slows down the next look at any other
+            NervanaObject.be = be
         optimizer.optimize(next(turns), 0)
 
     step.optimizer, step.rows = optimizer, rows  # type: ignore[attr-defined]
@@ -160,7 +161,8 @@ def torch_bound(shapes: Sequence[tuple[int, ...]], new_gradients: bool = False) 
     bound = Adam(learning_rate=RATE, epsilon_hat=False).bind(parameters)
 
     def step() -> None:
-        NervanaObject.be = be
+        if NervanaObject.be is not be:  # setting an attribute of a class slows down the next look at any other
+            NervanaObject.be = be
         if new_gradients:
             exchange()
         bound.step()

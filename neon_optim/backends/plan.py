@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Sequence
 from itertools import chain
 from operator import is_
@@ -53,18 +52,18 @@ class MemoryPlan(Plan):
         self._remember(parameters, rows)
 
     def _remember(self, parameters: Sequence[Parameter], rows: list[list[np.ndarray]]) -> None:
-        self._rows = rows
+        self._gradient_bytes = np.array([row[_GRAD].nbytes for row in rows], np.int64)
         self._states = [states for _, states in parameters]
         self._kept_states = [list(states) for states in self._states]
         self._written = self._watch_of(
             [param for (param, _), _ in parameters] + list(chain.from_iterable(self._kept_states))
         )
-        self._remember_gradients(parameters)
+        self._remember_gradients(parameters, self._watch_of([grad for (_, grad), _ in parameters]))
 
-    def _remember_gradients(self, parameters: Sequence[Parameter]) -> None:
+    def _remember_gradients(self, parameters: Sequence[Parameter], read: Watch) -> None:
         self._given = parameters if type(parameters) is tuple else None  # which cannot change
         self._kept = [(pair, states) for (pair, _), states in zip(parameters, self._kept_states, strict=True)]
-        self._read = self._watch_of([grad for (_, grad), _ in parameters])
+        self._read = read
         self._values = list(_flat(parameters))
         self._nested = all(type(p) is type(p[0]) is tuple for p in parameters) and all(
             map(_has_no_truth, self._values)
@@ -96,45 +95,33 @@ class MemoryPlan(Plan):
     def renew(self, parameters: Sequence[Parameter]) -> bool:
         """Take other gradients in the place of those that were: True where nothing else has changed.
 
-        A gradient may be another array at each step; it must be of the same shape and dtype, contiguous, and share no
-        memory with anything that is written.
+        A gradient may be another array at each step; it must be of the same shape and dtype, laid out alike, and share
+        no memory with anything that is written.
         """
-        if len(parameters) != len(self._rows) or not self._written.unchanged():
+        if len(parameters) != len(self._kept) or not self._written.unchanged():
             return False
-        moved = not self._read.unchanged()
-        fresh: list[tuple[int, np.ndarray]] = []
-        for index, ((param, grad), states) in enumerate(parameters):
-            (kept_param, kept_grad), kept_states = self._kept[index]
-            if (
-                param is not kept_param
-                or len(states) != len(kept_states)
-                or not all(map(is_, states, kept_states))
-            ):
+        for ((param, _), states), ((kept_param, _), kept_states) in zip(parameters, self._kept, strict=True):
+            if param is not kept_param or len(states) != len(kept_states):
                 return False
-            if grad is kept_grad and not moved:
-                continue
-            try:
-                array = self._array_of(grad)
-            except StateError:
-                return False
-            before = self._rows[index][_GRAD]
-            if not array.flags.c_contiguous or array.shape != before.shape or array.dtype != before.dtype:
-                return False
-            if self._is_written(array):
-                return False
-            fresh.append((index, array))
-        if not self.table.replace(_GRAD, fresh):
+            for state, kept in zip(states, kept_states, strict=True):
+                if state is not kept:
+                    return False
+        gradients = [grad for (_, grad), _ in parameters]
+        read = self._watch_of(gradients)
+        addresses = read.elsewhere(self._read)
+        if addresses is None or self._are_written(addresses):
             return False
-        for index, array in fresh:
-            self._rows[index][_GRAD] = array
-        self._remember_gradients(parameters)
+        if not self.table.readdress(_GRAD, addresses, lambda: [self._array_of(grad) for grad in gradients]):
+            return False
+        self._remember_gradients(parameters, read)
         return True
 
-    def _is_written(self, array: np.ndarray) -> bool:
-        """Whether a contiguous array may share memory with one that a step writes to."""
-        low = array.__array_interface__["data"][0]
+    def _are_written(self, addresses: np.ndarray) -> bool:
+        """Whether contiguous gradients at these addresses may share memory with what a step writes to."""
         starts, ends = self._spans
-        return bool(array.size) and bisect_left(starts, low + array.nbytes) > bisect_right(ends, low)
+        after = addresses + self._gradient_bytes
+        touched = np.searchsorted(starts, after, "left") > np.searchsorted(ends, addresses, "right")
+        return bool((touched & (self._gradient_bytes > 0)).any())
 
     def _row(self, index: int, parameter: Parameter) -> list[np.ndarray]:
         (param, grad), states = parameter
@@ -162,7 +149,7 @@ class MemoryPlan(Plan):
     def _fail(self, index: int, problem: str) -> Any:
         raise StateError(f"{self._describe(index)}: {problem}")
 
-    def _check_overlap(self, rows: list[list[np.ndarray]]) -> tuple[list[int], list[int]]:
+    def _check_overlap(self, rows: list[list[np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
         """No array that is written may share memory with another one.
 
         Returns where the arrays that are written begin and end, in order.
@@ -188,7 +175,8 @@ class MemoryPlan(Plan):
             if reach is None or span[1] > reach[1]:
                 reach = span
         written = [span for span in spans if self._slots[span[3]] != "grad"]
-        return [span[0] for span in written], sorted([span[1] for span in written])
+        starts, ends = ([span[k] for span in written] for k in (0, 1))
+        return np.array(starts, np.int64), np.sort(np.array(ends, np.int64))
 
 
 def _flat(parameters: Sequence[Parameter]) -> Any:

@@ -10,19 +10,19 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
-from functools import partial
-from itertools import chain
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
 
 from neon_optim.backends.contract import Tensor
 
-__all__ = ["ArrayWatch", "Differ", "ForeignWatch", "Watch"]
+__all__ = ["ArrayWatch", "Differ", "ForeignWatch", "PointerWatch", "Watch"]
 
 _HEAD = object.__basicsize__ // 8
 _FIELDS = np.array([_HEAD, _HEAD + 2, _HEAD + 5, _HEAD + 6])
 """Words of an array object: address of the data, of the extents and strides, of the dtype; flags."""
+_EXTENTS, _KIND = 1, (2, 3)
 _ARE_READABLE = sys.implementation.name == "cpython" and np.ndarray.__basicsize__ >= 8 * (_HEAD + 7)
 
 
@@ -68,9 +68,9 @@ class _Words:
         return np.array_equal(self._memory[self._places], self.then)
 
 
-def _beyond(starts: np.ndarray, counts: Sequence[int]) -> np.ndarray:
-    """The addresses of so many words from each of some addresses on."""
-    n = np.array(counts, np.int64)
+def _beyond(starts: np.ndarray, dimensions: Sequence[int]) -> np.ndarray:
+    """The addresses of the extents and strides of arrays of so many dimensions, which stand at some addresses."""
+    n = 2 * np.array(dimensions, np.int64)
     return np.repeat(starts - 8 * (np.cumsum(n) - n), n) + 8 * np.arange(n.sum())
 
 
@@ -92,26 +92,25 @@ class ArrayWatch:
 
     def __init__(self, arrays: Sequence[np.ndarray], differ: Differ | None = None):
         self._arrays = list(arrays)
-        self._layouts = [_layout(a) for a in arrays]
-        self._words = self._look_directly() if _ARE_READABLE and self._arrays else None
+        self._words: tuple[_Words, _Words] | None = None
         self._compare = None
-        if self._words is not None and differ is not None:
-            fields, extents = self._words
+        if not (_ARE_READABLE and _can_be_read()):
+            self._layouts = [_layout(a) for a in arrays]
+        elif self._arrays:
+            self._look_directly(differ)
+
+    def _look_directly(self, differ: Differ | None) -> None:
+        fields = _Words(np.array([id(a) for a in self._arrays])[:, None] + 8 * _FIELDS)
+        self._dimensions = [a.ndim for a in self._arrays]
+        extents_at = fields.then[_EXTENTS :: len(_FIELDS)]  # the strides follow the extents
+        extents = _Words(_beyond(extents_at, self._dimensions))
+        self._words = fields, extents
+        if differ is not None:
             self._table = np.concatenate([fields.table, extents.table])
             self._difference = np.zeros(1, np.int64)
             arguments = (self._table.ctypes.data, len(fields.table), len(self._table))
             self._compare = partial(differ, *arguments, self._difference.ctypes.data)
             self._found = self._difference.data
-
-    def _look_directly(self) -> tuple[_Words, _Words] | None:
-        fields = _Words(np.array([id(a) for a in self._arrays])[:, None] + 8 * _FIELDS)
-        data, extents_at, _, _ = fields.then.reshape(-1, 4).T
-        if data.tolist() != [layout[0] for layout in self._layouts]:
-            return None
-        counts = [2 * a.ndim for a in self._arrays]  # the strides follow the extents
-        extents = _Words(_beyond(extents_at, counts))
-        expected = list(chain.from_iterable(a.shape + a.strides for a in self._arrays))
-        return (fields, extents) if extents.then.tolist() == expected else None
 
     def unchanged(self) -> bool:
         """Whether every array is where it was and as it was."""
@@ -119,10 +118,35 @@ class ArrayWatch:
             self._compare()
             return self._found[0] == 0
         if self._words is None:
-            return all(_layout(a) == then for a, then in zip(self._arrays, self._layouts, strict=True))
+            return not self._arrays or [_layout(a) for a in self._arrays] == self._layouts
         fields, extents = self._words
         # Where the fields have changed, the extents may be elsewhere and must not be read.
         return fields.unchanged() and extents.unchanged()
+
+    def elsewhere(self, before: Any) -> np.ndarray | None:
+        """Where the arrays are, if in all but that they are like those of another watch; None if not."""
+        if self._words is None or not isinstance(before, ArrayWatch) or before._words is None:
+            return None
+        (fields, extents), (fields_before, extents_before) = self._words, before._words
+        same = (
+            self._dimensions == before._dimensions
+            and np.array_equal(extents.then, extents_before.then)
+            and all(
+                np.array_equal(fields.then[k :: len(_FIELDS)], fields_before.then[k :: len(_FIELDS)])
+                for k in _KIND
+            )
+        )
+        return fields.then[:: len(_FIELDS)] if same else None
+
+
+@cache
+def _can_be_read() -> bool:
+    """Whether array objects are laid out in memory as expected."""
+    arrays: list[np.ndarray] = [np.zeros((2, 3)), np.zeros(4, np.float32)[::2], np.zeros((), np.int8), np.zeros((0, 5))]
+    fields = _Words(np.array([id(a) for a in arrays])[:, None] + 8 * _FIELDS).then.reshape(-1, len(_FIELDS))
+    extents = _Words(_beyond(fields[:, _EXTENTS], [a.ndim for a in arrays])).then.tolist()
+    found = fields[:, 0].tolist() == [_layout(a)[0] for a in arrays]
+    return found and extents == [word for a in arrays for word in a.shape + a.strides]
 
 
 def _layout(array: np.ndarray) -> tuple[Any, ...]:
@@ -135,10 +159,32 @@ def _layout(array: np.ndarray) -> tuple[Any, ...]:
     )
 
 
-class ForeignWatch:
-    """Remembers where the arrays of other libraries are.
+class PointerWatch:
+    """Remembers where the arrays of another library are that tell it by ``data_ptr``, as PyTorch's do."""
 
-    PyTorch's tell by ``data_ptr``, those with an array interface by that; every other object is made an array of anew.
+    def __init__(self, tensors: Sequence[Any]):
+        self._tensors = tensors
+        self._then = self._now()
+
+    def _now(self) -> list[Any]:
+        tensors = self._tensors
+        return [[t.data_ptr() for t in tensors], [t.shape for t in tensors], [t.stride() for t in tensors]]
+
+    def unchanged(self) -> bool:
+        """Whether every tensor is where it was and as it was."""
+        return self._now() == self._then
+
+    def elsewhere(self, before: Any) -> np.ndarray | None:
+        """See :meth:`ArrayWatch.elsewhere`."""
+        if not isinstance(before, PointerWatch) or self._then[1:] != before._then[1:]:
+            return None
+        if [t.dtype for t in self._tensors] != [t.dtype for t in before._tensors]:
+            return None
+        return np.array(self._then[0], np.int64)
+
+
+class ForeignWatch:
+    """Remembers where the arrays of other libraries are, by making arrays of them anew.
 
     Arguments:
         values: the objects.
@@ -146,26 +192,23 @@ class ForeignWatch:
     """
 
     def __init__(self, values: Sequence[Any], array_of: Callable[[Any], np.ndarray]):
-        self._tensors = [value for value in values if _has_pointer(value)]
-        self._rest = [(value, array_of) for value in values if not _has_pointer(value)]
+        self._values = [(value, array_of) for value in values]
         self._then = self._now()
 
     def _now(self) -> list[Any]:
-        tensors = self._tensors
-        return [
-            [t.data_ptr() for t in tensors],
-            [t.shape for t in tensors],
-            [t.stride() for t in tensors],
-            [_layout(array_of(value)) for value, array_of in self._rest],
-        ]
+        return [_layout(array_of(value)) for value, array_of in self._values]
 
     def unchanged(self) -> bool:
         """Whether every object is where it was and as it was."""
         return self._now() == self._then
 
-
-def _has_pointer(value: Any) -> bool:
-    return hasattr(value, "data_ptr") and hasattr(value, "stride")
+    def elsewhere(self, before: Any) -> np.ndarray | None:
+        """See :meth:`ArrayWatch.elsewhere`."""
+        if not isinstance(before, ForeignWatch) or [t[1:] for t in self._then] != [
+            t[1:] for t in before._then
+        ]:
+            return None
+        return np.array([then[0] for then in self._then], np.int64)
 
 
 class Watch:
@@ -176,12 +219,29 @@ class Watch:
     ):
         arrays = [value for value in values if isinstance(value, np.ndarray)]
         foreign = [value for value in values if not isinstance(value, (np.ndarray, Tensor))]
-        self._watches: list[ArrayWatch | ForeignWatch] = []
+        pointers = [value for value in foreign if hasattr(value, "data_ptr") and hasattr(value, "stride")]
+        others = [value for value in foreign if not (hasattr(value, "data_ptr") and hasattr(value, "stride"))]
+        self._count = len(values)
+        self._watches: list[ArrayWatch | PointerWatch | ForeignWatch] = []
         if arrays:
             self._watches.append(ArrayWatch(arrays, differ))
-        if foreign:
-            self._watches.append(ForeignWatch(foreign, array_of))
+        if pointers:
+            self._watches.append(PointerWatch(pointers))
+        if others:
+            self._watches.append(ForeignWatch(others, array_of))
+        self._is_of_one_kind = self._count in (len(arrays), len(pointers), len(others))
 
     def unchanged(self) -> bool:
         """Whether all are where they were and as they were."""
         return all(watch.unchanged() for watch in self._watches)
+
+    def elsewhere(self, before: Watch) -> np.ndarray | None:
+        """The addresses of the arrays, if they are of one kind and in all else like those of another watch."""
+        if (
+            not self._count
+            or not self._is_of_one_kind
+            or not before._is_of_one_kind
+            or self._count != before._count
+        ):
+            return None
+        return self._watches[0].elsewhere(before._watches[0])

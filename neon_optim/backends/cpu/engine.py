@@ -49,7 +49,12 @@ class Engine(ABC):
         return outcome
 
     def _run_stage(
-        self, program: Program, stage: Stage, table: HostTable, values: ScalarValues, rounding: Rounding | None
+        self,
+        program: Program,
+        stage: Stage,
+        table: HostTable,
+        values: ScalarValues,
+        rounding: Rounding | None,
     ) -> None:
         partials = []
         for group in table.groups:

@@ -24,7 +24,9 @@ def host_array(value: Any) -> np.ndarray:
     """
     if isinstance(value, np.ndarray):
         if isinstance(value, np.ma.MaskedArray):
-            raise StateError("the array has a mask, which a step would not keep to; give its .data, or .filled()")
+            raise StateError(
+                "the array has a mask, which a step would not keep to; give its .data, or .filled()"
+            )
         return value
     if isinstance(value, Tensor):
         array = getattr(value, "_array", None)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -55,7 +55,6 @@ class HostTable:
     logical (C) order; :meth:`gather` fills the copies before a run and :meth:`scatter` writes them back after it.
 
     Attributes:
-        rows: for each row its arrays, one axis each, in the order of the Program's slots.
         dtypes: for each row the dtypes of its arrays.
         sizes: elements of each row's arrays.
         sets: for each row the index of its scalar set.
@@ -69,10 +68,11 @@ class HostTable:
         scopes: Sequence[int] | None = None,
     ):
         self._copies: list[tuple[int, np.ndarray, np.ndarray]] = []
-        self.rows = [tuple([self._flat(slot, a) for slot, a in enumerate(row)]) for row in arrays]
-        self.dtypes = [tuple([a.dtype for a in row]) for row in self.rows]
-        self.sizes = np.array([row[0].size for row in self.rows], dtype=np.int64)
-        self.sets = np.zeros(len(self.rows), np.int64) if sets is None else np.asarray(sets, np.int64)
+        self._rows = [tuple([self._flat(slot, a) for slot, a in enumerate(row)]) for row in arrays]
+        self._replaced: dict[int, Callable[[], Sequence[np.ndarray]]] = {}
+        self.dtypes = [tuple([a.dtype for a in row]) for row in self._rows]
+        self.sizes = np.array([row[0].size for row in self._rows], dtype=np.int64)
+        self.sets = np.zeros(len(self._rows), np.int64) if sets is None else np.asarray(sets, np.int64)
         n_sets = int(self.sets.max(initial=0)) + 1
         self.scopes = np.zeros(n_sets, np.int64) if scopes is None else np.asarray(scopes, np.int64)
 
@@ -83,6 +83,15 @@ class HostTable:
         copy = np.empty(plain.shape, plain.dtype.newbyteorder("="))
         self._copies.append((slot, plain, copy))
         return copy.reshape(-1)
+
+    @property
+    def rows(self) -> list[tuple[np.ndarray, ...]]:
+        """For each row its arrays, one axis each, in the order of the Program's slots."""
+        while self._replaced:
+            slot, arrays = self._replaced.popitem()
+            flat = [array.reshape(-1) for array in arrays()]
+            self._rows = [(*r[:slot], a, *r[slot + 1 :]) for r, a in zip(self._rows, flat, strict=True)]
+        return self._rows
 
     @cached_property
     def pointers(self) -> np.ndarray:
@@ -127,20 +136,17 @@ class HostTable:
             if slot in slots:
                 np.copyto(array, copy)
 
-    def replace(self, slot: int, arrays: Sequence[tuple[int, np.ndarray]]) -> bool:
-        """Put contiguous arrays in the place of those of some rows, of the same size and dtype; False: it cannot be.
+    def readdress(self, slot: int, addresses: np.ndarray, arrays: Callable[[], Sequence[np.ndarray]]) -> bool:
+        """Put other arrays, laid out like those before, in the place of those of a slot; False: it cannot be.
 
         Arguments:
-            arrays: pairs of a row and its array.
+            addresses: where they are.
+            arrays: gives them, if they are wanted.
         """
-        if any(place == slot for place, _, _ in self._copies) or not all(_is_plain(a) for _, a in arrays):
+        if any(place == slot for place, _, _ in self._copies):
             return False
-        for row, array in arrays:
-            flat = array.reshape(-1)
-            self.rows[row] = (*self.rows[row][:slot], flat, *self.rows[row][slot + 1 :])
-        if "pointers" in vars(self):
-            for row, _ in arrays:
-                self.pointers[row, slot] = self.rows[row][slot].__array_interface__["data"][0]
+        self._replaced[slot] = arrays
+        self.pointers[:, slot] = addresses
         return True
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -84,19 +84,17 @@ class DeviceTable:
         self.copies.append((slot, array, copy))
         return copy
 
-    def replace(self, slot: int, arrays: Sequence[tuple[int, np.ndarray]]) -> bool:
-        """Put contiguous arrays in the place of those of some rows, of the same size and dtype; False: it cannot be.
+    def readdress(self, slot: int, addresses: np.ndarray, arrays: Callable[[], Sequence[np.ndarray]]) -> bool:
+        """Put other arrays, laid out like those before, in the place of those of a slot; False: it cannot be.
 
         Arguments:
-            arrays: pairs of a row and its array.
+            addresses: where they are.
+            arrays: gives them; their owner keeps them alive.
         """
         if any(place == slot for place, _, _ in self.copies):
             return False
-        for row, array in arrays:
-            self._rows[row][slot] = array
-            self._entries[row, slot] = address_of(array)
-        if arrays:
-            self._device.upload(self.fields["rows"], self._entries)
+        self._entries[:, slot] = addresses
+        self._device.upload(self.fields["rows"], self._entries)
         return True
 
     def _group(self, rows: list[list[np.ndarray]]) -> list[Group]:

@@ -72,7 +72,18 @@ words: scratch for the random words of each slot (uint32).
 
 _LOCALS = {
     *ARGUMENTS,
-    *("task", "end", "chunk", "row", "first", "n", "next_row", "next_first", "inputs_of_sets", "inputs_of_rows"),
+    *(
+        "task",
+        "end",
+        "chunk",
+        "row",
+        "first",
+        "n",
+        "next_row",
+        "next_first",
+        "inputs_of_sets",
+        "inputs_of_rows",
+    ),
     *("i", "start", "stop", "width", "base", "lane", "support", "np", "njit", "float32", "float64"),
     *("abs", "min", "range"),
 }
