@@ -35,6 +35,13 @@ def emulator(gpu_driver: session.Driver) -> session.Driver:
 
 
 @pytest.fixture
+def prompt(emulator: session.Driver) -> Iterator[None]:
+    """A fault shows where it happens, and only there, as no work of the emulator is delayed."""
+    with session.delayed(0):
+        yield
+
+
+@pytest.fixture
 def run_emulated(emulator: session.Driver) -> Callable[..., subprocess.CompletedProcess[str]]:
     """Runs a Python script in a process of its own on the emulator with other settings."""
 

@@ -30,7 +30,7 @@ __global__ void tensor_cores(float *a) {
 
 
 @pytest.fixture
-def faults(emulator, cuda_context):
+def faults(prompt, cuda_context):
     from pycuda.compiler import SourceModule
 
     return SourceModule(FAULTS, no_extern_c=True).get_function

@@ -219,7 +219,7 @@ def test_rows_that_were_not_finite_are_named_over_all_parts():
 # --- what is kept meanwhile ---
 
 
-def test_gradients_go_when_their_step_is_done(be, emulator):
+def test_gradients_go_when_their_step_is_done(be, prompt):
     param, states, optimizer = be.array(np.ones((5, 4))), [], Adam(**GUARDED)
     alive = []
     for _ in range(50):
