@@ -144,6 +144,24 @@ def test_a_backend_is_closed_where_another_context_is_current(run_emulated):
     assert (done.returncode, done.stdout.strip()) == (0, "None"), done.stderr
 
 
+SHARED = """
+import ctypes, neon_optim, pycuda.driver as cuda
+cuda.init()
+context = cuda.Device(0).make_context()
+ctypes.CDLL("libcuda.so.1").cuCtxSetCurrent(None)
+be = neon_optim.gen_backend("gpu")
+print(be.ones((3, 3)).get().sum(), be.device.context._handle == context.handle)
+neon_optim.cleanup_backend()
+ctypes.CDLL("libcuda.so.1").cuCtxSetCurrent(ctypes.c_void_p(context.handle))
+context.pop()
+"""
+
+
+def test_a_context_is_shared_that_only_pycuda_thinks_current(run_emulated):
+    done = run_emulated(SHARED)
+    assert done.stdout.strip() == "9.0 True", done.stderr
+
+
 def test_a_backend_that_another_thread_closed_is_left_at_exit(run_emulated):
     done = run_emulated(
         "import threading, neon_optim\n"

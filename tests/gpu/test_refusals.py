@@ -202,6 +202,22 @@ def test_a_refusal_that_nobody_asked_about_stops_nothing_else(be, late):
     np.testing.assert_array_equal(param.get(), 1)
 
 
+def test_an_outcome_that_is_known_tells_at_once(be, late):
+    param, grad = be.array(np.ones((3, 3))), be.array(np.full((3, 3), np.nan))
+    symbols = [Symbol("param", 0), Symbol("grad", 1)]
+    program, scalars = linearize(
+        "rule", ["param", "grad"], [(0, symbols[0] + symbols[1])], Node("total", symbols[1])
+    )
+    plan, told = be.plan([((param, grad), [])], ["param", "grad"]), []
+    outcome = be.execute(program, plan, [scalars])
+    assert not outcome.stored
+    outcome.when_refused(Adam(), told.append)
+    assert told == [None]
+    grad.set(np.ones((3, 3)))
+    assert be.execute(program, plan, [scalars]).stored
+    assert told == [None]
+
+
 def test_rows_that_were_not_finite_are_named_over_all_parts():
     class Part:
         def __init__(self, words, grads):

@@ -26,14 +26,17 @@ class DeviceContext:
         self._cuda = cuda
         self._driver = ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
         self._depths = threading.local()
-        shared = cuda.Context.get_current()
-        self._owned = shared is None or cuda.Context.get_device() != device
-        self._context = shared
+        self._thread = threading.get_ident()
+        self._context = cuda.Context.get_current()
+        self._owned = self._context is None
+        if self._context is not None:
+            self._handle = int(self._context.handle)
+            with self:
+                self._owned = cuda.Context.get_device() != device
         if self._owned:
             self._context = device.retain_primary_context()
             self._context.push()
-        self._thread = threading.get_ident()
-        self._handle = int(self._context.handle)
+            self._handle = int(self._context.handle)
 
     def __enter__(self) -> DeviceContext:
         pushed = self._pushed()

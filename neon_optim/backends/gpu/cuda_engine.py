@@ -82,6 +82,9 @@ class DeviceOutcome(Outcome):
 
     def when_refused(self, counting: Any, report: Callable[[Sequence[int] | None], object]) -> None:
         """See :meth:`Outcome.when_refused`; waits for nothing."""
+        if self._known is not None:
+            super().when_refused(counting, report)
+            return
         undo = partial(counting.set_counters, counting.get_counters())
         self._refusals.expect(self._number, self._bad_rows, undo, report)
         self._refusals.unasked = None
