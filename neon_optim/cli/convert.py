@@ -22,6 +22,12 @@ import click
     is_flag=True,
     help="SOURCE was written by neon's callback, not by save_params after fit: its epoch is right as it stands.",
 )
+@click.option(
+    "--weights",
+    type=click.Choice(["evaluated", "raw"]),
+    help="For torch, where an optimizer such as EMA has two kinds: those that were validated (the default), or those "
+    "that were trained.",
+)
 @click.option("--force", is_flag=True, help="Replace TARGET if it exists.")
 def convert(
     source: str,
@@ -30,6 +36,7 @@ def convert(
     t: int | None,
     batches_per_epoch: int | None,
     saved_in_callback: bool,
+    weights: str | None,
     force: bool,
 ) -> None:
     """Write the checkpoint SOURCE to TARGET in another format.
@@ -46,5 +53,6 @@ def convert(
         batches_per_epoch=batches_per_epoch,
         saved_after_fit=not saved_in_callback,
         overwrite=force,
+        weights=weights,
     )
     click.echo(path)

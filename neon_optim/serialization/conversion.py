@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,6 +14,7 @@ from neon_optim.serialization import durable
 from neon_optim.serialization.checkpoint import archive, file_header, training_state
 from neon_optim.serialization.checkpoint.archive import Arrays, State
 from neon_optim.serialization.checkpoint.checkpoint import restore
+from neon_optim.serialization.checkpoint.evaluated import check_weights, evaluated_arrays
 from neon_optim.serialization.checkpoint.file_kind import kind_of
 from neon_optim.serialization.neon.neon_convert import from_neon, to_neon
 from neon_optim.serialization.neon.neon_pickle import read_neon_pickle
@@ -34,6 +34,7 @@ def convert_checkpoint(
     batches_per_epoch: int | None = None,
     saved_after_fit: bool = True,
     overwrite: bool = False,
+    weights: str | None = None,
 ) -> str:
     """Write what ``source`` holds to ``target`` in another format; what ``source`` is shows in its contents.
 
@@ -46,6 +47,8 @@ def convert_checkpoint(
         t, batches_per_epoch: see :func:`neon_optim.serialization.neon.neon_convert.from_neon`.
         saved_after_fit: see :func:`neon_optim.serialization.read_neon_pickle`.
         overwrite: replace an existing ``target``.
+        weights: for 'torch', where models are evaluated with other weights than the trained ones (EMA, Lookahead,
+            ScheduleFree): 'evaluated', those that were validated (the default), or 'raw'.
 
     Returns:
         The path that was written.
@@ -56,6 +59,10 @@ def convert_checkpoint(
     """
     if to not in FORMATS:
         raise CheckpointError(f"to must be one of {', '.join(map(repr, FORMATS))}, received {shown(to)}")
+    if weights is not None and to != "torch":
+        raise CheckpointError(
+            f"weights are chosen for to='torch' only, received {shown(weights)} for to={to!r}"
+        )
     if not overwrite and os.path.lexists(target):
         raise CheckpointError(f"{os.fsdecode(target)!r} exists already; nothing was changed")
     kind = kind_of(archive.read_head(source))
@@ -70,7 +77,7 @@ def convert_checkpoint(
     if to == "checkpoint":
         return archive.write(target, arrays, state)
     if to == "torch":
-        return write_state_dict(target, arrays, state, repr(os.fsdecode(source)))
+        return write_state_dict(target, arrays, state, repr(os.fsdecode(source)), weights or "evaluated")
     whole = archive.Contents(arrays, state, {}, file_header.FORMAT_VERSION)
     raw = write_pickle_data(to_neon(whole, repr(os.fsdecode(source))))
     with durable.replacing(target) as file:
@@ -136,11 +143,23 @@ def read_state_dict(path: durable.StrPath) -> tuple[Arrays, State]:
 
 
 def write_state_dict(
-    path: durable.StrPath, arrays: Mapping[str, Any], state: State, file: str = "the checkpoint"
+    path: durable.StrPath,
+    arrays: Arrays,
+    state: State,
+    file: str = "the checkpoint",
+    weights: str = "evaluated",
 ) -> str:
-    """Write the parameters, without any state, as a safetensors file that names them ``layer.param``."""
+    """Write the parameters, without any state, as a safetensors file that names them ``layer.param``.
+
+    Arguments:
+        weights: see :func:`convert_checkpoint`.
+    """
     safetensors = _safetensors()
-    names = training_state.parse(state, file).parameters
+    check_weights(weights)
+    parsed = training_state.parse(state, file)
+    names = parsed.parameters
+    if weights == "evaluated":
+        arrays = {**arrays, **evaluated_arrays(arrays, parsed, file)}
     found = {name.replace("/", "."): arrays[name] for name in names if name in arrays}
     if len(found) != len([name for name in names if name in arrays]):
         raise CheckpointError(f"{file}: two parameters would get the same name")

@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from neon_optim.described.object import NervanaObject
+from neon_optim.errors import CheckpointError
 from neon_optim.serialization.checkpoint import archive, training_state
+from neon_optim.serialization.checkpoint.evaluated import check_weights, evaluated_arrays
 from neon_optim.serialization.checkpoint.inspection import inspect_checkpoint
 from neon_optim.serialization.checkpoint.matching import Matching
 from neon_optim.serialization.checkpoint.training_state import TrainingState
@@ -95,12 +97,13 @@ def load_checkpoint(
     strict: bool = True,
     rename: Mapping[str, str] | None = None,
     reset_state: bool = False,
+    weights: Literal["evaluated", "raw"] | None = None,
 ) -> Checkpoint:
     """Verify a checkpoint and restore, in place, what is given. With an error nothing has been changed.
 
     Arrays are matched by name. A dtype is never converted, but for the order of its bytes, and a shape never
-    changed, but for the second axis of length 1 that tensors of vectors have. With ``optimizer``, the random numbers of its backend are
-    restored too.
+    changed, but for the second axis of length 1 that tensors of vectors have. With ``optimizer``, the random numbers of
+    its backend are restored too.
 
     Args:
         path: the file.
@@ -114,6 +117,9 @@ def load_checkpoint(
         rename: patterns from the names of the file to those of the layers, ``{'old/*': 'new/*'}``; a name
             that several match takes the first.
         reset_state: restore the parameters only; the state starts fresh, under any optimizer.
+        weights: what parameters get that are not evaluated as they are trained (EMA, Lookahead, ScheduleFree): 'raw',
+            what was trained, to go on with; or 'evaluated', what was validated, without the state. Default: 'raw'
+            with ``optimizer``, else 'evaluated'.
 
     Raises:
         CheckpointError: the file cannot be read or is damaged, or does not fit.
@@ -127,6 +133,7 @@ def load_checkpoint(
         strict=strict,
         rename=rename,
         reset_state=reset_state,
+        weights=weights,
     )
 
 
@@ -140,13 +147,23 @@ def restore(
     strict: bool = True,
     rename: Mapping[str, str] | None = None,
     reset_state: bool = False,
+    weights: Literal["evaluated", "raw"] | None = None,
 ) -> Checkpoint:
     """:func:`load_checkpoint` for contents that are in memory; ``path`` names them in errors."""
     file = repr(path)
     found = training_state.parse(contents.state, file)
     if layers is None and model is not None:
         layers = getattr(model, "layers_to_optimize", None)
-    matching = Matching(file, contents.arrays, found, rename or {}, reset_state)
+    if weights is None:
+        weights = "evaluated" if optimizer is None else "raw"
+    check_weights(weights)
+    if weights == "evaluated" and optimizer is not None and not reset_state:
+        raise CheckpointError(
+            "weights='evaluated' are not gone on with: leave optimizer out, or pass reset_state=True"
+        )
+    evaluates = weights == "evaluated" and layers is not None
+    evaluated = evaluated_arrays(contents.arrays, found, file) if evaluates else {}
+    matching = Matching(file, contents.arrays, found, rename or {}, reset_state, evaluated)
     if optimizer is not None and not reset_state:
         matching.check_optimizer(optimizer)
     if layers is not None:

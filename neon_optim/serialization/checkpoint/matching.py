@@ -40,9 +40,11 @@ class Matching:
         found: TrainingState,
         rename: Mapping[str, str],
         reset_state: bool,
+        evaluated: Mapping[str, np.ndarray],
     ) -> None:
         self.file = file
         self.arrays = arrays
+        self.evaluated = evaluated
         self.found = found
         self.reset_state = reset_state
         self.missing: list[str] = []
@@ -93,14 +95,15 @@ class Matching:
     def match(self, optimizer: Any, layers: Any) -> None:
         """Compare every parameter of ``layers``, and its state, with the file."""
         wanted = set()
-        for name, ((param, grad), states), owner in named_rows(optimizer, layers):
+        for parameter, owner in named_rows(optimizer, layers):
+            name, ((param, grad), states) = parameter.path, parameter.value
             wanted.add(name)
             source = self._sources.get(name)
             if source is None or source not in self.arrays:
                 self.missing.append(name)
                 continue
-            self._match_array(name, param, self.arrays[source])
-            if self.reset_state:
+            self._match_array(name, param, self.evaluated.get(source, self.arrays[source]))
+            if self.reset_state or source in self.evaluated:
                 self._actions.append(states.clear)
             else:
                 self._match_states(name, source, param, grad, states, owner)

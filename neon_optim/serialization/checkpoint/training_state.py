@@ -7,7 +7,9 @@ rest is JSON:
 written_by    "neon_optim 0.1.0"
 epoch         epochs done
 optimizer     {"description": …, "counters": …}, or null
-parameters    {"layer/param": {"optimizer": class that keeps its state, "slots": names of that state}}
+parameters    {"layer/param": {"optimizer": class that keeps its state, "slots": names of that state}};
+              "evaluated": [layer, class of the layer, param] beside them where models are evaluated with other
+              weights than the trained ones, which the optimizer computes from these and that state
 backend       {"type", "rng_seed", "noise_seed", "rng"}: the random numbers, or null
 model         {"description": …, "counters": …}, or null
 extra         the user's own
@@ -27,12 +29,13 @@ from typing import Any, NoReturn
 
 import numpy as np
 
+from neon_optim.backends.optree import Symbol
 from neon_optim.described import registry
 from neon_optim.described.object import NervanaObject
 from neon_optim.described.values import plain
 from neon_optim.errors import CheckpointError, RegistryError, shown
 from neon_optim.serialization.checkpoint.archive import Arrays, State
-from neon_optim.stepping.parameters import named_parameters
+from neon_optim.stepping.parameters import NamedParameter, named_parameters
 from neon_optim.version import __version__
 
 _FLOAT = "$float"
@@ -40,10 +43,19 @@ _FLOAT = "$float"
 
 @dataclass(frozen=True)
 class ParameterRecord:
-    """What a file says of a parameter: the class that keeps its state (None: nobody), the names of that state."""
+    """What a file says of a parameter: the class that keeps its state (None: nobody), the names of that state.
+
+    ``evaluated`` is where the parameter belongs (layer, class of the layer, name), if models are evaluated with other
+    weights than those that are trained; None: with those, or the file does not say it.
+    """
 
     optimizer: str | None
     slots: tuple[str, ...]
+    evaluated: tuple[str, str | None, str] | None = None
+
+    def arrays(self, name: str) -> list[str]:
+        """The names of its state arrays, given that of the parameter."""
+        return [f"{name}/{slot}" for slot in self.slots]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,8 +103,8 @@ def capture(
         )
     arrays: Arrays = {}
     parameters: State = {}
-    for name, value, owner in named_rows(optimizer, layers):
-        (param, _), states = value
+    for parameter, owner in named_rows(optimizer, layers):
+        name, ((param, _), states) = parameter.path, parameter.value
         slots = tuple(owner.slots) if owner is not None else tuple(str(k) for k in range(len(states)))
         if len(states) not in (0, len(slots)):
             raise CheckpointError(
@@ -100,6 +112,8 @@ def capture(
                 f"({', '.join(slots) or 'none'}): another optimizer wrote them"
             )
         parameters[name] = {"optimizer": rule_name(owner), "slots": list(slots)}
+        if states and owner is not None and _is_evaluated_otherwise(owner, slots):
+            parameters[name]["evaluated"] = [parameter.layer, parameter.layer_class, parameter.name]
         found = {name: param, **{f"{name}/{slot}": state for slot, state in zip(slots, states, strict=False)}}
         if found.keys() & arrays.keys():
             raise CheckpointError(f"two arrays have the name {min(found.keys() & arrays.keys())!r}")
@@ -157,7 +171,11 @@ def parse(state: State, file: str) -> TrainingState:
         slots = take(record, "slots", list, where + ".")
         if not all(isinstance(slot, str) for slot in slots):
             refuse(f"{where}.slots", slots)
-        records[name] = ParameterRecord(take(record, "optimizer", (str, nothing), where + "."), tuple(slots))
+        place = take(record, "evaluated", (list, nothing), where + ".")
+        if place is not None and [type(part) for part in place] not in ([str, str, str], [str, nothing, str]):
+            refuse(f"{where}.evaluated", place)
+        rule = take(record, "optimizer", (str, nothing), where + ".")
+        records[name] = ParameterRecord(rule, tuple(slots), None if place is None else tuple(place))
     return TrainingState(
         epoch=take(state, "epoch", int),
         description=description,
@@ -172,13 +190,17 @@ def parse(state: State, file: str) -> TrainingState:
     )
 
 
-def named_rows(optimizer: Any, layers: Any) -> list[tuple[str, Any, Any]]:
-    """(path, ``((param, grad), state)``, optimizer that updates it) for each parameter of ``layers``."""
+def named_rows(optimizer: Any, layers: Any) -> list[tuple[NamedParameter, Any]]:
+    """(parameter with its name, rule that updates it) for each parameter of ``layers``."""
     if optimizer is None:
-        return [(parameter.path, parameter.value, None) for parameter in named_parameters(layers)]
-    return [
-        (parameter.path, parameter.value, owner) for parameter, owner in optimizer.named_parameters(layers)
-    ]
+        return [(parameter, None) for parameter in named_parameters(layers)]
+    rows: list[tuple[NamedParameter, Any]] = optimizer.named_parameters(layers)
+    return rows
+
+
+def _is_evaluated_otherwise(owner: Any, slots: tuple[str, ...]) -> bool:
+    """Whether a rule has other weights to evaluate with than the parameter's own."""
+    return owner.evaluated(*(Symbol(slot, index) for index, slot in enumerate(("param", *slots)))) is not None
 
 
 def rule_name(owner: Any) -> str | None:

@@ -102,7 +102,7 @@ def from_neon(
         for layer in neon.layers
         for param, array in layer.params.items()
     )
-    owners = [rule.algorithm for _, _, rule in named_rows(optimizer, named) if rule is not None]
+    owners = [rule.algorithm for _, rule in named_rows(optimizer, named) if rule is not None]
     if not owners and any(states for *_, (_, states) in named):
         raise CheckpointError("the file has states of an optimizer, and no optimizer")
     steps = _steps(owners, neon.epoch_index, t, batches_per_epoch)
