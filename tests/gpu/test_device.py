@@ -16,6 +16,7 @@ from cudasim import session
 
 from neon_optim import cleanup_backend, gen_backend
 from neon_optim.backends.gpu import device
+from neon_optim.backends.gpu import program_source as written
 from neon_optim.backends.gpu.identifiers import identifiers
 from neon_optim.backends.gpu.images import load_image, save_image
 from neon_optim.backends.gpu.memory import device_array
@@ -350,6 +351,16 @@ def test_identifiers_are_unique_and_new():
     assert len(set(found)) == len(found)
     assert not {"x0", "v3", "T", "exp", "i", "for", "NULL"} & set(found)
     assert all(re.fullmatch(r"[A-Za-z_]\w*", name, re.ASCII) for name in found)
+
+
+def test_the_chunks_and_lanes_of_a_sum_are_those_of_every_backend(monkeypatch):
+    """No number of the definition stands in the source a second time."""
+    monkeypatch.setattr(written, "LANES", 128)
+    monkeypatch.setattr(written, "CHUNK", 1024)
+    program, _ = linearize("norm", ["grad"], [], results=[Node("total_square", Symbol("grad", 0))])
+    source = program_source(program, [FLOAT32], FLOAT32, 16).partition("element0(")[2]
+    assert "lanes[1][128]" in source
+    assert not re.search(r"\b(256|65536)", source)
 
 
 def test_the_join_acquires_what_other_blocks_have_released():
