@@ -46,7 +46,9 @@ class BoundOptimizer:
         self.batch_size = batch_size
         self._layers = layers_of(parameters, self.be)
         self._variables = self._layers if all(isinstance(x, Variable) for x in self._layers) else None
+        self._may_change = [variable for variable in self._variables or () if variable.may_change]
         self._known: NamedParameters | None = None
+        self._names: list[tuple[str, str | None, str]] | None = None
         self._epoch = 0
         self._norm: GradientNorm | None = None
 
@@ -57,10 +59,21 @@ class BoundOptimizer:
 
     def parameters(self) -> NamedParameters:
         """Those parameters that have a gradient now, with their names and states."""
-        changed = self._variables is None or any(variable.changed() for variable in self._variables)
-        if changed or self._known is None:
+        if self._variables is None:
             found = named_parameters(self._layers)
-            self._known = NamedParameters([p for p in found if p.value[0][1] is not None])
+        else:
+            changed = [variable.changed() for variable in self._may_change]  # every one of them is looked at
+            if not any(changed) and self._known is not None:
+                return self._known
+            if self._names is None:
+                self._names = [(p.layer, p.layer_class, p.name) for p in named_parameters(self._variables)]
+            found = NamedParameters(
+                [
+                    NamedParameter(layer, kind, name, (variable.pair, variable.states))
+                    for (layer, kind, name), variable in zip(self._names, self._variables, strict=True)
+                ]
+            )
+        self._known = NamedParameters([p for p in found if p.value[0][1] is not None])
         return self._known
 
     @property

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-import signal
 import threading
+from signal import SIGINT
 from types import FrameType, TracebackType
 from typing import Any
+
+try:  # without the conversions to enumerations, which take longer than all else in a small step
+    from _signal import getsignal, signal  # type: ignore[import-not-found, unused-ignore]
+except ImportError:
+    from signal import getsignal, signal
 
 __all__ = ["Uninterrupted"]
 
@@ -22,10 +27,10 @@ class Uninterrupted:
         self._handler: Any = None
         self._received: tuple[int, FrameType | None] | None = None
         if threading.current_thread() is threading.main_thread():
-            handler = signal.getsignal(signal.SIGINT)
+            handler = getsignal(SIGINT)
             if callable(handler):
                 self._handler = handler
-                signal.signal(signal.SIGINT, self._receive)
+                signal(SIGINT, self._receive)
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
         self._received = number, frame
@@ -34,6 +39,6 @@ class Uninterrupted:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._handler is not None:
-            signal.signal(signal.SIGINT, self._handler)
+            signal(SIGINT, self._handler)
             if self._received is not None:
                 self._handler(*self._received)

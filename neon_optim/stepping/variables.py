@@ -28,6 +28,11 @@ class Variable:
         self.pair = (param, grad)
         self.states: list[Any] = []
 
+    @property
+    def may_change(self) -> bool:
+        """Whether there is an object to look at."""
+        return self._holder is not None
+
     def changed(self) -> bool:
         """Look at the object: whether parameter or gradient are others than before."""
         holder = self._holder
