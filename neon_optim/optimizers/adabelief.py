@@ -10,8 +10,6 @@ from neon_optim.described.arguments import Flag, Fraction, NonNegative, Positive
 from neon_optim.optimizers.optimizer import Optimizer
 from neon_optim.stepping.numbers import Numbers
 
-__all__ = ["AdaBelief"]
-
 
 class AdaBelief(Optimizer):
     r"""Adam that divides by how far the gradient is from its forecast: large steps where they agree.

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 from neon_optim.described.arguments import Fraction, Positive, Scheduled
 from neon_optim.optimizers.optimizer import Optimizer
 from neon_optim.stepping.numbers import Numbers
-
-__all__ = ["Adadelta"]
 
 
 class Adadelta(Optimizer):
@@ -43,13 +41,7 @@ class Adadelta(Optimizer):
 
     slots = ("mean_square_grad", "mean_square_step", "step")
     scales_update = True
-    positional: ClassVar[tuple[str, ...]] = (
-        "stochastic_round",
-        "decay",
-        "epsilon",
-        "param_clip_value",
-        "name",
-    )
+    positional = ("stochastic_round", "decay", "epsilon", "param_clip_value", "name")
 
     decay: Scheduled[Fraction] = 0.95
     epsilon: Scheduled[Positive] = 1e-6

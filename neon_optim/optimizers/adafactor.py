@@ -15,8 +15,6 @@ from neon_optim.optimizers.matrices import compute_like, matrix_shape
 from neon_optim.optimizers.optimizer import Optimizer
 from neon_optim.stepping.numbers import Numbers
 
-__all__ = ["Adafactor"]
-
 
 class Adafactor(Optimizer):
     r"""Adam's divisor from a row and a column of averages: hardly any state for a matrix.

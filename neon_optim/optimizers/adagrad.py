@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 from neon_optim.described.arguments import Positive, Scheduled
-from neon_optim.optimizers.optimizer import Optimizer
+from neon_optim.optimizers.optimizer import CLIPS, Optimizer
 from neon_optim.stepping.numbers import Numbers
-
-__all__ = ["Adagrad"]
 
 
 class Adagrad(Optimizer):
@@ -41,10 +39,7 @@ class Adagrad(Optimizer):
 
     slots = ("sum_square",)
     scales_update = True
-    positional: ClassVar[tuple[str, ...]] = (
-        *("stochastic_round", "learning_rate", "epsilon"),
-        *("gradient_clip_norm", "gradient_clip_value", "param_clip_value", "name"),
-    )
+    positional = ("stochastic_round", "learning_rate", "epsilon", *CLIPS)
 
     learning_rate: Scheduled[Positive] = 0.01
     epsilon: Scheduled[Positive] = 1e-6

@@ -10,8 +10,6 @@ from neon_optim.described.arguments import Fraction, Positive, Scheduled
 from neon_optim.optimizers.optimizer import Optimizer
 from neon_optim.stepping.numbers import Numbers
 
-__all__ = ["Adamax"]
-
 
 class Adamax(Optimizer):
     r"""Adam with the infinity norm: divides by the largest gradient of late.

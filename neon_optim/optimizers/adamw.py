@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import KW_ONLY
-from typing import ClassVar
 
 from neon_optim.described.arguments import Flag, Name, NonNegative, Scheduled
 from neon_optim.optimizers.adam import Adam
-
-__all__ = ["AdamW"]
 
 
 class AdamW(Adam):
@@ -47,7 +44,7 @@ class AdamW(Adam):
 
     scales_update = False
     decay_form = "decoupled"
-    positional: ClassVar[tuple[str, ...]] = ("learning_rate",)
+    positional = ("learning_rate",)
 
     _: KW_ONLY
     wdecay: Scheduled[NonNegative] = 0.01

@@ -8,8 +8,6 @@ from neon_optim.described.arguments import Fraction, Scheduled
 from neon_optim.optimizers.wrapper import Wrapper
 from neon_optim.stepping.numbers import Numbers
 
-__all__ = ["EMA"]
-
 
 class EMA(Wrapper):
     r"""Keeps an exponential moving average of the parameters, to evaluate with.

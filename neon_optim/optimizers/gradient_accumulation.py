@@ -9,8 +9,6 @@ from neon_optim.described.arguments import PositiveInt
 from neon_optim.optimizers.wrapper import Wrapper
 from neon_optim.stepping.numbers import Numbers
 
-__all__ = ["GradientAccumulation"]
-
 
 class GradientAccumulation(Wrapper):
     r"""Gathers the gradients of N steps and updates with their mean: a batch N times as large.

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import KW_ONLY
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any
 
 from neon_optim.described.arguments import Flag, Fraction, Positive, Scheduled
 from neon_optim.described.checks import Number
 from neon_optim.errors import ArgumentError, Problem
-from neon_optim.optimizers.optimizer import Optimizer
+from neon_optim.optimizers.optimizer import CLIPS, Optimizer
 from neon_optim.stepping.numbers import Numbers
-
-__all__ = ["GradientDescentMomentum"]
 
 
 class GradientDescentMomentum(Optimizer):
@@ -53,9 +51,14 @@ class GradientDescentMomentum(Optimizer):
 
     decay_form = "rule"
     scales_update = True
-    positional: ClassVar[tuple[str, ...]] = (
-        *("learning_rate", "momentum_coef", "stochastic_round", "wdecay", "gradient_clip_norm"),
-        *("gradient_clip_value", "param_clip_value", "name", "schedule", "nesterov"),
+    positional = (
+        "learning_rate",
+        "momentum_coef",
+        "stochastic_round",
+        "wdecay",
+        *CLIPS,
+        "schedule",
+        "nesterov",
     )
 
     learning_rate: Scheduled[Positive]

@@ -10,8 +10,6 @@ from neon_optim.described.arguments import Fraction, NonNegative, Positive, Sche
 from neon_optim.optimizers.optimizer import Optimizer
 from neon_optim.stepping.numbers import Numbers
 
-__all__ = ["LAMB"]
-
 
 class LAMB(Optimizer):
     r"""Adam whose step is, tensor by tensor, scaled to the norm of the parameter: for very large batches.

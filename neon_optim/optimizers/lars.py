@@ -9,8 +9,6 @@ from neon_optim.described.arguments import Flag, Fraction, NonNegative, Positive
 from neon_optim.optimizers.optimizer import Optimizer
 from neon_optim.stepping.numbers import Numbers
 
-__all__ = ["LARS"]
-
 
 class LARS(Optimizer):
     r"""Momentum whose gradient is, tensor by tensor, scaled to the norm of the parameter: for very large batches.

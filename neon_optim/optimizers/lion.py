@@ -9,8 +9,6 @@ from neon_optim.described.arguments import Fraction, Positive, Scheduled
 from neon_optim.optimizers.optimizer import Optimizer
 from neon_optim.stepping.numbers import Numbers
 
-__all__ = ["Lion"]
-
 
 class Lion(Optimizer):
     r"""Evolved sign momentum: every element moves by the same amount, whose sign is that of a momentum.

@@ -10,8 +10,6 @@ from neon_optim.described.checks import Number
 from neon_optim.optimizers.wrapper import Wrapper
 from neon_optim.stepping.numbers import Numbers
 
-__all__ = ["Lookahead"]
-
 
 class Lookahead(Wrapper):
     r"""Every k steps goes back part of the way: slow weights follow the fast ones of another optimizer.

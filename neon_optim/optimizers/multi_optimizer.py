@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any
 
 from neon_optim.described.counters import set_all_counters
 from neon_optim.errors import ArgumentError, Problem, StateError, shown
@@ -43,7 +43,7 @@ class MultiOptimizer(BaseOptimizer):
     ['Bias', 'conv*', 'default']
     """
 
-    positional: ClassVar[tuple[str, ...]] = ("optimizer_mapping", "name")
+    positional = ("optimizer_mapping", "name")
 
     optimizer_mapping: Mapping[str, AnyOptimizer]
 

@@ -11,8 +11,6 @@ from neon_optim.optimizers.matrices import compute_like, matrix_shape
 from neon_optim.optimizers.optimizer import Optimizer
 from neon_optim.stepping.numbers import Numbers
 
-__all__ = ["Muon"]
-
 
 class Muon(Optimizer):
     r"""Momentum made orthogonal: every direction of a matrix of weights moves by the same amount.

@@ -12,8 +12,6 @@ from neon_optim.described.arguments import Flag, Fraction, NonNegative, Positive
 from neon_optim.optimizers.optimizer import DecayForm, Optimizer
 from neon_optim.stepping.numbers import Numbers
 
-__all__ = ["NAdam"]
-
 
 class NAdam(Optimizer):
     r"""Adam with Nesterov's look-ahead and a momentum that warms up.

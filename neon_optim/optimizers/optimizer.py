@@ -15,11 +15,14 @@ from neon_optim.stepping.patterns import check_patterns, matches
 from neon_optim.stepping.rule import Rule
 from neon_optim.stepping.states import copied, zeros
 
-__all__ = ["Optimizer"]
+__all__ = ["CLIPS", "Optimizer"]
 
 StateType = Literal["float16", "bfloat16", "float32", "float64"]
 DecayForm = Literal["coupled", "decoupled", "rule"]
 _OFF = float("inf")
+
+CLIPS = ("gradient_clip_norm", "gradient_clip_value", "param_clip_value", "name")
+"""What follows one after the other in the positional arguments of neon's optimizers."""
 
 
 class Optimizer(BaseOptimizer, abstract=True):

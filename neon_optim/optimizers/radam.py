@@ -11,8 +11,6 @@ from neon_optim.described.arguments import Flag, Fraction, Positive, Scheduled
 from neon_optim.optimizers.optimizer import DecayForm, Optimizer
 from neon_optim.stepping.numbers import Numbers
 
-__all__ = ["RAdam"]
-
 
 class RAdam(Optimizer):
     r"""Adam that waits until its second moment can be trusted: momentum alone in the first steps.

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import KW_ONLY
-from typing import Any, ClassVar
+from typing import Any
 
 from neon_optim.described.arguments import Flag, Fraction, Positive, Scheduled
-from neon_optim.optimizers.optimizer import Optimizer
+from neon_optim.optimizers.optimizer import CLIPS, Optimizer
 from neon_optim.stepping.numbers import Numbers
-
-__all__ = ["RMSProp"]
 
 
 class RMSProp(Optimizer):
@@ -48,10 +46,7 @@ class RMSProp(Optimizer):
     """
 
     scales_update = True
-    positional: ClassVar[tuple[str, ...]] = (
-        *("stochastic_round", "decay_rate", "learning_rate", "epsilon", "gradient_clip_norm"),
-        *("gradient_clip_value", "param_clip_value", "name", "schedule"),
-    )
+    positional = ("stochastic_round", "decay_rate", "learning_rate", "epsilon", *CLIPS, "schedule")
 
     decay_rate: Scheduled[Fraction] = 0.95
     learning_rate: Scheduled[Positive] = 2e-3

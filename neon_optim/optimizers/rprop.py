@@ -11,8 +11,6 @@ from neon_optim.errors import ArgumentError, Problem
 from neon_optim.optimizers.optimizer import Optimizer
 from neon_optim.stepping.numbers import Numbers
 
-__all__ = ["Rprop"]
-
 
 class Rprop(Optimizer):
     r"""Resilient backpropagation: a step size for each element, which only the sign of the gradient changes.

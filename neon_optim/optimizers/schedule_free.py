@@ -11,8 +11,6 @@ from neon_optim.described.checks import Number
 from neon_optim.optimizers.optimizer import Optimizer
 from neon_optim.stepping.numbers import Numbers
 
-__all__ = ["ScheduleFreeAdamW"]
-
 
 class ScheduleFreeAdamW(Optimizer):
     r"""AdamW without a schedule: an average of the iterates takes the place of a falling rate.

@@ -12,8 +12,6 @@ from neon_optim.errors import ArgumentError, Problem
 from neon_optim.optimizers.optimizer import Optimizer
 from neon_optim.stepping.numbers import Numbers
 
-__all__ = ["SGD"]
-
 
 class SGD(Optimizer):
     r"""Stochastic gradient descent in PyTorch's form: the velocity holds gradients, the rate is applied after it.

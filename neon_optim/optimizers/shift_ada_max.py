@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any
 
 from neon_optim.described.arguments import Fraction, Name, Positive, Scheduled
 from neon_optim.optimizers.optimizer import Optimizer
 from neon_optim.stepping.numbers import Numbers
-
-__all__ = ["ShiftAdaMax"]
 
 
 class ShiftAdaMax(Optimizer):
@@ -45,9 +43,7 @@ class ShiftAdaMax(Optimizer):
 
     slots = ("m", "v", "inv_v")
     scales_update = True
-    positional: ClassVar[tuple[str, ...]] = (
-        *("stochastic_round", "learning_rate", "beta_1", "beta_2", "epsilon", "schedule", "name"),
-    )
+    positional = ("stochastic_round", "learning_rate", "beta_1", "beta_2", "epsilon", "schedule", "name")
 
     learning_rate: Scheduled[Positive] = 0.002
     beta_1: Scheduled[Fraction] = 0.9

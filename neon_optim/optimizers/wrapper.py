@@ -100,8 +100,8 @@ class Wrapper(BaseOptimizer, abstract=True):
 
     def __setattr__(self, name: str, value: Any) -> None:
         mine = vars(self)
-        finished = "_changes" in mine
-        if finished and name not in mine and not hasattr(type(self), name) and hasattr(self.optimizer, name):
+        foreign = not name.startswith("_") and name not in mine and not hasattr(type(self), name)
+        if foreign and "_changes" in mine and hasattr(self.optimizer, name):
             setattr(self.optimizer, name, value)
         else:
             super().__setattr__(name, value)

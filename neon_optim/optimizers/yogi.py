@@ -10,8 +10,6 @@ from neon_optim.described.arguments import Fraction, NonNegative, Positive, Sche
 from neon_optim.optimizers.optimizer import Optimizer
 from neon_optim.stepping.numbers import Numbers
 
-__all__ = ["Yogi"]
-
 
 class Yogi(Optimizer):
     r"""Adam whose second moment changes by a fixed share of the squared gradient: the rate cannot jump up.

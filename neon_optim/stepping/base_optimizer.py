@@ -33,6 +33,7 @@ class BaseOptimizer(Counting, NervanaObject, kind="optimizer", abstract=True):
     """
 
     closed: ClassVar[bool] = True
+    positional: ClassVar[tuple[str, ...]]
 
     _: KW_ONLY
     name: Name = None
