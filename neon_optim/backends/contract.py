@@ -104,12 +104,22 @@ class Tensor(Expression, ABC):
         """A new tensor with the same contents."""
         return self.backend.empty_like(self).copy_from(self)
 
+    def __reduce__(self) -> Any:
+        """Copies and pickles hold the contents; what is read from a pickle belongs to the backend of that time."""
+        return _tensor_again, (self.backend, self.get(), self.name, self.rounding)
+
     def __len__(self) -> int:
         return self.shape[0]
 
     def __repr__(self) -> str:
         label = f" {self.name!r}" if self.name else ""
         return f"{type(self).__name__}{label}({'x'.join(map(str, self.shape))}, {self.dtype})"
+
+
+def _tensor_again(backend: Backend, contents: np.ndarray, name: str | None, rounding: int) -> Tensor:
+    tensor = backend.array(contents, contents.dtype, name)
+    tensor.rounding = rounding
+    return tensor
 
 
 @dataclass(frozen=True)
@@ -198,6 +208,16 @@ class Backend(Algebra, ABC):
         self.stochastic_round = stochastic_round
         self.rng = self.gen_rng(rng_seed)
         self.noise_seed = rng_seed if rng_seed is not None else int.from_bytes(os.urandom(4), "little")
+
+    def __deepcopy__(self, memo: Any) -> Backend:
+        """Itself: copies of tensors stay on their backend."""
+        return self
+
+    def __reduce__(self) -> Any:
+        raise BackendError(
+            f"a {type(self).__name__} belongs to its process: it, and what holds tensors of it, cannot be pickled; "
+            "save a checkpoint, or pickle arrays: tensor.get()"
+        )
 
     # --- memory ---
 

@@ -52,6 +52,10 @@ class BoundOptimizer:
         self._epoch = 0
         self._norm: GradientNorm | None = None
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the plan of the norm, which belongs to these arrays."""
+        return {**vars(self), "_norm": None}
+
     @property
     def be(self) -> Any:
         """The backend that the steps run on."""

@@ -15,6 +15,7 @@ from neon_optim.backends.cpu.numpy_engine import NumpyEngine
 from neon_optim.backends.cpu.tensor import CPUTensor
 from neon_optim.backends.program import Program
 from neon_optim.backends.shapes import at_least_2d
+from neon_optim.described.object import NervanaObject
 from neon_optim.errors import BackendError
 
 __all__ = ["CPUBackend"]
@@ -43,6 +44,17 @@ class CPUBackend(Backend):
         self._numpy_engine = NumpyEngine()
         self.engine = self._make_engine(engine)
         self._evaluator = HostEvaluator(self._numpy_engine)
+
+    def __reduce__(self) -> Any:
+        """A pickle stands for the backend that is current when it is read; one like this where there is none."""
+        options = {
+            "rng_seed": self.rng_seed,
+            "default_dtype": self.default_dtype,
+            "batch_size": self.bsz,
+            "stochastic_round": self.stochastic_round,
+            "engine": "numpy" if self.engine.name == "numpy" else "auto",
+        }
+        return _current_or_like, (options, self.noise_seed, self.rng_get_state())
 
     def _make_engine(self, engine: str) -> Any:
         if engine not in ENGINES:
@@ -111,3 +123,13 @@ class CPUBackend(Backend):
     def close(self) -> None:
         """Free scratch memory. Tensors stay usable through NumPy."""
         self._numpy_engine.close()
+
+
+def _current_or_like(options: dict[str, Any], noise_seed: int, rng_state: Any) -> Any:
+    """The current backend; where there is none, it becomes one with these settings."""
+    if NervanaObject.be is None:
+        made = CPUBackend(**options)
+        made.noise_seed = noise_seed
+        made.rng_set_state(rng_state)
+        NervanaObject.be = made
+    return NervanaObject.be
