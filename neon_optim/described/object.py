@@ -45,12 +45,13 @@ class CheckedArguments(ABCMeta):
 
     @property
     def __signature__(cls) -> inspect.Signature:
-        """What `help` and editors show: the arguments taken through `**options` included."""
-        kinds = inspect.Parameter
+        """What `help` shows: all arguments, each with what it must be, those taken through `**options` included."""
         return inspect.Signature(
             [
-                kinds(argument.name, argument.kind, default=argument.default, annotation=argument.annotation)
-                for argument in constructor_arguments(cls).values()
+                inspect.Parameter(
+                    a.name, a.kind, default=a.default, annotation=a.check.allowed if a.check else a.annotation
+                )
+                for a in constructor_arguments(cls).values()
             ]
         )
 

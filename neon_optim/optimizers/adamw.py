@@ -44,7 +44,7 @@ class AdamW(Adam):
 
     scales_update = False
     decay_form = "decoupled"
-    positional = ("learning_rate",)
+    positional = ("learning_rate",)  # type: ignore[assignment]
 
     _: KW_ONLY
     wdecay: Scheduled[NonNegative] = 0.01
