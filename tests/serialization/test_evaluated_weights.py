@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 from neon_optim import cleanup_backend, gen_backend
+from neon_optim.cli.app import cli
 from neon_optim.errors import CheckpointError
 from neon_optim.model import Affine, ArrayIterator, GlorotUniform, MeanSquared, Model, Tanh
 from neon_optim.optimizers import EMA, SGD, Adam, Lookahead, MultiOptimizer, ScheduleFreeAdamW
@@ -105,6 +107,16 @@ def test_a_file_of_weights_has_those_that_were_validated(trained, tmp_path, back
         )
     if not backend:
         assert new_model().be is None
+
+
+def test_the_command_takes_the_choice(tmp_path):
+    safetensors = pytest.importorskip("safetensors.numpy")
+    averaged(tmp_path)
+    for options, expected in (([], 0.75), (["--weights", "evaluated"], 0.75), (["--weights", "raw"], 0.5)):
+        words = ["convert", str(tmp_path / "a"), str(tmp_path / "b"), "--to", "torch", "--force", *options]
+        result = CliRunner().invoke(cli, words)
+        assert result.exit_code == 0, result.output
+        np.testing.assert_array_equal(safetensors.load_file(tmp_path / "b")["parameter_0.W"], expected)
 
 
 def test_an_optimizer_without_an_average_says_nothing_and_loads_as_ever(tmp_path):

@@ -257,7 +257,8 @@ class CheckpointManager:
         """``load_checkpoint`` of a step, or of the newest checkpoint that is whole.
 
         Args:
-            options: those of ``load_checkpoint``: optimizer, layers, model, strict, rename, reset_state.
+            options: those of ``load_checkpoint``: optimizer, layers, model, strict, rename, reset_state,
+            weights.
 
         Raises:
             CheckpointError: there is none, or it does not fit.
