@@ -67,10 +67,6 @@ class GradientAccumulation(Wrapper):
             "batches": samples / now.batch_size,
         }
 
-    def form(self, now: Numbers) -> Any:
-        """The first step begins anew, the last updates."""
-        return now.first, now.reaches
-
     def incoming(self, now: Numbers, grad: Any, *own: Any) -> Any:
         """The sum so far; at the last step the mean, as a sum over a batch of this step's size."""
         (gathered,) = own

@@ -51,10 +51,6 @@ class Lookahead(Wrapper):
         """Whether this is the step that goes back."""
         return {"goes_back": now.moves and now.t % self.every == 0}
 
-    def form(self, now: Numbers) -> Any:
-        """There are two: with the way back and without."""
-        return now.goes_back
-
     def wrap(self, now: Numbers, param: Any, grad: Any, inner: Any, *own: Any) -> None:
         """See the class."""
         (slow,) = own

@@ -123,7 +123,8 @@ class Optimizer(BaseOptimizer, abstract=True):
     def prepare(self, now: Numbers) -> Mapping[str, Any]:
         """Further numbers of a step, computed in float64, such as bias corrections; called once a step before the rule.
 
-        A name that stands in ``counters`` is kept for the next step, once this one is done.
+        A name that stands in ``counters`` is kept for the next step, once this one is done. A flag (True or False) may
+        decide what the rule looks like: it is traced once for each.
         """
         return {}
 

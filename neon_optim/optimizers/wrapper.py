@@ -48,10 +48,6 @@ class Wrapper(BaseOptimizer, abstract=True):
         """Further numbers of a step; see :meth:`Optimizer.prepare`."""
         return {}
 
-    def form(self, now: Numbers) -> Any:
-        """What of the step decides the form of the rule, where it has several: anything that can be compared."""
-        return now.moves
-
     def incoming(self, now: Numbers, grad: Any, *own: Any) -> Any:
         """The gradient that norms are taken of."""
         return grad

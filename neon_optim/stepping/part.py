@@ -94,7 +94,7 @@ class Part:
             alone: whether the norm of the gradients and what must be finite are part of the Program; else the caller
                 has looked at them, and ``now.scale`` is the factor of clipping.
         """
-        key = (alone, now[0].divides, self.rule.form(now))
+        key = (alone, self.rule.form(now))
         known = self._traced.get(key)
         if known is None:
             known = self._traced[key] = self._trace(now, alone)

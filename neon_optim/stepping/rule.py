@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+import numpy as np
+
 from neon_optim.stepping.numbers import Numbers
 from neon_optim.stepping.states import copied, warn_of_vanishing, zeros
 
@@ -13,6 +15,9 @@ __all__ = ["Levels", "Rule"]
 
 Levels = tuple[Numbers, ...]
 """The numbers of a step of every level of a rule: of the algorithm, then of each wrapper."""
+
+_NUMBERS = frozenset({int, float, np.float64, np.float32, np.int64})
+"""Types of what is a number of a step; a value of any other type, such as a flag, decides what a rule looks like."""
 
 
 @dataclass(frozen=True)
@@ -95,15 +100,17 @@ class Rule:
         return tuple(levels)
 
     def form(self, now: Levels) -> tuple[Any, ...]:
-        """What of this step decides the form of the rule, beside the settings."""
-        return tuple([wrapper.form(level) for wrapper, level in zip(self.wrappers, now[1:], strict=True)])
+        """What of this step decides the form of the rule, beside the settings: all that is no number."""
+        return tuple(
+            [value for level in now for value in vars(level).values() if type(value) not in _NUMBERS]
+        )
 
     def symbols(self, now: Levels) -> Levels:
         """The numbers of a step as symbols: all but those that are not set."""
         return tuple(
             [
                 level.symbols(
-                    {name for name, value in vars(level).items() if _is_number(value)}
+                    {name for name, value in vars(level).items() if type(value) in _NUMBERS}
                     - thing.hyperparameters().unset,
                     self._prefix(k),
                 )
@@ -191,7 +198,3 @@ class Rule:
         """The shape of a state array."""
         names = self.algorithm.slots
         return tuple(self.algorithm.state_shape(slot, shape)) if slot in names else shape
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)

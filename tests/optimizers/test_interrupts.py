@@ -72,11 +72,15 @@ def fired():
 
 def test_the_handler_is_called_when_the_block_is_left():
     done = []
-    with pytest.raises(KeyboardInterrupt):
+
+    def work():
         with Uninterrupted():
             _thread.interrupt_main()
-            done += [1 for _ in range(1000)]
+            done.extend([1 for _ in range(1000)])
         done.append("after")
+
+    with pytest.raises(KeyboardInterrupt):
+        work()
     assert done == [1] * 1000
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
@@ -87,9 +91,14 @@ def test_an_average_is_taken_out_again_whatever_happens():
     for _ in range(3):
         optimizer.optimize(parameters, 0)
     before = snapshot(optimizer, parameters)
-    with pytest.raises(KeyboardInterrupt), optimizer.evaluation(parameters):
-        assert not same(snapshot(optimizer, parameters), before)
-        _thread.interrupt_main()
+
+    def work():
+        with optimizer.evaluation(parameters):
+            assert not same(snapshot(optimizer, parameters), before)
+            _thread.interrupt_main()
+
+    with pytest.raises(KeyboardInterrupt):
+        work()
     assert same(snapshot(optimizer, parameters), before)
 
 

@@ -355,3 +355,55 @@ def test_a_bound_that_has_come_to_0_is_off(be):
         Adam(learning_rate=0.5, **options).optimize([bounded], 0)
         Adam(learning_rate=0.5).optimize([free], 0)
     np.testing.assert_array_equal(bounded[0][0], free[0][0])
+
+
+def test_a_flag_of_a_step_decides_what_the_rule_looks_like(be):
+    class TakesTurns(GradientDescentMomentum):
+        """Goes down at odd steps, up at even ones."""
+
+        traced = []
+
+        def prepare(self, now):
+            return {**super().prepare(now), "up": now.t % 2 == 0}
+
+        def update(self, now, param, grad, *states):
+            self.traced.append(now.up)
+            param[:] = param + now.lr * grad if now.up else param - now.lr * grad
+
+    tensor, optimizer = pair(grad=1.0), TakesTurns(0.5, 0.0)
+    found = []
+    for _ in range(5):
+        optimizer.optimize([tensor], 0)
+        found.append(float(tensor[0][0][0, 0]))
+    assert found == [0.5, 1.0, 0.5, 1.0, 0.5]
+    assert TakesTurns.traced == [False, True], "once for each"
+
+
+def test_a_rule_is_traced_once_and_again_when_a_setting_changes(be):
+    class Counted(Adam):
+        traced = 0
+
+        def update(self, now, param, grad, *states):
+            Counted.traced += 1
+            super().update(now, param, grad, *states)
+
+    tensor, optimizer = pair(), Counted(schedule=Schedule([2], 0.5))
+    for epoch in range(5):
+        optimizer.optimize([tensor], epoch)
+    assert Counted.traced == 1
+    optimizer.wdecay = 0.1
+    optimizer.optimize([tensor], 5)
+    optimizer.optimize([tensor], 6)
+    assert Counted.traced == 2
+
+
+def test_what_an_optimizer_does_not_have_is_not_set():
+    optimizer = Adam()
+    with pytest.raises(AttributeError, match=r"no attribute 'lr'; did you mean 'learning_rate'"):
+        optimizer.lr = 5
+    for bad in (-5, float("nan"), "fast"):
+        with pytest.raises(ArgumentError, match="learning_rate must be"):
+            optimizer.learning_rate = bad
+    assert optimizer.learning_rate == 0.001
+    optimizer.schedule.change = 0.5
+    assert optimizer.schedule.change == 0.5
