@@ -58,7 +58,7 @@ ARROWS = {name: set(imports(name, tree)) - {name} for name, tree in MODULES.item
 
 
 def room(module):
-    return (module.split(".") + [""])[1]
+    return [*module.split("."), ""][1]
 
 
 def floor(module):
