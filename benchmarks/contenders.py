@@ -79,7 +79,9 @@ def ours(
     turns = itertools.cycle([rows, other_rows])
 
     def step() -> None:
-        if NervanaObject.be is not be:  # setting an attribute of a class slows down the next look at any other
+        if (
+            NervanaObject.be is not be
+        ):  # setting an attribute of a class slows down the next look at any other
             NervanaObject.be = be
         optimizer.optimize(next(turns), 0)
 
@@ -161,7 +163,9 @@ def torch_bound(shapes: Sequence[tuple[int, ...]], new_gradients: bool = False) 
     bound = Adam(learning_rate=RATE, epsilon_hat=False).bind(parameters)
 
     def step() -> None:
-        if NervanaObject.be is not be:  # setting an attribute of a class slows down the next look at any other
+        if (
+            NervanaObject.be is not be
+        ):  # setting an attribute of a class slows down the next look at any other
             NervanaObject.be = be
         if new_gradients:
             exchange()
