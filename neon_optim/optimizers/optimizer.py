@@ -50,8 +50,9 @@ class Optimizer(BaseOptimizer, abstract=True):
             t included), or 'ignore' it. None: 'raise' where the norm is computed anyway, else 'ignore'.
         state_dtype: type of new state arrays: 'float16', 'bfloat16', 'float32' or 'float64'; None: the gradient's, but
             float32 where that has 16 bits: float16 has no number between 0 and 6e-8, where the squares of small
-            gradients are. Rules compute in float32 (float64 where an array of a parameter is), whatever their state is
-            stored in. An ε that is 0 in these types gives a PrecisionWarning.
+            gradients are, and long averages in 16 bits need ``stochastic_round``. Rules compute in float32 (float64
+            where an array of a parameter is), whatever their state is stored in. What cannot work in these types (an ε
+            that is 0, an average that never moves) gives a PrecisionWarning.
 
     Attributes:
         t: number of steps done; part of the training state.

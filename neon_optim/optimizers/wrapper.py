@@ -31,6 +31,8 @@ class Wrapper(BaseOptimizer, abstract=True):
     own_slots: ClassVar[tuple[str, ...]] = ()
     starts_at_zero: ClassVar[bool] = False
     """Whether the states of its own start at zero; else each is a copy of the parameter at first."""
+    told_of_vanishing = False
+    """Whether a PrecisionWarning was given."""
 
     optimizer: AnyOptimizer
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from neon_optim.stepping.numbers import Numbers
-from neon_optim.stepping.states import copied, warn_of_vanishing, zeros
+from neon_optim.stepping.states import copied, is_narrow, warn_of_standstill, warn_of_vanishing, zeros
 
 __all__ = ["Levels", "Rule"]
 
@@ -192,7 +192,19 @@ class Rule:
         owner = [wrapper for wrapper in self.wrappers for _ in wrapper.own_slots][place]
         if owner.starts_at_zero:
             return zeros(algorithm.be, grad, algorithm.state_dtype)
-        return copied(algorithm.be, param, grad, algorithm.state_dtype)
+        state = copied(algorithm.be, param, grad, algorithm.state_dtype)
+        if not self.round_bits(algorithm.be, is_narrow(param)):
+            warn_of_standstill(owner, state)
+        return state
+
+    def round_bits(self, be: Any, narrow: bool) -> bool | int:
+        """To how many mantissa bits stores are rounded stochastically; True: to what the type has, False: they are not.
+
+        Arguments:
+            narrow: whether there are parameters of 16 bits.
+        """
+        bits: bool | int | None = self.algorithm.stochastic_round
+        return getattr(be, "stochastic_round", False) or narrow if bits is None else bits
 
     def state_shape(self, slot: str, shape: tuple[int, ...]) -> tuple[int, ...]:
         """The shape of a state array."""

@@ -10,7 +10,7 @@ import numpy as np
 from neon_optim.backends.dtypes import float_dtype
 from neon_optim.errors import PrecisionWarning
 
-__all__ = ["copied", "is_narrow", "warn_of_vanishing", "zeros"]
+__all__ = ["copied", "is_narrow", "warn_of_standstill", "warn_of_vanishing", "zeros"]
 
 
 def is_narrow(array: Any) -> bool:
@@ -37,17 +37,33 @@ def copied(be: Any, param: Any, grad: Any, dtype: str | None = None) -> Any:
 def warn_of_vanishing(optimizer: Any, param: Any, grad: Any, state: Any) -> None:
     """Warn where ε is 0 in the type of a state, or in that of the computation: once for an optimizer."""
     epsilon = optimizer.hyperparameters().constants.get("epsilon")
-    if not epsilon or optimizer.told_of_vanishing:
-        return
     wide = any(getattr(array.dtype, "itemsize", 0) == 8 for array in (param, grad, state))
     computed = np.dtype(np.float64 if wide else np.float32)
     for dtype, what in ((state.dtype, "its state is kept"), (computed, "it is computed")):
-        if isinstance(dtype, np.dtype) and float(dtype.type(epsilon)) == 0.0:
-            optimizer.told_of_vanishing = True
-            warnings.warn(
-                f"{optimizer.classnm}: epsilon={epsilon} is 0 in {dtype}, in which {what}: what small gradients leave "
-                "there is 0 too, and steps divide by next to nothing. Use a larger epsilon, or another state_dtype",
-                PrecisionWarning,
-                stacklevel=2,
+        if epsilon and isinstance(dtype, np.dtype) and float(dtype.type(epsilon)) == 0.0:
+            _tell(
+                optimizer,
+                f"epsilon={epsilon} is 0 in {dtype}, in which {what}: what small gradients leave there is 0 too, and "
+                "steps divide by next to nothing. Use a larger epsilon, or another state_dtype",
             )
-            return
+
+
+def warn_of_standstill(optimizer: Any, state: Any) -> None:
+    """Warn where an average, rounded to the nearest, stays what it is: once for an optimizer."""
+    decay = optimizer.hyperparameters().constants.get("decay")
+    if decay and is_narrow(state) and 1.0 - decay < _DISTANCE.get(str(state.dtype), 0.0) / 4:
+        _tell(
+            optimizer,
+            f"an average of decay={decay} does not move in {state.dtype}: each step is less than half the way "
+            "to the next number. Use another state_dtype, or stochastic_round=True",
+        )
+
+
+_DISTANCE = {"float16": 2.0**-10, "bfloat16": 2.0**-7}
+"""Of 1 and the next number."""
+
+
+def _tell(optimizer: Any, message: str) -> None:
+    if not optimizer.told_of_vanishing:
+        optimizer.told_of_vanishing = True
+        warnings.warn(f"{optimizer.classnm}: {message}", PrecisionWarning, stacklevel=2)

@@ -26,6 +26,7 @@ from neon_optim.optimizers import (
     AdamW,
     GradientDescentMomentum,
     Lion,
+    MultiOptimizer,
     Muon,
     RMSProp,
 )
@@ -124,6 +125,11 @@ def test_what_the_optimizer_says_of_rounding_comes_before_what_the_backend_says(
     [
         (lambda: Adam(state_dtype="float16"), "float32", "its state is kept"),
         (lambda: EMA(AdamW(state_dtype="float16")), "float16", "its state is kept"),
+        (
+            lambda: EMA(MultiOptimizer({"default": Adam(epsilon=1e-9, state_dtype="float16")})),
+            "float32",
+            "its state",
+        ),
         (lambda: AdaBelief(epsilon=1e-60, state_dtype="float32"), "float32", "its state is kept"),
         (lambda: Muon(epsilon=1e-60), "float16", "float32"),
     ],
@@ -137,6 +143,27 @@ def test_an_epsilon_that_is_0_is_told_once(make, dtype, where):
     optimizer.optimize(rows(dtype), 0)
 
 
+@pytest.mark.parametrize(("state", "decay"), [("bfloat16", 0.999), ("float16", 0.9999)])
+def test_an_average_that_cannot_move_is_told_and_moves_with_stochastic_rounding(state, decay):
+    gen_backend("cpu", batch_size=1, rng_seed=1)
+    still, moving, short = (
+        (EMA(SGD(0.001, state_dtype=state, **options), decay=d), rows("float32", grad=1.0))
+        for options, d in (({}, decay), ({"stochastic_round": True}, decay), ({}, 0.9))
+    )
+    with pytest.warns(PrecisionWarning, match=f"EMA: an average of decay={decay} does not move in {state}"):
+        still[0].optimize(still[1], 0)
+    for optimizer, net in (still, moving, short):
+        for _ in range(300):
+            optimizer.optimize(net, 0)
+    others = rows("float32")
+    with pytest.warns(PrecisionWarning, match="EMA: an average"):
+        EMA(MultiOptimizer({"default": SGD(0.001, state_dtype=state)}), decay=decay).optimize(others, 0)
+    averages = [net[0][1][0].get().astype(float) for _, net in (still, moving, short)]
+    assert np.all(averages[0] == 1.0)
+    assert averages[1].mean() < 1.0
+    assert averages[2].mean() < 0.72
+
+
 @pytest.mark.parametrize(
     ("make", "dtype"),
     [
@@ -145,6 +172,8 @@ def test_an_epsilon_that_is_0_is_told_once(make, dtype, where):
         (lambda: Adam(state_dtype="bfloat16"), "float32"),
         (lambda: GradientDescentMomentum(0.1, 0.9, state_dtype="float16"), "float32"),
         (lambda: RMSProp(state_dtype="float16"), "float32"),
+        (lambda: EMA(SGD(0.1, state_dtype="bfloat16"), decay=0.9999), "bfloat16"),
+        (lambda: EMA(SGD(0.1), decay=0.9999), "float16"),
     ],
 )
 def test_what_can_work_is_not_warned_of(make, dtype):
@@ -169,3 +198,24 @@ def test_a_file_with_states_of_16_bits_goes_on_in_them(tmp_path, dtype):
         adam.t = 1
         adam.optimize(each, 0)
     np.testing.assert_array_equal(fresh[0][0][0], net[0][0][0])
+
+
+@pytest.mark.parametrize("dtype", NARROW)
+def test_a_run_in_16_bits_is_resumed_exactly(tmp_path, engine, dtype):
+    def optimizer():
+        return EMA(Adam(learning_rate=1e-3))
+
+    ends = []
+    for stop in (0, 3):
+        gen_backend("cpu", engine=engine, batch_size=1, rng_seed=1)
+        net, mine = rows(dtype), optimizer()
+        for step in range(6):
+            if step == stop > 0:
+                path = save_checkpoint(tmp_path / "a", optimizer=mine, layers=net)
+                gen_backend("cpu", engine=engine, batch_size=1, rng_seed=2)
+                net, mine = rows(dtype), optimizer()
+                load_checkpoint(path, optimizer=mine, layers=net)
+            mine.optimize(net, 0)
+        ends.append([net[0][0][0], *(state.get() for state in net[0][1])])
+    for one, two in zip(*ends, strict=True):
+        np.testing.assert_array_equal(one, two)
