@@ -23,7 +23,7 @@ from neon_optim.errors import BackendError, shown
 __all__ = ["Backend", "Outcome", "Plan", "Rounding", "Tensor"]
 
 #: One parameter: ((param, grad), state), the tuples that neon's layers return from get_params().
-Parameter = tuple[tuple[Any, Any], Sequence[Any]]
+Parameter = tuple[tuple[Any, Any], list[Any]]
 
 
 class Tensor(Expression, ABC):

@@ -14,19 +14,11 @@ from typing import Any
 import numpy as np
 
 from neon_optim.backends.contract import Tensor
+from neon_optim.backends.dtypes import compute_type
 from neon_optim.backends.optree import ELEMENTWISE, Node
 from neon_optim.errors import BackendError
 
-__all__ = ["Held", "TreeEvaluator", "compute_type"]
-
-
-def compute_type(dtypes: Sequence[np.dtype]) -> np.dtype:
-    """float64 if any array is float64, else float32; 16-bit types are storage only.
-
-    >>> compute_type([np.dtype("float16"), np.dtype("float32")])
-    dtype('float32')
-    """
-    return np.dtype(np.float64) if any(d == np.float64 for d in dtypes) else np.dtype(np.float32)
+__all__ = ["Held", "TreeEvaluator"]
 
 
 class Held:

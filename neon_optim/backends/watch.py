@@ -142,7 +142,12 @@ class ArrayWatch:
 @cache
 def _can_be_read() -> bool:
     """Whether array objects are laid out in memory as expected."""
-    arrays: list[np.ndarray] = [np.zeros((2, 3)), np.zeros(4, np.float32)[::2], np.zeros((), np.int8), np.zeros((0, 5))]
+    arrays: list[np.ndarray] = [
+        np.zeros((2, 3)),
+        np.zeros(4, np.float32)[::2],
+        np.zeros((), np.int8),
+        np.zeros((0, 5)),
+    ]
     fields = _Words(np.array([id(a) for a in arrays])[:, None] + 8 * _FIELDS).then.reshape(-1, len(_FIELDS))
     extents = _Words(_beyond(fields[:, _EXTENTS], [a.ndim for a in arrays])).then.tolist()
     found = fields[:, 0].tolist() == [_layout(a)[0] for a in arrays]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
+from neon_optim.backends.dtypes import compute_type
 
 __all__ = ["compute_like", "matrix_shape"]
 
@@ -17,4 +17,4 @@ def matrix_shape(tensor: Any) -> tuple[int, int]:
 
 def compute_like(be: Any, tensor: Any) -> Any:
     """A new tensor of the same shape in the compute type: float64 for float64, else float32."""
-    return be.empty(tensor.shape, np.float64 if tensor.dtype == np.float64 else np.float32)
+    return be.empty(tensor.shape, compute_type([tensor.dtype]))

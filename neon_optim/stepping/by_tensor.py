@@ -7,13 +7,11 @@ from dataclasses import replace
 from operator import is_
 from typing import Any
 
-import numpy as np
-
-from neon_optim.backends.contract import Backend, Plan, Rounding
+from neon_optim.backends.contract import Backend, Parameter, Plan, Rounding
+from neon_optim.backends.dtypes import compute_type
 from neon_optim.backends.optree import Symbol
 from neon_optim.backends.program import linearize
 from neon_optim.errors import StateError
-from neon_optim.stepping.parameters import Parameter
 from neon_optim.stepping.part import Part
 from neon_optim.stepping.rule import Levels, Rule
 
@@ -82,7 +80,7 @@ class _Wide:
     def __init__(self, be: Backend, tensors: Sequence[Any]):
         self._be = be
         self._tensors = tensors
-        dtype = np.float64 if any(t.dtype == np.float64 for t in tensors) else np.float32
+        dtype = compute_type(t.dtype for t in tensors)
         self._copies = [be.empty_like(t, dtype) for t in tensors]
         pairs: list[Any] = [
             ((t, copy), []) for k, (t, copy) in enumerate(zip(tensors, self._copies, strict=True)) if k != 1

@@ -7,10 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from neon_optim.backends.contract import Backend, Plan
+from neon_optim.backends.contract import Backend, Parameter, Plan
 from neon_optim.backends.optree import NamedScalar, Node, Symbol, slots_of
 from neon_optim.backends.program import linearize
-from neon_optim.stepping.parameters import Parameter
 
 __all__ = ["GradientNorm", "clip_factor", "norm_of"]
 

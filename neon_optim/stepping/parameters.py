@@ -9,11 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
+from neon_optim.backends.contract import Parameter
 from neon_optim.errors import StateError, shown
 
 __all__ = ["NamedParameter", "NamedParameters", "get_param_list", "named_parameters"]
-
-Parameter = tuple[tuple[Any, Any], list[Any]]
 
 
 class NamedParameter(NamedTuple):

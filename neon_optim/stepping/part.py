@@ -6,12 +6,11 @@ from collections.abc import Callable, Sequence
 from operator import itemgetter
 from typing import Any, NamedTuple
 
-from neon_optim.backends.contract import Rounding
+from neon_optim.backends.contract import Parameter, Rounding
 from neon_optim.backends.optree import Node, Symbol
 from neon_optim.backends.program import Program, trace
 from neon_optim.errors import StateError, shown
 from neon_optim.stepping.norm import clip_factor, norm_of
-from neon_optim.stepping.parameters import Parameter
 from neon_optim.stepping.rule import Levels, Rule
 from neon_optim.stepping.states import is_narrow
 
@@ -62,9 +61,7 @@ class Part:
 
     def rounding(self, be: Any, now: Levels) -> Rounding | None:
         """How this part's stores are rounded."""
-        bits = self.rule.algorithm.stochastic_round
-        if bits is None:
-            bits = be.stochastic_round or self._narrow
+        bits = self.rule.round_bits(be, self._narrow)
         return Rounding(0 if bits is True else int(bits), be.noise_seed, now[-1].t) if bits else None
 
     def fill_states(self, filled: list[list[Any]]) -> None:

@@ -9,7 +9,8 @@ import numpy as np
 
 from neon_optim.backends.contract import Tensor
 from neon_optim.backends.cpu.numpy_engine import BLOCK, NumpyEngine
-from neon_optim.backends.evaluate import TreeEvaluator, compute_type
+from neon_optim.backends.dtypes import compute_type
+from neon_optim.backends.evaluate import TreeEvaluator
 from neon_optim.backends.functions import largest, smallest, store
 from neon_optim.backends.optree import Node
 from neon_optim.backends.program import linearize

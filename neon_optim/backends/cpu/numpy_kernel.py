@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from neon_optim.backends.evaluate import compute_type
+from neon_optim.backends.dtypes import compute_type
 from neon_optim.backends.functions import FUNCTIONS
 from neon_optim.backends.program import ELEMENT, Program, Stage
 
-__all__ = ["NumpyKernel", "compute_type"]
+__all__ = ["NumpyKernel"]
 
 Reference = tuple[str, int]
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from neon_optim.backends.contract import Outcome, Rounding
-from neon_optim.backends.evaluate import compute_type
+from neon_optim.backends.dtypes import compute_type
 from neon_optim.backends.gpu.device import Device
 from neon_optim.backends.gpu.device_table import DeviceTable, Group
 from neon_optim.backends.gpu.kernel_arguments import (

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from neon_optim.backends.contract import Tensor
-from neon_optim.backends.evaluate import Held, TreeEvaluator, compute_type
+from neon_optim.backends.dtypes import FLOAT_TYPES, compute_type
+from neon_optim.backends.evaluate import Held, TreeEvaluator
 from neon_optim.backends.gpu.cublas import load_cublas
 from neon_optim.backends.gpu.cuda_engine import BLOCKS_PER_MULTIPROCESSOR, CudaEngine
 from neon_optim.backends.gpu.cuda_source import storage_type
@@ -35,7 +36,6 @@ from neon_optim.backends.scalars import ScalarValues
 __all__ = ["DeviceEvaluator"]
 
 _WIDE = np.dtype(np.float64)
-_FLOATS = ("float16", "bfloat16", "float32", "float64")
 _ONE_SET = np.zeros(1, np.int64)
 
 
@@ -53,7 +53,7 @@ class DeviceEvaluator(TreeEvaluator):
             return getattr(value, "_layout", None)
         if is_described(value):
             return value
-        floats = value if value.dtype.name in _FLOATS else value.astype(np.float32)
+        floats = value if value.dtype.name in FLOAT_TYPES else value.astype(np.float32)
         out = self.empty(floats.shape, floats.dtype)
         self._device.upload(address_of(out), np.ascontiguousarray(floats))
         return out

@@ -13,9 +13,9 @@ from neon_optim.backends.contract import Rounding
 from neon_optim.backends.cpu.compiled.source import ARGUMENTS, WORDS_BLOCK, bounds, kernel_source
 from neon_optim.backends.cpu.engine import Engine
 from neon_optim.backends.cpu.numpy_engine import NumpyEngine
-from neon_optim.backends.cpu.numpy_kernel import compute_type
 from neon_optim.backends.cpu.table import TASK, HostTable, RowGroup
 from neon_optim.backends.cpu.workers import run_together, thread_count
+from neon_optim.backends.dtypes import compute_type
 from neon_optim.backends.program import SET, Program, Stage
 from neon_optim.backends.scalars import ScalarValues
 from neon_optim.backends.sums import LANES

@@ -13,7 +13,7 @@ from functools import cache
 
 import numpy as np
 
-from neon_optim.backends.cpu.numpy_kernel import compute_type
+from neon_optim.backends.dtypes import compute_type
 from neon_optim.backends.program import ROW, SET, Program, Stage
 from neon_optim.backends.rounding import SLOTS_OF_A_ROW, StoreRounding, store_rounding
 from neon_optim.backends.sums import LANES
