@@ -120,7 +120,11 @@ def half(rounds: int) -> Any:
         "moments float16": {"state_dtype": "float16"},
         "moments bfloat16": {"state_dtype": "bfloat16"},
         "moments bfloat16, stochastic": {"state_dtype": "bfloat16", "stochastic_round": True},
-        "all bfloat16, stochastic": {"dtype": ml_dtypes.bfloat16, "stochastic_round": True},
+        "all bfloat16, stochastic": {
+            "dtype": ml_dtypes.bfloat16,
+            "state_dtype": "bfloat16",
+            "stochastic_round": True,
+        },
     }
     contenders = {name: ours(shapes, **options) for name, options in variants.items()}
     sizes = {}

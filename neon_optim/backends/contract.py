@@ -331,6 +331,12 @@ class Backend(Algebra, ABC):
             rounding: stochastic rounding of the stores; None: to nearest.
         """
 
+    def settle(self) -> None:
+        """Wait until it is known of every execution so far whether it was stored, and tell of one that was not.
+
+        A backend that knows at once has nothing to do.
+        """
+
     def close(self) -> None:
         """Give back what the backend holds. Called by :func:`neon_optim.cleanup_backend`."""
 

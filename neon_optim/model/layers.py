@@ -6,6 +6,7 @@ from typing import Annotated, Any, ClassVar
 
 from neon_optim.described.arguments import PositiveInt
 from neon_optim.described.checks import Number, OfKind
+from neon_optim.described.counters import check_counters
 from neon_optim.model.layer import Layer, ParameterLayer
 
 __all__ = ["Activation", "Bias", "Dropout", "Linear"]
@@ -164,4 +165,4 @@ class Dropout(Layer):
 
     def set_counters(self, counters: dict[str, int]) -> None:
         """Restore what :meth:`get_counters` gave."""
-        self.draws = int(counters["draws"])
+        self.draws = check_counters(str(self.name), self.get_counters(), counters)["draws"]

@@ -10,8 +10,9 @@ import numpy as np
 
 from neon_optim.described.arguments import Name, constructor_arguments
 from neon_optim.described.checks import Either, Items, OfKind
+from neon_optim.described.counters import check_counters, set_all_counters
 from neon_optim.described.object import NervanaObject
-from neon_optim.errors import ArgumentError, Problem, StateError
+from neon_optim.errors import ArgumentError, Problem
 from neon_optim.model.container import Sequential, backward
 from neon_optim.model.layer import Layer
 from neon_optim.model.layers import Activation
@@ -188,14 +189,11 @@ class Model(NervanaObject, kind="model"):
         Raises:
             StateError: they are those of another model; nothing has been changed.
         """
-        own = {leaf.name: leaf for leaf in self.layers.leaves() if leaf.get_counters()}
-        given = counters["layers"]
-        if set(own) != set(given):
-            raise StateError(f"counters of the layers {sorted(given)} do not fit a model with {sorted(own)}")
-        self.epoch_index, self.minibatch_index = counters["epoch"], counters["minibatch"]
-        self.step, self.cost_sum = counters["step"], counters["cost_sum"]
-        for name, layer in own.items():
-            layer.set_counters(given[name])
+        checked = check_counters(self.classnm, self.get_counters(), counters)
+        leaves = {leaf.name: leaf for leaf in self.layers.leaves()}
+        set_all_counters([(leaves[name], own) for name, own in checked["layers"].items()])
+        self.epoch_index, self.minibatch_index = checked["epoch"], checked["minibatch"]
+        self.step, self.cost_sum = checked["step"], checked["cost_sum"]
 
     def serialize(self, keep_states: bool = True) -> dict[str, Any]:
         """The model in neon's form: a dict of its description, parameters, states and epochs done.
@@ -221,7 +219,10 @@ class Model(NervanaObject, kind="model"):
         return {"model": model, "epoch_index": self.epoch_index}
 
     def save_params(self, path: str | os.PathLike[str], optimizer: Any = None) -> str:
-        """Save parameters, states and counters as a checkpoint file; returns its path."""
+        """Save parameters, states and counters as a checkpoint file; returns its path.
+
+        Give the optimizer: without it nothing is saved of its state, nor of an average to evaluate with.
+        """
         from neon_optim.serialization import save_checkpoint
 
         return save_checkpoint(
@@ -229,7 +230,10 @@ class Model(NervanaObject, kind="model"):
         )
 
     def load_params(self, path: str | os.PathLike[str], optimizer: Any = None) -> None:
-        """Restore what :meth:`save_params` saved; the model must have been initialized."""
+        """Restore what :meth:`save_params` saved; the model must have been initialized.
+
+        Without the optimizer the parameters become those to evaluate with (an average, say), where the file has them.
+        """
         from neon_optim.serialization import load_checkpoint
 
         load_checkpoint(path, optimizer=optimizer, layers=self.layers_to_optimize, model=self)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY
 from typing import Annotated, Any
 
 from neon_optim.described.arguments import AnySchedule, NonNegative, Positive, Real, raise_problems
 from neon_optim.described.checks import Number
 from neon_optim.described.counters import set_all_counters
-from neon_optim.errors import Problem, StateError
+from neon_optim.errors import Problem, StateError, shown
 from neon_optim.schedules.decay import Constant
 from neon_optim.schedules.schedule import BaseSchedule, Unit, value_at
 
@@ -53,8 +53,8 @@ class Composed(BaseSchedule, abstract=True):
 
     def set_counters(self, counters: dict[str, Any]) -> None:
         """Restore what :meth:`get_counters` gave."""
-        if set(counters) != set(self.get_counters()):
-            raise StateError(f"{self.classnm}: counters of {sorted(counters)} do not fit")
+        if not isinstance(counters, Mapping) or set(counters) != set(self.get_counters()):
+            raise StateError(f"{self.classnm}: the counters {shown(counters)} do not fit")
         inner = self.inner()
         set_all_counters([(inner[int(place)], state) for place, state in counters.items()])
 

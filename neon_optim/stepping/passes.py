@@ -126,6 +126,8 @@ class FusedPasses(_Passes):
                 outcome.when_refused(owner, partial(refuse, mine))
             elif not outcome.stored:
                 return False
+        if by_tensor:
+            be.settle()  # what runs tensor by tensor is stored at once, whatever was refused before it
         for k in by_tensor:
             rounding = parts[k].rounding(be, levels[k])
             self._by_tensor[k].run(

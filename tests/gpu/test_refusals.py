@@ -14,7 +14,8 @@ from neon_optim import cleanup_backend, gen_backend
 from neon_optim.backends.optree import Node, Symbol
 from neon_optim.backends.program import linearize
 from neon_optim.errors import NonFiniteError
-from neon_optim.optimizers import Adam, GradientDescentMomentum, MultiOptimizer, RMSProp
+from neon_optim.optimizers import Adam, GradientDescentMomentum, MultiOptimizer, Muon, RMSProp
+from neon_optim.serialization import load_checkpoint, save_checkpoint
 from neon_optim.stepping.passes import refuse
 
 pytestmark = pytest.mark.gpu
@@ -299,3 +300,32 @@ def test_an_exception_between_the_launches_of_two_groups_leaves_the_norm_right(b
         other.optimize(expected, 0)
     for mine, theirs in zip(rows, expected, strict=True):
         np.testing.assert_array_equal(mine[0][0].get(), theirs[0][0].get())
+
+
+# --- what is done at once comes after what may still be refused ---
+
+
+def test_a_rule_that_runs_tensor_by_tensor_waits_for_what_may_be_refused(be, late):
+    one, two = Layer(be, "one"), Layer(be, "two")
+    refused, other = Adam(**GUARDED), Muon(0.1)
+    one.spoil()
+    before = two.contents()
+    refused.optimize([one], 0)
+    with pytest.raises(NonFiniteError, match="one"):
+        other.optimize([two], 0)
+    assert_same(two.contents()[:1], before[:1])
+    assert (refused.t, other.t) == (0, 0)
+
+
+def test_what_is_restored_is_not_overwritten_by_a_refusal(be, late, tmp_path):
+    layer, optimizer = Layer(be, "one"), Adam(**GUARDED)
+    for _ in range(3):
+        optimizer.optimize([layer], 0)
+    path = save_checkpoint(tmp_path / "c.safetensors", optimizer=optimizer, layers=[layer])
+    layer.spoil()
+    optimizer.optimize([layer], 0)
+    with pytest.raises(NonFiniteError, match="one"):
+        load_checkpoint(path, optimizer=optimizer, layers=[layer])
+    load_checkpoint(path, optimizer=optimizer, layers=[layer])
+    be.settle()
+    assert optimizer.t == 3

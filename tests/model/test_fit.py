@@ -11,7 +11,14 @@ import pytest
 from neon_optim import cleanup_backend, gen_backend
 from neon_optim.described import registry
 from neon_optim.described.arguments import REQUIRED, constructor_arguments
-from neon_optim.errors import ArgumentError, CheckpointError, DataError, NonFiniteError, RunError
+from neon_optim.errors import (
+    ArgumentError,
+    CheckpointError,
+    DataError,
+    NonFiniteError,
+    RunError,
+    StateError,
+)
 from neon_optim.model import (
     Accuracy,
     Affine,
@@ -23,6 +30,7 @@ from neon_optim.model import (
     Digits,
     Dropout,
     Gaussian,
+    GlorotUniform,
     Linear,
     MetricsLog,
     Misclassification,
@@ -368,3 +376,30 @@ def test_serialize_gives_neons_form():
     assert top["params"]["W"].shape == (3, 7)
     assert len(top["states"]) == 2
     assert "states" not in model.serialize(keep_states=False)["model"]["config"]["layers"][1]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"epoch": -1},
+        {"epoch": 1.5},
+        {"step": "7"},
+        {"minibatch": None},
+        {"cost_sum": "a"},
+        {"layers": {}},
+        {"layers": {"Dropout_0": {"draws": -1}}},
+        {"layers": {"Dropout_0": {"draws": True}}},
+        {"more": 1},
+    ],
+    ids=str,
+)
+def test_counters_that_do_not_fit_a_model_change_nothing(wrong):
+    gen_backend("cpu", rng_seed=1, batch_size=4)
+    model = Model([Linear(3, GlorotUniform()), Dropout()])
+    before = model.get_counters()
+    given = {**before, "epoch": 3, "step": 9, "layers": {"Dropout_0": {"draws": 5}}}
+    with pytest.raises(StateError):
+        model.set_counters({**given, **wrong})
+    assert model.get_counters() == before
+    model.set_counters(given)
+    assert model.get_counters() == given

@@ -125,6 +125,13 @@ class GPUBackend(Backend):
                     self._evaluator.assign(array, copy)
             return outcome
 
+    def settle(self) -> None:
+        """See :meth:`Backend.settle`; waits for the device where an execution may have been refused."""
+        with self.device.context:
+            if self.engine.undecided():
+                self.device.synchronize()
+                self.engine.check()
+
     def bernoulli(self, out: Tensor, keep: float, *, stream: int, step: int) -> Tensor:
         """Set each element to 1 with probability ``keep``, else to 0; see :meth:`Backend.bernoulli`."""
         limit = round(keep * 2.0**32)

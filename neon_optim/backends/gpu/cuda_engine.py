@@ -169,6 +169,10 @@ class CudaEngine:
         """Tell of a refused execution, if the host knows of one; without waiting for the device."""
         self._refusals.check()
 
+    def undecided(self) -> bool:
+        """Whether an execution so far may have been refused, as far as the host knows."""
+        return self._refusals.undecided()
+
     def close(self) -> None:
         """Give back what the device does not need any more."""
         self._refusals.close()

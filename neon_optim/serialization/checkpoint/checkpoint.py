@@ -152,6 +152,9 @@ def restore(
     """:func:`load_checkpoint` for contents that are in memory; ``path`` names them in errors."""
     file = repr(path)
     found = training_state.parse(contents.state, file)
+    be = getattr(optimizer, "be", None) or NervanaObject.be
+    if hasattr(be, "settle"):  # what is still under way must not overwrite what is restored
+        be.settle()
     if layers is None and model is not None:
         layers = getattr(model, "layers_to_optimize", None)
     if weights is None:
