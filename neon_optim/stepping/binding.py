@@ -125,9 +125,11 @@ class Binding:
         if self._owner.routes() != self._routes:
             self._form_parts()
         for k, (rule, indices) in enumerate(self._members.items()):
-            if self.parts[k].changes != rule.changes:
-                self.parts[k] = self._part(rule, indices)
-                self._passes.forget()
+            before = self.parts[k]
+            if before.changes != rule.changes and not before.stays():
+                part = self.parts[k] = self._part(rule, indices)
+                if (part.slots, part.per_tensor) != (before.slots, before.per_tensor):
+                    self._passes.forget()
         parts = self.parts
         levels = [part.rule.numbers(epoch, batch_size, divides) for part in parts]
         if self._passes.run(self._owner, parts, levels):

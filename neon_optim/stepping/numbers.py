@@ -63,6 +63,7 @@ class Hyperparameters:
     Attributes:
         constants: name → number; None where nothing is set.
         unset: names of those that are 0 or None, and stay so until they are set anew.
+        form: what of the settings decides the form of a rule: which numbers are set, and all that is no number.
     """
 
     def __init__(self, owner: Any):
@@ -70,10 +71,12 @@ class Hyperparameters:
         self.constants: dict[str, Any] = {}
         self.unset: set[str] = set()
         self._scheduled: list[tuple[str, Any, Check | None]] = []
+        others = []
         cls: type = type(owner)
         for name, argument in {**field_arguments(cls), **constructor_arguments(cls)}.items():
             value = getattr(owner, name, None)
             if not _is_number(argument.check, value):
+                others.append(value if isinstance(value, (bool, int, str, type(None))) else repr(value))
                 continue
             if callable(getattr(value, "get_learning_rate", None)):
                 self._scheduled.append((name, value, argument.check))
@@ -81,6 +84,7 @@ class Hyperparameters:
                 self.constants[name] = value
                 if not value:
                     self.unset.add(name)
+        self.form = (frozenset(self.unset), *others)
 
     def at(self, epoch: float, step: float) -> dict[str, Any]:
         """The numbers when so many epochs and steps are done."""

@@ -17,6 +17,10 @@ from neon_optim.stepping.states import is_narrow
 __all__ = ["Part", "Traced"]
 
 
+_UNNEEDED, _WANTED, _GIVEN = range(3)
+"""States of the proof that numbers are no part of what was traced."""
+
+
 class Traced(NamedTuple):
     """A rule as a Program, and how its run-time scalars come from the numbers of a step."""
 
@@ -36,18 +40,27 @@ class Part:
         rule: what updates them, counts the steps, and clips their gradients together.
         parameters: the tuples.
         describe: turns an index into words for a parameter, for messages.
-        changes: what ``rule.changes`` was when this was made; where it is another, a part is made anew.
+        changes: what ``rule.changes`` was when somebody looked.
     """
 
     def __init__(self, rule: Rule, parameters: Sequence[Parameter], describe: Callable[[int], str]):
         self.rule = rule
         self.parameters = parameters
         self.changes = rule.changes
+        self._form = rule.settings_form
+        self._proof = _UNNEEDED
         self._describe = describe
         self.slots = ("param", "grad", *rule.slots)
         self.per_tensor = rule.algorithm.per_tensor
         self._narrow = any(is_narrow(param) for (param, _), _ in parameters)
         self._traced: dict[Any, Traced] = {}
+
+    def stays(self) -> bool:
+        """Whether this part is right after settings have changed: if those were numbers only."""
+        self.changes = self.rule.changes
+        if self._proof == _UNNEEDED:
+            self._proof = _WANTED
+        return self._form == self.rule.settings_form
 
     def describe(self, index: int) -> str:
         """Words for a parameter of this part."""
@@ -95,7 +108,19 @@ class Part:
         known = self._traced.get(key)
         if known is None:
             known = self._traced[key] = self._trace(now, alone)
+        elif self._proof == _WANTED:
+            self._prove(known, self._trace(now, alone))
         return known
+
+    def _prove(self, before: Traced, after: Traced) -> None:
+        """The first time that a number is set, look once whether the rule takes its numbers from ``now`` alone."""
+        if after.program is not before.program or repr(after.constants) != repr(before.constants):
+            name = self.rule.classnm
+            raise TypeError(
+                f"{name}: the rule has become another when a number was set. It takes numbers from its object; a rule "
+                "is traced once and takes them from the step: write now.learning_rate, not self.learning_rate"
+            )
+        self._proof = _GIVEN
 
     def _trace(self, now: Levels, alone: bool) -> Traced:
         rule = self.rule

@@ -77,6 +77,11 @@ class Rule:
         return tuple([level.changes for level in (self.algorithm, *self.wrappers)])
 
     @property
+    def settings_form(self) -> tuple[Any, ...]:
+        """What of the settings decides the form of the rule; numbers that are set do not."""
+        return tuple([level.hyperparameters().form for level in (self.algorithm, *self.wrappers)])
+
+    @property
     def on_nonfinite(self) -> str:
         """What a gradient that is not finite does; where the norm is taken anyway it raises, unless told otherwise."""
         policy = self.algorithm.on_nonfinite

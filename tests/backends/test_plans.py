@@ -336,3 +336,16 @@ def test_parameters_of_pytorch():
             kept = old.clone()
     assert torch.equal(old, kept)
     assert torch.allclose(mine, theirs, rtol=1e-6, atol=1e-7)
+
+
+def test_a_setting_that_is_set_at_each_step_costs_no_new_plan(made):
+    parameters, optimizer = rows(), Adam()
+    for step in range(4):
+        optimizer.learning_rate = 0.1 / (step + 1)
+        optimizer.optimize(parameters, 0)
+    assert len(made) == 1
+    optimizer.amsgrad = True  # another state array
+    for _, states in parameters:
+        states.clear()
+    optimizer.optimize(parameters, 0)
+    assert len(made) == 2

@@ -379,7 +379,7 @@ def test_a_flag_of_a_step_decides_what_the_rule_looks_like(be):
     assert TakesTurns.traced == [False, True], "once for each"
 
 
-def test_a_rule_is_traced_once_and_again_when_a_setting_changes(be):
+def test_a_rule_is_traced_once_whatever_numbers_are_set(be):
     class Counted(Adam):
         traced = 0
 
@@ -391,10 +391,29 @@ def test_a_rule_is_traced_once_and_again_when_a_setting_changes(be):
     for epoch in range(5):
         optimizer.optimize([tensor], epoch)
     assert Counted.traced == 1
-    optimizer.wdecay = 0.1
-    optimizer.optimize([tensor], 5)
+    for rate in (0.1, 0.2, 0.3):
+        optimizer.learning_rate = optimizer.beta_1 = rate
+        optimizer.optimize([tensor], 5)
+    assert Counted.traced == 2, "once more, to see that numbers make no difference"
+    optimizer.wdecay = 0.1  # there was none: another rule
     optimizer.optimize([tensor], 6)
-    assert Counted.traced == 2
+    optimizer.maximize = True
+    optimizer.optimize([tensor], 6)
+    assert Counted.traced == 4
+
+
+def test_a_rule_that_reads_numbers_from_its_object_is_an_error_when_they_change(be):
+    class Stale(Adam):
+        def update(self, now, param, grad, m, v):
+            param[:] = param - (1.0 - self.learning_rate) * grad
+
+    tensor, optimizer = pair(), Stale()
+    optimizer.optimize([tensor], 0)
+    optimizer.learning_rate = 0.5
+    before = tensor[0][0].copy()
+    with pytest.raises(TypeError, match=r"Stale: .*write now.learning_rate, not self.learning_rate"):
+        optimizer.optimize([tensor], 0)
+    np.testing.assert_array_equal(tensor[0][0], before)
 
 
 def test_what_an_optimizer_does_not_have_is_not_set():
