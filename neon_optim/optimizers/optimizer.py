@@ -47,7 +47,9 @@ class Optimizer(BaseOptimizer, abstract=True):
             its class and ``layer/name``.
         maximize: climb instead of descend: the gradient's sign is changed.
         on_nonfinite: what a NaN or infinite gradient does: 'raise' a NonFiniteError, 'skip' the step (nothing changes,
-            t included), or 'ignore' it. None: 'raise' where the norm is computed anyway, else 'ignore'.
+            t included), or 'ignore' it. None: 'raise' where the norm is computed anyway, else 'ignore'. A finite
+            gradient whose square is beyond the type (in float32 one above 1.8e19) is none of these: a second moment
+            becomes infinite, and its element rests from then on; ``gradient_clip_value`` keeps that off.
         state_dtype: type of new state arrays: 'float16', 'bfloat16', 'float32' or 'float64'; None: the gradient's, but
             float32 where that has 16 bits: float16 has no number between 0 and 6e-8, where the squares of small
             gradients are, and long averages in 16 bits need ``stochastic_round``. Rules compute in float32 (float64

@@ -426,3 +426,16 @@ def test_what_an_optimizer_does_not_have_is_not_set():
     assert optimizer.learning_rate == 0.001
     optimizer.schedule.change = 0.5
     assert optimizer.schedule.change == 0.5
+
+
+def test_a_gradient_whose_square_overflows_rests_its_element_unless_it_is_clipped():
+    for clip, rests in ((None, True), (1e3, False)):
+        tensor, optimizer = pair((2, 1), grad=1.0), Adam(learning_rate=0.1, gradient_clip_value=clip)
+        tensor[0][1][0] = 3e38
+        optimizer.optimize([tensor], 0)
+        tensor[0][1][0] = 1.0
+        before = tensor[0][0].copy()
+        optimizer.optimize([tensor], 0)
+        assert np.isfinite(tensor[0][0]).all()
+        assert (tensor[0][0][0] == before[0]) == rests
+        assert tensor[0][0][1] != before[1]
