@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from neon_optim.described import registry
 from neon_optim.described.arguments import REQUIRED, check_arguments, constructor_arguments
 from neon_optim.described.assigning import assign, is_unknown, set_fields, settings_of
-from neon_optim.described.build import build
+from neon_optim.described.build import build, is_description
 from neon_optim.described.fields import state_fields
 from neon_optim.described.values import plain, python_numbers
 from neon_optim.described.words import suggestion
@@ -179,7 +179,10 @@ class NervanaObject(metaclass=CheckedArguments):
             config = self.get_description()["config"]
         except Exception:  # a repr must not fail, on a half-built object least of all
             return f"<{self.classnm}>"
-        return f"{self.classnm}({', '.join(f'{key}={value!r}' for key, value in config.items())})"
+        shown = {
+            key: getattr(self, key) if is_description(value) else value for key, value in config.items()
+        }
+        return f"{self.classnm}({', '.join(f'{key}={value!r}' for key, value in shown.items())})"
 
     @classmethod
     def gen_class(cls, pdict: Mapping[str, Any]) -> Any:
