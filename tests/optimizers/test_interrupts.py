@@ -31,6 +31,11 @@ def pairs(n=6):
     return [((rng.normal(size=(3, 4)), rng.normal(size=(3, 4))), []) for _ in range(n)]
 
 
+def wait_for(fired):
+    while not fired:
+        pass
+
+
 @each
 def test_a_step_that_is_interrupted_is_finished_or_has_not_begun(row, engine, fired):
     """Interrupted at moments that lie all over a step: a timer of growing delay."""
@@ -46,8 +51,7 @@ def test_a_step_that_is_interrupted_is_finished_or_has_not_begun(row, engine, fi
         try:
             signal.setitimer(signal.ITIMER_REAL, 1e-6 + attempt * 1e-5)
             optimizer.optimize(parameters, 0)
-            while not fired:
-                pass
+            wait_for(fired)
         except KeyboardInterrupt:
             interrupted += 1
         if not same(snapshot(optimizer, parameters), before):
