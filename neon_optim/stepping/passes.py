@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -23,8 +24,8 @@ Scales = dict[Any, float]
 """For each optimizer the factor of clipping by norm."""
 
 
-class _Passes:
-    """What both kinds share: the look at the gradients before anything is run."""
+class _Passes(ABC):
+    """What both kinds share: the look at the gradients before anything is run, and what follows a step that failed."""
 
     def __init__(self, be: Any):
         self._be = be
@@ -33,6 +34,24 @@ class _Passes:
     def forget(self) -> None:
         """The parts are others than before."""
         self._norms.clear()
+
+    def run(self, owner: Any, parts: Sequence[Part], levels: Sequence[Levels]) -> bool:
+        """Run a step; False where it was skipped. State lists that were filled for one that is not done are emptied."""
+        filled: list[list[Any]] = []
+        stored = False
+        try:
+            stored = self._run(owner, parts, levels, filled)
+        finally:
+            if not stored:
+                for states in filled:
+                    states.clear()
+        return stored
+
+    @abstractmethod
+    def _run(
+        self, owner: Any, parts: Sequence[Part], levels: Sequence[Levels], filled: list[list[Any]]
+    ) -> bool:
+        """Run a step; False where it was skipped. State lists that it fills are added to ``filled``."""
 
     def _scales(self, parts: Sequence[Part], levels: Sequence[Levels]) -> Scales | None:
         """The factors of clipping, or None where the step is skipped.
@@ -84,18 +103,6 @@ class FusedPasses(_Passes):
         super().forget()
         self._plans.clear()
         self._by_tensor.clear()
-
-    def run(self, owner: Any, parts: Sequence[Part], levels: Sequence[Levels]) -> bool:
-        """Run a step; False where it was skipped. An error, or a step that is skipped, leaves all as it was."""
-        filled: list[list[Any]] = []
-        stored = False
-        try:
-            stored = self._run(owner, parts, levels, filled)
-        finally:
-            if not stored:
-                for states in filled:
-                    states.clear()
-        return stored
 
     def _run(
         self, owner: Any, parts: Sequence[Part], levels: Sequence[Levels], filled: list[list[Any]]
@@ -178,25 +185,19 @@ class FusedPasses(_Passes):
 class ForeignPasses(_Passes):
     """Steps on a neon-style backend that is none of ours: the rule runs on its tensors, one after the other."""
 
-    def run(self, owner: Any, parts: Sequence[Part], levels: Sequence[Levels]) -> bool:
-        """Run a step; False where it was skipped."""
-        filled: list[list[Any]] = []
-        stored = False
-        try:
-            for part in parts:
-                part.fill_states(filled)
-            scales = self._scales(parts, levels)
-            if scales is not None:
-                for part, now in zip(parts, levels, strict=True):
-                    scaled = _scaled(part, now, scales)
-                    for (param, grad), states in part.parameters:
-                        part.rule.apply(scaled, param, grad, *states)
-                stored = True
-        finally:
-            if not stored:
-                for states in filled:
-                    states.clear()
-        return stored
+    def _run(
+        self, owner: Any, parts: Sequence[Part], levels: Sequence[Levels], filled: list[list[Any]]
+    ) -> bool:
+        for part in parts:
+            part.fill_states(filled)
+        scales = self._scales(parts, levels)
+        if scales is None:
+            return False
+        for part, now in zip(parts, levels, strict=True):
+            scaled = _scaled(part, now, scales)
+            for (param, grad), states in part.parameters:
+                part.rule.apply(scaled, param, grad, *states)
+        return True
 
 
 def _scaled(part: Part, now: Levels, scales: Scales) -> Levels:
