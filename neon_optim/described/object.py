@@ -179,9 +179,7 @@ class NervanaObject(metaclass=CheckedArguments):
             config = self.get_description()["config"]
         except Exception:  # a repr must not fail, on a half-built object least of all
             return f"<{self.classnm}>"
-        shown = {
-            key: getattr(self, key) if is_description(value) else value for key, value in config.items()
-        }
+        shown = {key: getattr(self, key) if is_description(value) else value for key, value in config.items()}
         return f"{self.classnm}({', '.join(f'{key}={value!r}' for key, value in shown.items())})"
 
     @classmethod
