@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import KW_ONLY
 from typing import Annotated, Any
 
-from neon_optim.described.arguments import Flag, Fraction, Positive, Scheduled
+from neon_optim.described.arguments import Flag, Fraction, Positive, Scheduled, raise_problems
 from neon_optim.described.checks import Number
-from neon_optim.errors import ArgumentError, Problem
+from neon_optim.errors import Problem
 from neon_optim.optimizers.optimizer import CLIPS, Optimizer
 from neon_optim.stepping.numbers import Numbers
 
@@ -71,8 +71,10 @@ class GradientDescentMomentum(Optimizer):
         """Nesterov's look-ahead needs a momentum and no dampening."""
         super().check_fields()
         if self.nesterov and (self.momentum_coef == 0 or self.dampening != 0):
-            problem = Problem("nesterov", self.nesterov, "needs momentum_coef > 0 and dampening 0")
-            raise ArgumentError(f"GradientDescentMomentum: {problem}", [problem])
+            raise_problems(
+                "GradientDescentMomentum",
+                [Problem("nesterov", self.nesterov, "needs momentum_coef > 0 and dampening 0")],
+            )
 
     @property
     def slots(self) -> tuple[str, ...]:  # type: ignore[override]

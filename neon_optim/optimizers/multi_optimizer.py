@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from neon_optim.described.arguments import raise_problems
 from neon_optim.described.counters import set_all_counters
 from neon_optim.errors import ArgumentError, Problem, StateError, shown
 from neon_optim.optimizers.optimizer import Optimizer
@@ -50,10 +51,14 @@ class MultiOptimizer(BaseOptimizer):
     def check_fields(self) -> None:
         """There must be a default, and regular expressions must be some."""
         if "default" not in self.optimizer_mapping:
-            problem = Problem(
-                "optimizer_mapping", sorted(self.optimizer_mapping), "must have an entry 'default'"
+            raise_problems(
+                "MultiOptimizer",
+                [
+                    Problem(
+                        "optimizer_mapping", sorted(self.optimizer_mapping), "must have an entry 'default'"
+                    )
+                ],
             )
-            raise ArgumentError(f"MultiOptimizer: {problem}", [problem])
         check_patterns(self.classnm, "optimizer_mapping", filter(is_pattern, self.optimizer_mapping))
 
     def optimizer_for(self, parameter: NamedParameter) -> Any:

@@ -10,9 +10,9 @@ from dataclasses import KW_ONLY
 from typing import Any, ClassVar
 
 from neon_optim.backends import gen_backend
-from neon_optim.described.arguments import Name
+from neon_optim.described.arguments import Name, raise_problems
 from neon_optim.described.object import NervanaObject
-from neon_optim.errors import ArgumentError, BackendError, NonFiniteError, Problem, StateError
+from neon_optim.errors import BackendError, NonFiniteError, Problem, StateError
 from neon_optim.stepping.binding import Bindings
 from neon_optim.stepping.bound import BoundOptimizer
 from neon_optim.stepping.counting import Counting
@@ -180,8 +180,7 @@ class BaseOptimizer(Counting, NervanaObject, kind="optimizer", abstract=True):
         if not clip_norm:
             return 1.0
         if clip_norm < 0:
-            problem = Problem("clip_norm", clip_norm, "must be a number >= 0")
-            raise ArgumentError(f"clip_gradient_norm: {problem}", [problem])
+            raise_problems("clip_gradient_norm", [Problem("clip_norm", clip_norm, "must be a number >= 0")])
         norm = GradientNorm(self.be).of(get_param_list(param_list), {}, float(self.be.bsz or 1))
         if getattr(self, "on_nonfinite", None) != "ignore" and not math.isfinite(norm):
             raise NonFiniteError(f"{self.name}: the norm of the gradients is {norm}")

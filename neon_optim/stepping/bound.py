@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from neon_optim.described.arguments import raise_problems
 from neon_optim.described.checks import Number
-from neon_optim.errors import ArgumentError, NonFiniteError, Problem, StateError, shown
+from neon_optim.errors import NonFiniteError, Problem, StateError, shown
 from neon_optim.stepping.norm import GradientNorm
 from neon_optim.stepping.parameters import NamedParameter, NamedParameters, named_parameters
 from neon_optim.stepping.variables import Variable, layers_of
@@ -40,8 +41,7 @@ class BoundOptimizer:
 
     def __init__(self, optimizer: Any, parameters: Any, batch_size: float = 1):
         if Number(gt=0).verdict(batch_size) is not None:
-            problem = Problem("batch_size", batch_size, "must be a number > 0")
-            raise ArgumentError(f"bind: {problem}", [problem])
+            raise_problems("bind", [Problem("batch_size", batch_size, "must be a number > 0")])
         self.optimizer = optimizer
         self.batch_size = batch_size
         self._layers = layers_of(parameters, self.be)
@@ -85,6 +85,10 @@ class BoundOptimizer:
         """The gradients that there are, in order; those of parameters that came without one were made by `bind`."""
         return [parameter.value[0][1] for parameter in self.parameters()]
 
+    def _tensors(self) -> list[Any]:
+        """The gradients that there are, as tensors on their memory."""
+        return [self.be.as_tensor(grad) for grad in self.gradients]
+
     def step(self, epoch: int = 0) -> None:
         """Update every parameter that has a gradient once, in place.
 
@@ -100,8 +104,8 @@ class BoundOptimizer:
 
     def zero_grad(self) -> None:
         """Set every gradient that there is to zero, in place."""
-        for parameter in self.parameters():
-            self.be.as_tensor(parameter.value[0][1]).fill(0.0)
+        for grad in self._tensors():
+            grad.fill(0.0)
 
     @property
     def grad_norm(self) -> float:
@@ -123,25 +127,21 @@ class BoundOptimizer:
             NonFiniteError: the norm is not finite; the gradients stay as they are.
         """
         if Number(gt=0).verdict(max_norm) is not None:
-            problem = Problem("max_norm", max_norm, "must be a number > 0")
-            raise ArgumentError(f"clip_grad_norm: {problem}", [problem])
+            raise_problems("clip_grad_norm", [Problem("max_norm", max_norm, "must be a number > 0")])
         norm = self.grad_norm
         if not math.isfinite(norm):
             raise NonFiniteError(f"the norm of the gradients is {norm}; they were not clipped")
         factor = max_norm / (norm + 1e-6)
         if factor < 1.0:
-            for parameter in self.parameters():
-                grad = self.be.as_tensor(parameter.value[0][1])
+            for grad in self._tensors():
                 grad[:] = grad * factor
         return norm
 
     def clip_grad_value(self, min: float, max: float) -> None:
         """Limit every element of the gradients to the range from ``min`` to ``max``."""
         if not min <= max:
-            problem = Problem("min", min, f"must be a number <= max ({max})")
-            raise ArgumentError(f"clip_grad_value: {problem}", [problem])
-        for parameter in self.parameters():
-            grad = self.be.as_tensor(parameter.value[0][1])
+            raise_problems("clip_grad_value", [Problem("min", min, f"must be a number <= max ({max})")])
+        for grad in self._tensors():
             grad[:] = self.be.clip(grad, min, max)
 
     @property
@@ -154,8 +154,7 @@ class BoundOptimizer:
     @learning_rate.setter
     def learning_rate(self, rate: float) -> None:
         if Number(ge=0).verdict(rate) is not None:
-            problem = Problem("learning_rate", rate, "must be a number >= 0")
-            raise ArgumentError(f"{self.optimizer.classnm}: {problem}", [problem])
+            raise_problems(self.optimizer.classnm, [Problem("learning_rate", rate, "must be a number >= 0")])
         self._rate_holder().set_learning_rate(float(rate))
 
     def _number(self) -> float | None:
