@@ -39,9 +39,11 @@ class CPUBackend(Backend):
         batch_size: int = 0,
         stochastic_round: bool | int = False,
         engine: str = "auto",
+        deterministic: bool = False,
     ):
         super().__init__(rng_seed, default_dtype, batch_size, stochastic_round)
-        self._numpy_engine = NumpyEngine()
+        self.deterministic = deterministic
+        self._numpy_engine = NumpyEngine(deterministic)
         self.engine = self._make_engine(engine)
         self._evaluator = HostEvaluator(self._numpy_engine)
 
@@ -53,6 +55,7 @@ class CPUBackend(Backend):
             "batch_size": self.bsz,
             "stochastic_round": self.stochastic_round,
             "engine": "numpy" if self.engine.name == "numpy" else "auto",
+            "deterministic": self.deterministic,
         }
         return _current_or_like, (options, self.noise_seed, self.rng_get_state())
 

@@ -39,8 +39,10 @@ class GPUBackend(Backend):
         batch_size: int = 0,
         stochastic_round: bool | int = False,
         device_id: int = 0,
+        deterministic: bool = False,
     ):
         super().__init__(rng_seed, default_dtype, batch_size, stochastic_round)
+        self.deterministic = deterministic
         self.device = Device(device_id)
         with self.device.context:
             self.engine = CudaEngine(self.device)

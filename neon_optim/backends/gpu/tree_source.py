@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from neon_optim.backends.gpu.cuda_source import PRELUDE, expression, storage_type
+from neon_optim.backends.gpu.formula_source import formula_functions
 from neon_optim.backends.gpu.rounding_source import PHILOX_PRELUDE
 from neon_optim.backends.philox import DROPOUT
 from neon_optim.backends.program import Program
@@ -47,7 +48,7 @@ def elementwise_source(
             value = expression(i.op, *(names[a] for a in i.args))
         lines.append(f"    const T {names[v]} = {value};")
     ((_, result),) = program.outputs
-    return f"""{PRELUDE}
+    return f"""{PRELUDE}{formula_functions(i.op for i in program.code)}
 typedef {compute} T;
 {_tree(len(dtypes), ndim, scalars)}
 extern "C" __global__ void __launch_bounds__({THREADS}) tree(const __grid_constant__ Tree tree) {{

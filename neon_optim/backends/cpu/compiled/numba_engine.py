@@ -41,7 +41,7 @@ class NumbaEngine(Engine):
     name = "numba"
 
     def __init__(self) -> None:
-        self._numpy = NumpyEngine()
+        self._numpy = NumpyEngine(deterministic=True)  # as compiled code is
 
     def run_group(
         self,

@@ -14,6 +14,7 @@ from functools import cache
 import numpy as np
 
 from neon_optim.backends.dtypes import compute_type
+from neon_optim.backends.elementary import elementary
 from neon_optim.backends.program import ROW, SET, Program, Stage
 from neon_optim.backends.rounding import SLOTS_OF_A_ROW, StoreRounding, store_rounding
 from neon_optim.backends.sums import LANES
@@ -37,17 +38,8 @@ _FUNCTIONS = {
     "maximum": "support.maximum",
     "minimum": "support.minimum",
     "sgn": "support.sgn",
+    "power": "np.power",  # in float64, where it has no formula
 }
-_INEXACT = {
-    "power": "np.power",
-    "exp": "np.exp",
-    "exp2": "np.exp2",
-    "log": "np.log",
-    "log2": "np.log2",
-    "tanh": "np.tanh",
-}
-"""Computed in float64 and rounded, which leaves hardly any error in float32."""
-
 LANES_SCOPE, WORDS_SCOPE = SLOTS_OF_A_ROW, SLOTS_OF_A_ROW + 1
 """What accesses to the lanes and to the random words name as their slot."""
 
@@ -267,11 +259,8 @@ class _Writer:
             return f"{args[0]} {_INFIX[op]} {args[1]}"
         if op in _COMPARISONS:
             return f"{self._real}(1) if {args[0]} {_COMPARISONS[op]} {args[1]} else {self._real}(0)"
-        if op in _INEXACT:
-            wide = f"{_INEXACT[op]}({', '.join(f'float64({a})' for a in args)})"
-            return wide if self._real == "float64" else f"float32({wide})"
-        if op == "shift":
-            return f"support.shift_{self._real}({args[0]}, {args[1]})"
+        if elementary(op, self._real) is not None or op == "shift":
+            return f"support.{op}_{self._real}({', '.join(args)})"
         if op == "negative":
             return f"-{args[0]}"
         if op == "where":
