@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,11 +12,11 @@ from neon_optim.backends.contract import Tensor
 from neon_optim.backends.cpu.numpy_engine import BLOCK, NumpyEngine
 from neon_optim.backends.dtypes import compute_type
 from neon_optim.backends.evaluate import TreeEvaluator
-from neon_optim.backends.functions import largest, smallest, store
+from neon_optim.backends.functions import largest, largest_along, smallest, smallest_along, store
 from neon_optim.backends.optree import Node
 from neon_optim.backends.program import linearize
 from neon_optim.backends.scalars import ScalarValues
-from neon_optim.backends.sums import CHUNK, LaneSum
+from neon_optim.backends.sums import CHUNK, LaneSum, sum_axis
 
 __all__ = ["HostEvaluator"]
 
@@ -90,16 +91,16 @@ class HostEvaluator(TreeEvaluator):
     def reduce_axis(self, kind: str, values: np.ndarray, axis: int) -> np.ndarray:
         """See :meth:`TreeEvaluator.reduce_axis`."""
         dtype = compute_type([values.dtype])
-        if kind in ("argmax", "argmin"):
-            function = np.argmax if kind == "argmax" else np.argmin
-            return np.expand_dims(function(values, axis=axis), axis).astype(dtype)
-        functions: dict[str, Callable[..., np.ndarray]] = {
-            "sum": np.sum,
-            "mean": np.mean,
-            "amax": np.max,
-            "amin": np.min,
+        if kind in ("sum", "mean"):
+            sums = sum_axis(values, axis)
+            return (sums / values.shape[axis] if kind == "mean" else sums).astype(dtype)
+        functions: dict[str, Callable[..., Any]] = {
+            "argmax": partial(np.argmax, keepdims=True),
+            "argmin": partial(np.argmin, keepdims=True),
+            "amax": largest_along,
+            "amin": smallest_along,
         }
-        return functions[kind](values.astype(dtype, copy=False), axis=axis, keepdims=True)
+        return functions[kind](values.astype(dtype, copy=False), axis=axis).astype(dtype, copy=False)
 
     def take(self, values: np.ndarray, indices: np.ndarray, axis: int) -> np.ndarray:
         """See :meth:`TreeEvaluator.take`."""
