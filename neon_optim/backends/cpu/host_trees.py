@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -104,6 +104,41 @@ class HostEvaluator(TreeEvaluator):
     def take(self, values: np.ndarray, indices: np.ndarray, axis: int) -> np.ndarray:
         """See :meth:`TreeEvaluator.take`."""
         return np.take(values, indices.astype(np.intp), axis=axis)
+
+    def put(self, values: np.ndarray, indices: np.ndarray, axis: int, out: np.ndarray) -> None:
+        """See :meth:`TreeEvaluator.put`."""
+        out.fill(0.0)
+        moved = values.astype(out.dtype, copy=False).swapaxes(0, axis)
+        np.add.at(out.swapaxes(0, axis), indices.astype(np.intp), moved)
+
+    def unfold(self, images: np.ndarray, windows: np.ndarray, attrs: Mapping[str, Any]) -> None:
+        """See :meth:`TreeEvaluator.unfold`."""
+        windows.fill(0.0)
+        for of_windows, of_images in _overlaps(windows.shape, attrs):
+            windows[of_windows] = images[of_images]
+
+    def fold(self, windows: np.ndarray, images: np.ndarray, attrs: Mapping[str, Any]) -> None:
+        """See :meth:`TreeEvaluator.fold`."""
+        images.fill(0.0)
+        for of_windows, of_images in _overlaps(windows.shape, attrs):
+            images[of_images] += windows[of_windows]
+
+
+def _overlaps(
+    windows: tuple[int, ...], attrs: Mapping[str, Any]
+) -> Iterator[tuple[tuple[Any, ...], tuple[Any, ...]]]:
+    """For each place in a window, in order: the windows that have it inside the image, and the pixels there."""
+    for place in np.ndindex(*attrs["window"]):
+        inside, pixels = [], []
+        for axis in range(2):
+            size, stride = attrs["size"][axis], attrs["strides"][axis]
+            offset = place[axis] * attrs["dilation"][axis] - attrs["padding"][axis]
+            first = max(0, -(offset // stride))  # the first window whose pixel is at 0 or behind
+            last = max(first, min(windows[3 + axis], (size - 1 - offset) // stride + 1))
+            inside.append(slice(first, last))
+            start = first * stride + offset
+            pixels.append(slice(start, start + (last - first) * stride, stride))
+        yield (slice(None), *place, *inside), (slice(None), *pixels)
 
 
 def _number(graph: Any) -> np.ndarray:
