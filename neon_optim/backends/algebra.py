@@ -10,10 +10,12 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from neon_optim.backends.optree import Node
+from neon_optim.backends.optree import Node, stated
 from neon_optim.backends.optree_shapes import resolved
 
 __all__ = ["Algebra"]
+
+_LOG_2 = math.log(2.0)
 
 
 def _build(op: str, *args: Any, out: Any = None, **attrs: Any) -> Any:
@@ -165,15 +167,18 @@ class Algebra:
     def tanh2(self, a: Any, out: Any = None) -> Any:
         """neon's hyperbolic tangent to base 2: (2**(2a) - 1) / (2**(2a) + 1)."""
         power = Node("exp2", Node("multiply", 2.0, a))
-        return _build("divide", Node("subtract", power, 1.0), Node("add", power, 1.0), out=out)
+        value = Node("divide", Node("subtract", power, 1.0), Node("add", power, 1.0))
+        return _finish(stated(value, [a], lambda error, y, a: [error * (1.0 - y * y) * _LOG_2]), out)
 
     def sig(self, a: Any, out: Any = None) -> Any:
         """The logistic function 1 / (1 + exp(-a))."""
-        return _build("divide", 1.0, Node("add", Node("exp", Node("negative", a)), 1.0), out=out)
+        value = Node("divide", 1.0, Node("add", Node("exp", Node("negative", a)), 1.0))
+        return _finish(stated(value, [a], lambda error, y, a: [error * y * (1.0 - y)]), out)
 
     def sig2(self, a: Any, out: Any = None) -> Any:
         """neon's logistic function to base 2: 1 / (1 + 2**(-a))."""
-        return _build("divide", 1.0, Node("add", Node("exp2", Node("negative", a)), 1.0), out=out)
+        value = Node("divide", 1.0, Node("add", Node("exp2", Node("negative", a)), 1.0))
+        return _finish(stated(value, [a], lambda error, y, a: [error * y * (1.0 - y) * _LOG_2]), out)
 
     def clip(self, a: Any, a_min: Any, a_max: Any, out: Any = None) -> Any:
         """a limited to the range from a_min to a_max; NaN stays NaN."""

@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 
 from neon_optim.backends.algebra import Algebra
-from neon_optim.backends.optree import Expression
+from neon_optim.backends.optree import Expression, Node
+from neon_optim.backends.optree_shapes import normalized_key
 from neon_optim.backends.philox import DROPOUT, random_words
 from neon_optim.backends.program import Program
 from neon_optim.errors import BackendError, shown
@@ -36,12 +37,25 @@ class Tensor(Expression, ABC):
             what a step stores is rounded as the optimizer's or the backend's ``stochastic_round`` says.
     """
 
-    __slots__ = ("__weakref__", "backend", "name", "rounding")
+    __slots__ = ("__weakref__", "_view_of", "backend", "name", "rounding")
 
     def __init__(self, backend: Backend, name: str | None = None, rounding: int = 0):
         self.backend = backend
         self.name = name
         self.rounding = rounding
+        self._view_of: tuple[Tensor, str, Any] | None = None
+
+    @property
+    def origin(self) -> Node | None:
+        """For a view the operation on the tensor that it was made from, through which derivatives go; else None."""
+        if self._view_of is None:
+            return None
+        base, op, argument = self._view_of
+        if op == "transpose":
+            return Node(op, base)
+        if op == "reshape":
+            return Node(op, base, shape=self.shape)
+        return Node(op, base, key=normalized_key(base.shape, argument))
 
     @property
     @abstractmethod

@@ -109,10 +109,6 @@ class TreeEvaluator(ABC):
         for target, tree in zip(targets, trees, strict=True):
             self._store(target, lowering.value(tree))
 
-    def evaluate(self, tree: Any) -> np.ndarray:
-        """The value of a tree as an array of the compute type."""
-        return _Lowering(self, [tree], topological_order([tree])).array(tree)
-
     def _store(
         self,
         target: np.ndarray,
@@ -299,7 +295,7 @@ class _Lowering:
         if id(tree) not in self._arrays:
             graph, leaves = _with_slots(lowered)
             arrays = [leaf for leaf in leaves if isinstance(leaf, np.ndarray)]
-            dtype = compute_type([a.dtype for a in arrays]) if arrays else np.dtype(np.float64)
+            dtype = compute_type([a.dtype for a in arrays]) if arrays else self._type
             out = self._do.empty(_common_shape(leaves) or (1, 1), dtype)
             self._do.run(out, graph, leaves)
             self._arrays[id(tree)] = out

@@ -20,6 +20,7 @@ __all__ = [
     "NamedScalar",
     "Node",
     "Symbol",
+    "shape_of",
     "slots_of",
     "stated",
     "topological_order",
@@ -189,7 +190,7 @@ class Node(Expression):
     def _new_shape(self) -> tuple[int, ...]:
         if self.op == "slot":
             raise AttributeError(_no_attribute(self.attrs["name"], "shape"))
-        return result_shape(self.op, [_shape_of(a) for a in self.args], self.attrs)
+        return result_shape(self.op, [shape_of(a) for a in self.args], self.attrs)
 
     def reshape(self, *shape: Any) -> Node:
         """The same elements in another shape, in C order; one extent may be -1."""
@@ -276,7 +277,12 @@ def _no_attribute(name: str, attribute: str) -> str:
     )
 
 
-def _shape_of(operand: Any) -> tuple[int, ...]:
+def shape_of(operand: Any) -> tuple[int, ...]:
+    """The shape of what may stand in an op-tree: () for numbers.
+
+    >>> shape_of(2.0)
+    ()
+    """
     return tuple(getattr(operand, "shape", ()))
 
 
@@ -288,8 +294,8 @@ def stated(value: Any, operands: Iterable[Any], backward: Callable[..., Any]) ->
     Arguments:
         value: the expression.
         operands: what it is a function of; derivatives by anything else pass it by.
-        backward: called as ``backward(error, value, *operands)`` with the derivative by the value; returns the
-            derivative by each operand, as op-trees of their shapes, None for zeros.
+        backward: called as ``backward(error, value, *operands)`` with the derivative by the value, and the value as it
+            is returned here; gives the derivative by each operand, as an op-tree, or None for zeros.
 
     >>> a = Symbol("a", 0)
     >>> stated(a * a, [a], lambda error, value, a: [error * 2.0 * a])
