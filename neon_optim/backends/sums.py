@@ -69,3 +69,19 @@ class LaneSum:
             self._end_chunk()
         total, self._total = self._total, 0.0
         return total
+
+
+AXIS_LANES = 32
+
+
+def sum_axis(values: np.ndarray, axis: int) -> np.ndarray:
+    """The sum along an axis, which stays with one element, in float64."""
+    moved = np.moveaxis(values, axis, 0).astype(np.float64)
+    lanes = np.zeros((AXIS_LANES, *moved.shape[1:]))
+    for k in range(moved.shape[0]):
+        lanes[k % AXIS_LANES] += moved[k]
+    width = AXIS_LANES
+    while width > 1:
+        width //= 2
+        lanes[:width] += lanes[width : 2 * width]
+    return np.expand_dims(lanes[0], axis)
