@@ -7,11 +7,15 @@ beyond the primitive ones of :mod:`~neon_optim.backends.optree` are written in t
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
-from neon_optim.backends.optree import Node
+from neon_optim.backends.optree import Node, stated
+from neon_optim.backends.optree_shapes import resolved
 
 __all__ = ["Algebra"]
+
+_LOG_2 = math.log(2.0)
 
 
 def _build(op: str, *args: Any, out: Any = None, **attrs: Any) -> Any:
@@ -23,6 +27,18 @@ def _finish(node: Any, out: Any) -> Any:
         return node
     out[:] = node
     return out
+
+
+def _compound(product: Any, out: Any, alpha: float, beta: float, relu: bool) -> Any:
+    if alpha != 1.0:
+        product = alpha * product
+    if beta != 0.0:
+        product = product + (out if beta == 1.0 else beta * out)
+    return _finish(Node("maximum", product, 0.0) if relu else product, out)
+
+
+def _windows(**pairs: Any) -> dict[str, tuple[int, int]]:
+    return {name: (int(pair[0]), int(pair[1])) for name, pair in pairs.items()}
 
 
 class Algebra:
@@ -151,15 +167,18 @@ class Algebra:
     def tanh2(self, a: Any, out: Any = None) -> Any:
         """neon's hyperbolic tangent to base 2: (2**(2a) - 1) / (2**(2a) + 1)."""
         power = Node("exp2", Node("multiply", 2.0, a))
-        return _build("divide", Node("subtract", power, 1.0), Node("add", power, 1.0), out=out)
+        value = Node("divide", Node("subtract", power, 1.0), Node("add", power, 1.0))
+        return _finish(stated(value, [a], lambda error, y, a: [error * (1.0 - y * y) * _LOG_2]), out)
 
     def sig(self, a: Any, out: Any = None) -> Any:
         """The logistic function 1 / (1 + exp(-a))."""
-        return _build("divide", 1.0, Node("add", Node("exp", Node("negative", a)), 1.0), out=out)
+        value = Node("divide", 1.0, Node("add", Node("exp", Node("negative", a)), 1.0))
+        return _finish(stated(value, [a], lambda error, y, a: [error * y * (1.0 - y)]), out)
 
     def sig2(self, a: Any, out: Any = None) -> Any:
         """neon's logistic function to base 2: 1 / (1 + 2**(-a))."""
-        return _build("divide", 1.0, Node("add", Node("exp2", Node("negative", a)), 1.0), out=out)
+        value = Node("divide", 1.0, Node("add", Node("exp2", Node("negative", a)), 1.0))
+        return _finish(stated(value, [a], lambda error, y, a: [error * y * (1.0 - y) * _LOG_2]), out)
 
     def clip(self, a: Any, a_min: Any, a_max: Any, out: Any = None) -> Any:
         """a limited to the range from a_min to a_max; NaN stays NaN."""
@@ -225,24 +244,97 @@ class Algebra:
         self, A: Any, B: Any, C: Any, alpha: float = 1.0, beta: float = 0.0, relu: bool = False
     ) -> Any:
         """C = alpha * A·B + beta * C, with negative elements set to 0 where ``relu``; neon's eager product."""
-        product = Node("dot", A, B)
-        if alpha != 1.0:
-            product = alpha * product
-        if beta != 0.0:
-            product = product + (C if beta == 1.0 else beta * C)
-        if relu:
-            product = Node("maximum", product, 0.0)
-        C[:] = product
-        return C
+        return _compound(Node("dot", A, B), C, alpha, beta, relu)
 
-    def transpose(self, a: Any, out: Any = None) -> Any:
-        """Axes 0 and 1 exchanged."""
-        return _build("transpose", a, out=out)
+    def batched_dot(
+        self, A: Any, B: Any, C: Any = None, alpha: float = 1.0, beta: float = 0.0, relu: bool = False
+    ) -> Any:
+        """A product for each index of a first axis: A (g, m, k) · B (g, k, n) -> (g, m, n). A may be (m, k) for all.
+
+        Without C an op-tree. With it neon's eager form: C = alpha * A·B + beta * C, negative elements set to 0 where
+        ``relu``; the products are added up where C is (m, n).
+        """
+        ndim = len(A.shape)
+        if ndim == 2:
+            A = Node("broadcast", A, shape=(B.shape[0], *A.shape))
+        product = Node("batched_dot", A, B)
+        if C is None:
+            return product
+        if ndim == 3 and len(C.shape) == 2:
+            total = Node("reduce", product, kind="sum", axis=0, keepdims=True)
+            product = Node("reshape", total, shape=product.shape[1:])
+        return _compound(product, C, alpha, beta, relu)
+
+    def transpose(self, a: Any, out: Any = None, *, axes: Sequence[int] | None = None) -> Any:
+        """The axes in another order; without one, 0 and 1 exchanged."""
+        return _build("transpose", a, out=out, axes=None if axes is None else tuple(axes))
+
+    def reshape(self, a: Any, shape: Any, out: Any = None) -> Any:
+        """The same elements in another shape, in C order; one extent may be -1."""
+        return _build("reshape", a, out=out, shape=resolved(shape, math.prod(a.shape)))
+
+    def broadcast_to(self, a: Any, shape: Any, out: Any = None) -> Any:
+        """a in a larger shape, as elementwise operations take it."""
+        return _build("broadcast", a, out=out, shape=tuple(shape))
+
+    def concatenate(self, arrays: Sequence[Any], axis: int = 0, out: Any = None) -> Any:
+        """Tensors one behind the other along an axis."""
+        axis = axis if axis >= 0 else axis + len(arrays[0].shape)
+        return _build("concatenate", *arrays, out=out, axis=axis)
 
     def take(self, a: Any, indices: Any, axis: int, out: Any = None) -> Any:
         """The slices of a at the given indices along an axis."""
         return _build("take", a, indices, out=out, axis=axis)
 
-    def onehot(self, indices: Any, axis: int, out: Any = None) -> Any:
-        """1 at the index of each column (axis=0) or row (axis=1), 0 elsewhere; the shape is that of ``out``."""
-        return _build("onehot", indices, out=out, axis=axis)
+    def onehot(self, indices: Any, axis: int, out: Any = None, *, extent: int | None = None) -> Any:
+        """1 at the index of each column (axis=0) or row (axis=1), 0 elsewhere.
+
+        ``extent`` is the length of the axis; without it the shape is that of the tensor that the tree is assigned to.
+        """
+        if extent is None:
+            return _build("onehot", indices, out=out, axis=axis)
+        return _build("onehot", indices, out=out, axis=axis, extent=extent)
+
+    def unfold(
+        self,
+        a: Any,
+        channels: int,
+        size: tuple[int, int],
+        window: tuple[int, int],
+        strides: tuple[int, int] = (1, 1),
+        padding: tuple[int, int] = (0, 0),
+        dilation: tuple[int, int] = (1, 1),
+        out: Any = None,
+    ) -> Any:
+        """The windows of images as columns: (C·H·W, n) -> (C·R·S, P·Q·n), with zeros beyond the border.
+
+        A convolution by filters W of (C·R·S, K) is ``dot(W.T, unfold(x))``.
+
+        Arguments:
+            a: images, features × samples in neon's order (C, H, W, n).
+            channels, size: C and (H, W).
+            window: (R, S).
+            strides, padding, dilation: for each of the two axes.
+        """
+        settings = _windows(size=size, window=window, strides=strides, padding=padding, dilation=dilation)
+        return _build("unfold", a, out=out, channels=channels, **settings)
+
+    def fold(
+        self,
+        a: Any,
+        channels: int,
+        size: tuple[int, int],
+        window: tuple[int, int],
+        strides: tuple[int, int] = (1, 1),
+        padding: tuple[int, int] = (0, 0),
+        dilation: tuple[int, int] = (1, 1),
+        out: Any = None,
+    ) -> Any:
+        """The adjoint of :meth:`unfold`: each pixel is the sum of the places in windows where it stands."""
+        settings = _windows(size=size, window=window, strides=strides, padding=padding, dilation=dilation)
+        return _build("fold", a, out=out, channels=channels, **settings)
+
+    def fprop_softmax(self, x: Any, axis: int) -> Any:
+        """neon's softmax along an axis: (1 / the sum of e) · e, with e = exp(x - the largest x)."""
+        power = Node("exp", Node("subtract", x, self.max(x, axis=axis)))
+        return Node("multiply", self.reciprocal(self.sum(power, axis=axis)), power)

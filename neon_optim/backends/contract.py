@@ -15,12 +15,13 @@ from typing import Any
 import numpy as np
 
 from neon_optim.backends.algebra import Algebra
-from neon_optim.backends.optree import Expression
+from neon_optim.backends.optree import Expression, Node
+from neon_optim.backends.optree_shapes import normalized_key
 from neon_optim.backends.philox import DROPOUT, random_words
 from neon_optim.backends.program import Program
 from neon_optim.errors import BackendError, shown
 
-__all__ = ["Backend", "Outcome", "Plan", "Rounding", "Tensor"]
+__all__ = ["Backend", "Captured", "Outcome", "Plan", "Rounding", "Tensor"]
 
 #: One parameter: ((param, grad), state), the tuples that neon's layers return from get_params().
 Parameter = tuple[tuple[Any, Any], list[Any]]
@@ -36,12 +37,25 @@ class Tensor(Expression, ABC):
             what a step stores is rounded as the optimizer's or the backend's ``stochastic_round`` says.
     """
 
-    __slots__ = ("__weakref__", "backend", "name", "rounding")
+    __slots__ = ("__weakref__", "_view_of", "backend", "name", "rounding")
 
     def __init__(self, backend: Backend, name: str | None = None, rounding: int = 0):
         self.backend = backend
         self.name = name
         self.rounding = rounding
+        self._view_of: tuple[Tensor, str, Any] | None = None
+
+    @property
+    def origin(self) -> Node | None:
+        """For a view the operation on the tensor that it was made from, through which derivatives go; else None."""
+        if self._view_of is None:
+            return None
+        base, op, argument = self._view_of
+        if op == "transpose":
+            return Node(op, base)
+        if op == "reshape":
+            return Node(op, base, shape=self.shape)
+        return Node(op, base, key=normalized_key(base.shape, argument))
 
     @property
     @abstractmethod
@@ -166,6 +180,21 @@ class Outcome:
         """
         if not self.stored:
             report(None)
+
+
+class Captured(ABC):
+    """Assignments that a backend has made ready to be done again and again; see :meth:`Backend.capture`."""
+
+    @abstractmethod
+    def __call__(self, *inputs: Tensor) -> None:
+        """Do the assignments.
+
+        Arguments:
+            inputs: what takes the place of the inputs that were named, in their order and of their shapes and types.
+
+        Raises:
+            BackendError: there are more or fewer, or of another shape or type; nothing was changed.
+        """
 
 
 class Plan(ABC):
@@ -293,6 +322,25 @@ class Backend(Algebra, ABC):
         """
 
     # --- work ---
+
+    @abstractmethod
+    def capture(self, assignments: Sequence[tuple[Tensor, Any]], inputs: Sequence[Tensor] = ()) -> Captured:
+        """Make assignments ready to be done again and again, in one go.
+
+        What trees have in common is computed once.
+
+        Arguments:
+            assignments: (tensor, op-tree) pairs. No tree may read a tensor that is written.
+            inputs: tensors among them in whose place others are given each time.
+
+        >>> from neon_optim import gen_backend
+        >>> be = gen_backend("cpu")
+        >>> x, total, largest = be.zeros((2, 2)), be.empty((2, 1)), be.empty((2, 1))
+        >>> reduce = be.capture([(total, be.sum(x, axis=1)), (largest, be.max(x, axis=1))], inputs=[x])
+        >>> reduce(be.array([[1.0, 2.0], [3.0, 4.0]]))
+        >>> total.get().tolist(), largest.get().tolist()
+        ([[3.0], [7.0]], [[2.0], [4.0]])
+        """
 
     @abstractmethod
     def plan(

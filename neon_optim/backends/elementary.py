@@ -18,7 +18,7 @@ from __future__ import annotations
 import math
 from functools import cache
 
-from neon_optim.backends.formula import Formula, Value, formula, select
+from neon_optim.backends.formula import Formula, Recorded, formula, select
 
 __all__ = ["ELEMENTARY", "elementary"]
 
@@ -54,7 +54,7 @@ _TYPES = {
 }
 
 
-def _polynomial(x: Value, coefficients: tuple[float, ...]) -> Value:
+def _polynomial(x: Recorded, coefficients: tuple[float, ...]) -> Recorded:
     """The lowest order first."""
     value = x * coefficients[-1] + coefficients[-2]
     for coefficient in reversed(coefficients[:-2]):
@@ -62,7 +62,7 @@ def _polynomial(x: Value, coefficients: tuple[float, ...]) -> Value:
     return value
 
 
-def _times_power_of_two(y: Value, shifted: Value) -> Value:
+def _times_power_of_two(y: Recorded, shifted: Recorded) -> Recorded:
     """y * 2**k, rounded once; k + to_integer is given. Two factors, since 2**k itself may be no float."""
     t = _TYPES[y.kind]
     k = shifted.bits()
@@ -72,13 +72,13 @@ def _times_power_of_two(y: Value, shifted: Value) -> Value:
     return y * one * other
 
 
-def _upper_half(x: Value) -> Value:
+def _upper_half(x: Recorded) -> Recorded:
     """A float without the lower half of its mantissa: its product with another one of half the bits is exact."""
     t = _TYPES[x.kind]
     return (x.bits() & (2 * t.sign - (1 << (t.mantissa + 1) // 2))).real()
 
 
-def _times_split(high: Value, low: Value, factor: tuple[float, float]) -> tuple[Value, Value]:
+def _times_split(high: Recorded, low: Recorded, factor: tuple[float, float]) -> tuple[Recorded, Recorded]:
     """A product of numbers in two parts each, as an exact part and what it lacks."""
     return high * factor[0], low * factor[0] + (high + low) * factor[1]
 
@@ -106,12 +106,12 @@ _EXP = {
 """(exp(r) - 1 - r) / r**2 for |r| <= log(2) / 2."""
 
 
-def _exp(x: Value) -> Value:
+def _exp(x: Recorded) -> Recorded:
     r, rest, shifted = _exp_parts(x.between(*_EXP_RANGE[x.kind]))
     return _times_power_of_two(r + rest + 1.0, shifted)
 
 
-def _exp_parts(x: Value) -> tuple[Value, Value, Value]:
+def _exp_parts(x: Recorded) -> tuple[Recorded, Recorded, Recorded]:
     """r, y and k + to_integer where exp(x) = 2**k * (1 + (r + y)) and y is small."""
     t = _TYPES[x.kind]
     shifted = x * math.log2(math.e) + t.to_integer
@@ -149,7 +149,7 @@ _LN2 = {
 """log(2) in half the bits of a mantissa, and what it lacks."""
 
 
-def _exp2(x: Value) -> Value:
+def _exp2(x: Recorded) -> Recorded:
     t = _TYPES[x.kind]
     x = x.between(*_EXP2_RANGE[x.kind])
     shifted = x + t.to_integer
@@ -192,7 +192,7 @@ _LOG2_E = {
 """log2(e) in half the bits of a mantissa, and what it lacks."""
 
 
-def _exponent_and_fraction(x: Value) -> tuple[Value, Value]:
+def _exponent_and_fraction(x: Recorded) -> tuple[Recorded, Recorded]:
     """k and f where x = 2**k * (1 + f) for a positive number."""
     t = _TYPES[x.kind]
     small = x < t.smallest
@@ -203,14 +203,14 @@ def _exponent_and_fraction(x: Value) -> tuple[Value, Value]:
     return k, ((bits & ((1 << t.mantissa) - 1)) + t.root).real() - 1.0
 
 
-def _log_cases(x: Value, value: Value) -> Value:
+def _log_cases(x: Recorded, value: Recorded) -> Recorded:
     """The value, or what log is at zero, at infinity, at NaN and below zero."""
     value = select(x < math.inf, value, x)
     value = select(x < 0.0, math.nan, value)
     return select(x.equals(0.0), -math.inf, value)
 
 
-def _log_of_fraction(f: Value) -> Value:
+def _log_of_fraction(f: Recorded) -> Recorded:
     """log(1 + f) - f."""
     square = f * f
     if f.kind == "float32":
@@ -220,13 +220,13 @@ def _log_of_fraction(f: Value) -> Value:
     return s * (square * 0.5 + z * _polynomial(z, _LOG_WIDE)) - square * 0.5
 
 
-def _log(x: Value) -> Value:
+def _log(x: Recorded) -> Recorded:
     high, low = _TYPES[x.kind].ln2
     k, f = _exponent_and_fraction(x)
     return _log_cases(x, k * high + (f + (_log_of_fraction(f) + k * low)))
 
 
-def _log2_of_number(x: Value) -> Value:
+def _log2_of_number(x: Recorded) -> Recorded:
     """log2 of a positive number other than infinity."""
     k, f = _exponent_and_fraction(x)
     rest = _log_of_fraction(f)
@@ -236,7 +236,7 @@ def _log2_of_number(x: Value) -> Value:
     return total + (((k - total) + exact) + more)
 
 
-def _log2(x: Value) -> Value:
+def _log2(x: Recorded) -> Recorded:
     return _log_cases(x, _log2_of_number(x))
 
 
@@ -264,7 +264,7 @@ _TANH = {
 _TANH_IS_ONE = {"float32": 10.0, "float64": 20.0}
 
 
-def _tanh(x: Value) -> Value:
+def _tanh(x: Recorded) -> Recorded:
     size = abs(x)
     z = size * size
     small = size + size * z * _polynomial(z, _TANH[x.kind])
@@ -272,7 +272,7 @@ def _tanh(x: Value) -> Value:
     return (value.bits() | (x.bits() & _TYPES[x.kind].sign)).real()
 
 
-def _tanh_by_exp(x: Value) -> Value:
+def _tanh_by_exp(x: Recorded) -> Recorded:
     """1 - 2 / (exp(2x) + 1) for x from 0 on; what each step rounds off is added in the end."""
     t = _TYPES[x.kind]
     r, rest, shifted = _exp_parts(x * 2.0)
@@ -290,7 +290,7 @@ def _tanh_by_exp(x: Value) -> Value:
 # --- power ---
 
 
-def _power(x: Value, y: Value) -> Value:
+def _power(x: Recorded, y: Recorded) -> Recorded:
     """float32, by way of float64. The square is that of a multiplication, its ties included."""
     base, exponent = x.widen(), y.widen()
     size = abs(base)

@@ -7,7 +7,10 @@ Nothing is computed here. A tree of :class:`Node` is turned into linear form by
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
+
+from neon_optim.backends.optree_shapes import normalized_key, resolved, result_shape
 
 __all__ = [
     "ELEMENTWISE",
@@ -17,7 +20,10 @@ __all__ = [
     "NamedScalar",
     "Node",
     "Symbol",
+    "shape_of",
     "slots_of",
+    "stated",
+    "topological_order",
 ]
 
 #: Elementwise operations and their number of operands. Everything else that is elementwise is written in these.
@@ -53,8 +59,23 @@ ELEMENTWISE = {
 #: sums are taken in float64 and in one fixed order; sum_square and total_square square in float64 too.
 REDUCTIONS = ("sum", "sum_square", "amax", "amin", "total", "total_square")
 
-#: Operations that change shapes. They run on whole tensors, never inside a Program.
-STRUCTURAL = ("dot", "transpose", "reduce", "take", "onehot")
+#: Operations that change shapes. They run on whole tensors, never inside a Program. Their settings (``attrs``):
+STRUCTURAL = (
+    "dot",  # (m, k) · (k, n)
+    "batched_dot",  # (g, m, k) · (g, k, n): a product for each g
+    "transpose",  # axes: their new order; None: axes 0 and 1 exchanged
+    "reshape",  # shape: the same elements in C order
+    "slice",  # key: (start, stop, step) for each axis
+    "place",  # key, shape: zeros of that shape with the operand at the key; the adjoint of slice
+    "concatenate",  # axis
+    "broadcast",  # shape
+    "reduce",  # kind, axis, keepdims
+    "take",  # axis: the slices of operand 0 at the indices in operand 1
+    "put",  # axis, extent: zeros to which the slices are added at the indices, in order; the adjoint of take
+    "onehot",  # axis, extent: 1 at each index; without an extent, the target of the tree says it
+    "unfold",  # channels, size, window, strides, padding, dilation: images (C·H·W, n) -> windows (C·R·S, P·Q·n)
+    "fold",  # the same: windows are added to images, in the order of their rows and columns; the adjoint of unfold
+)
 
 
 class Expression:
@@ -136,17 +157,51 @@ class Node(Expression):
     """An operation on operands (expressions, Python numbers or arrays), not yet run.
 
     Arguments:
-        op: a key of :data:`ELEMENTWISE`, or a name from :data:`REDUCTIONS` or :data:`STRUCTURAL`.
+        op: a key of :data:`ELEMENTWISE`, a name from :data:`REDUCTIONS` or :data:`STRUCTURAL`, 'size', or 'stated'.
         args: the operands. A :class:`Symbol` among them is replaced by what it holds at this moment.
         attrs: further settings of structural operations, such as ``axis``.
     """
 
-    __slots__ = ("args", "attrs", "op")
+    __slots__ = ("_shape", "args", "attrs", "op")
+    _shape: tuple[int, ...]
+    __iter__: Any = None  # by its indices Python would take a node for a sequence without an end
 
     def __init__(self, op: str, *args: Any, **attrs: Any):
         self.op = op
         self.args = tuple([a.held if type(a) is Symbol else a for a in args])
         self.attrs = attrs
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Extent of each axis; () for numbers.
+
+        Raises:
+            BackendError: the operands of an operation do not go together, which is named with their shapes.
+            AttributeError: a rule is being traced, and its tensors have no shape.
+        """
+        try:
+            return self._shape
+        except AttributeError:
+            pass
+        for node in topological_order([self], lambda node: not hasattr(node, "_shape")):
+            node._shape = node._new_shape()
+        return self._shape
+
+    def _new_shape(self) -> tuple[int, ...]:
+        if self.op == "slot":
+            raise AttributeError(_no_attribute(self.attrs["name"], "shape"))
+        return result_shape(self.op, [shape_of(a) for a in self.args], self.attrs)
+
+    def reshape(self, *shape: Any) -> Node:
+        """The same elements in another shape, in C order; one extent may be -1."""
+        size = 1
+        for extent in self.shape:
+            size *= extent
+        return Node("reshape", self, shape=resolved(shape[0] if len(shape) == 1 else shape, size))
+
+    def __getitem__(self, key: Any) -> Node:
+        """A part, by integers and slices; all axes stay."""
+        return Node("slice", self, key=normalized_key(self.shape, key))
 
     def __repr__(self) -> str:
         """
@@ -212,10 +267,74 @@ class Symbol(Expression):
     __iadd__ = __isub__ = __imul__ = __itruediv__ = __ipow__ = _in_place
 
     def __getattr__(self, attribute: str) -> Any:
-        raise AttributeError(
-            f"'{self.name}' has no {attribute!r} while a rule is traced: the rule is written once for all tensors. "
-            "A rule that needs each tensor's shape sets per_tensor = True on its class."
-        )
+        raise AttributeError(_no_attribute(self.name, attribute))
+
+
+def _no_attribute(name: str, attribute: str) -> str:
+    return (
+        f"'{name}' has no {attribute!r} while a rule is traced: the rule is written once for all tensors. "
+        "A rule that needs each tensor's shape sets per_tensor = True on its class."
+    )
+
+
+def shape_of(operand: Any) -> tuple[int, ...]:
+    """The shape of what may stand in an op-tree: () for numbers.
+
+    >>> shape_of(2.0)
+    ()
+    """
+    return tuple(getattr(operand, "shape", ()))
+
+
+def stated(value: Any, operands: Iterable[Any], backward: Callable[..., Any]) -> Node:
+    """An expression whose derivative is stated, where a better or an exact one is known.
+
+    Its value is that of the expression: for evaluation a 'stated' node stands for its only operand.
+
+    Arguments:
+        value: the expression.
+        operands: what it is a function of; derivatives by anything else pass it by.
+        backward: called as ``backward(error, value, *operands)`` with the derivative by the value, and the value as it
+            is returned here; gives the derivative by each operand, as an op-tree, or None for zeros.
+
+    >>> a = Symbol("a", 0)
+    >>> stated(a * a, [a], lambda error, value, a: [error * 2.0 * a])
+    stated(multiply(a, a))
+    """
+    held = tuple(a.held if type(a) is Symbol else a for a in operands)
+    return Node("stated", value, operands=held, backward=backward)
+
+
+def topological_order(
+    roots: Iterable[Any],
+    entered: Callable[[Node], bool] | None = None,
+    operands: Callable[[Node], Sequence[Any]] | None = None,
+) -> list[Node]:
+    """The nodes of expressions, each once, after its operands. Not recursive: a graph may be thousands of nodes deep.
+
+    Arguments:
+        roots: expressions; what is no node is passed by.
+        entered: whether a node, and what is below it, is wanted; None: all are.
+        operands: what a node is preceded by; None: its ``args``.
+
+    >>> a = Symbol("a", 0).held
+    >>> topological_order([a * a + a])
+    [a, multiply(a, a), add(multiply(a, a), a)]
+    """
+    order: list[Node] = []
+    seen: set[int] = set()
+    stack: list[Any] = [root for root in roots if isinstance(root, Node)]
+    stack.reverse()
+    while stack:
+        node = stack.pop()
+        if node is None:  # what was put above it is done
+            order.append(stack.pop())
+        elif id(node) not in seen and (entered is None or entered(node)):
+            seen.add(id(node))
+            stack += (node, None)
+            before = node.args if operands is None else operands(node)
+            stack.extend([a for a in before[::-1] if isinstance(a, Node) and id(a) not in seen])
+    return order
 
 
 def slots_of(tree: Any) -> set[int]:
@@ -224,14 +343,5 @@ def slots_of(tree: Any) -> set[int]:
     >>> slots_of(Symbol("p", 0) - 0.5 * Symbol("m", 2))
     {0, 2}
     """
-    found: set[int] = set()
-    done: set[int] = set()
-    waiting = [tree.held if type(tree) is Symbol else tree]
-    while waiting:
-        node = waiting.pop()
-        if isinstance(node, Node) and id(node) not in done:
-            done.add(id(node))
-            waiting.extend(node.args)
-            if node.op == "slot":
-                found.add(node.attrs["index"])
-    return found
+    root = tree.held if type(tree) is Symbol else tree
+    return {node.attrs["index"] for node in topological_order([root]) if node.op == "slot"}

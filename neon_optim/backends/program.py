@@ -196,8 +196,11 @@ class _Tape:
                     operands = [node.attrs["index"]]
                 elif node.op == "scalar":
                     operands = [node.attrs["name"]]
-                places[id(node)] = len(entries)
-                entries.append((node.op, *operands))
+                if node.op == "stated":
+                    places[id(node)] = operands[0]
+                else:
+                    places[id(node)] = len(entries)
+                    entries.append((node.op, *operands))
                 stack.pop()
         return places[id(root)]
 

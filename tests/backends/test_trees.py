@@ -265,6 +265,22 @@ def test_a_sum_along_an_axis_has_one_definition(be, shape, view, dtype):
         np.testing.assert_array_equal(out.get().reshape(-1), means[0])
 
 
+@pytest.mark.parametrize("shape", [(0, 3), (33, 70), (5, 100)])
+def test_loops_keep_the_definition_when_they_are_compiled(shape):
+    """The first runs of an assignment are NumPy's."""
+    be = gen_backend("cpu", engine="numba")
+    values = np.random.RandomState(3).standard_cauchy(shape)
+    tensor = be.array(values, dtype=np.float64)
+    for axis in (0, 1):
+        sums = np.array([reference_axis_sum(row) for row in np.moveaxis(values, axis, 1)])
+        out = be.empty((1, sums.size) if axis == 0 else (sums.size, 1), dtype=np.float64)
+        for _ in range(6):
+            out.fill(7.0)
+            out[:] = be.sum(tensor, axis=axis)
+            assert out.get().tobytes() == sums.tobytes()
+    cleanup_backend()
+
+
 def test_the_order_of_a_sum_along_an_axis_shows_in_its_bits():
     """Negative control of the test above: adding one element after the other gives other bits on such data."""
     values = np.random.RandomState(1).standard_normal((1, 1000)) * 10.0 ** np.arange(-3, 4).repeat(143)[:1000]

@@ -7,12 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from neon_optim.backends.contract import Backend, Outcome, Parameter, Plan, Rounding, Tensor
+from neon_optim.backends.contract import Backend, Captured, Outcome, Parameter, Plan, Rounding, Tensor
 from neon_optim.backends.gpu.cuda_engine import CudaEngine
 from neon_optim.backends.gpu.device import Device
 from neon_optim.backends.gpu.device_plan import DevicePlan
 from neon_optim.backends.gpu.device_trees import DeviceEvaluator
 from neon_optim.backends.gpu.memory import address_of, device_array, new_array
+from neon_optim.backends.gpu.repeated import Repeated
 from neon_optim.backends.gpu.tensor import GPUTensor
 from neon_optim.backends.program import Program
 from neon_optim.backends.shapes import at_least_2d
@@ -94,6 +95,17 @@ class GPUBackend(Backend):
             self.device.download(out, address_of(self._evaluator.contiguous(source)))
             self.engine.check()
         return out
+
+    def capture(self, assignments: Sequence[tuple[Tensor, Any]], inputs: Sequence[Tensor] = ()) -> Captured:
+        """See :meth:`Backend.capture`."""
+        return Repeated(self, assignments, inputs)
+
+    def assign_all(self, assignments: Sequence[tuple[Any, Any]]) -> None:
+        """Run several trees, whose common parts are done once."""
+        with self.device.context:
+            self._evaluator.assign_all(
+                [device_array(target) for target, _ in assignments], [tree for _, tree in assignments]
+            )
 
     def plan(
         self,

@@ -7,7 +7,7 @@ and they are cast once where they meet tensors, as on the CPU.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -28,7 +28,9 @@ from neon_optim.backends.gpu.tree_source import (
     bernoulli_source,
     elementwise_source,
     product_source,
+    put_source,
     take_source,
+    window_source,
 )
 from neon_optim.backends.optree import Node
 from neon_optim.backends.program import linearize
@@ -70,11 +72,7 @@ class DeviceEvaluator(TreeEvaluator):
         self.assign(out, array)
         return out
 
-    def contiguous(self, array: np.ndarray) -> np.ndarray:
-        """The array itself if it has no gaps, else a copy."""
-        return array if array.flags.c_contiguous else self.copy(array)
-
-    def fold(self, node: Node) -> Any:
+    def joined(self, node: Node) -> Any:
         """Arithmetic between held numbers is done at once, in float64."""
         if not any(isinstance(a, Held) for a in node.args) or any(
             isinstance(a, (np.ndarray, Node)) for a in node.args
@@ -155,6 +153,41 @@ class DeviceEvaluator(TreeEvaluator):
             along = [values.shape[axis], values.strides[axis]]
             self._launch(source, "take", [out, values, indices], out.size, extents, strides, along)
         return out
+
+    def put(self, values: np.ndarray, indices: np.ndarray, axis: int, out: np.ndarray) -> None:
+        """See :meth:`TreeEvaluator.put`; an index out of range is passed by."""
+        if out.size:
+            start = tuple(slice(1) if a == axis % out.ndim else slice(None) for a in range(out.ndim))
+            described = [out, values[start] if indices.size else out]
+            extents, strides = _collapsed(described, out.shape)
+            dtypes = [out.dtype, values.dtype, indices.dtype]
+            source = put_source(dtypes, storage_type(out.dtype), len(extents))
+            inner = math.prod(out.shape[axis % out.ndim + 1 :])
+            along = [indices.size, values.strides[axis], out.shape[axis], inner]
+            strides.append([0] * len(extents))  # indices are read by their number
+            self._launch(source, "put", [out, values, indices], out.size, extents, strides, along)
+
+    def unfold(self, images: np.ndarray, windows: np.ndarray, attrs: Mapping[str, Any]) -> None:
+        """See :meth:`TreeEvaluator.unfold`."""
+        self._windows(windows, images, windows.shape, attrs)
+
+    def fold(self, windows: np.ndarray, images: np.ndarray, attrs: Mapping[str, Any]) -> None:
+        """See :meth:`TreeEvaluator.fold`."""
+        self._windows(images, windows, windows.shape, attrs)
+
+    def _windows(
+        self, out: np.ndarray, source: np.ndarray, windows: tuple[int, ...], attrs: Mapping[str, Any]
+    ) -> None:
+        if not out.size:
+            return
+        pairs = [*attrs["strides"], *attrs["padding"], *attrs["dilation"]]
+        extents = [*windows[1:5], *attrs["size"], windows[5]]
+        header = [address_of(out), address_of(source), out.size, *extents, *pairs]
+        arguments = np.array(header, np.int64).tobytes()
+        text = window_source(
+            out.ndim == 4, [out.dtype, source.dtype], storage_type(compute_type([out.dtype]))
+        )
+        self._device.kernel(text, "windows", len(arguments))(self._grid(out.size), THREADS, arguments)
 
     def bernoulli(self, target: np.ndarray, limit: int, seed: int, stream: int, step: int) -> None:
         """Set each element to 1 where its random word is below the limit, else to 0."""

@@ -72,18 +72,20 @@ class GPUTensor(Tensor):
             view = view_as(self._layout, wanted)
         except (AttributeError, ValueError) as error:
             raise BackendError(f"cannot view shape {self.shape} as {wanted}: {error}") from error
-        return self._view(view)
+        return self._view(view, "reshape")
 
     @property
     def T(self) -> GPUTensor:  # noqa: N802 (neon's name)
         """A view with axes 0 and 1 exchanged."""
-        return self._view(self._layout.swapaxes(0, 1))
+        return self._view(self._layout.swapaxes(0, 1), "transpose")
 
-    def _view(self, layout: np.ndarray) -> GPUTensor:
-        return GPUTensor(self.backend, layout, self.name, self.rounding)
+    def _view(self, layout: np.ndarray, op: str, argument: Any = None) -> GPUTensor:
+        view = GPUTensor(self.backend, layout, self.name, self.rounding)
+        view._view_of = (self, op, argument)
+        return view
 
     def __getitem__(self, key: Any) -> GPUTensor:
-        return self._view(self._layout[as_slices(key)])
+        return self._view(self._layout[as_slices(key)], "slice", key)
 
     def __setitem__(self, key: Any, value: Any) -> None:
         self.backend.assign(self._layout[as_slices(key)], value)

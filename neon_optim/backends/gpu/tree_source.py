@@ -1,4 +1,4 @@
-"""CUDA source for op-trees on whole tensors: elementwise with broadcasting, products, reductions along an axis."""
+"""CUDA source for op-trees on whole tensors: elementwise with broadcasting, products, reductions, taking, windows."""
 
 from __future__ import annotations
 
@@ -21,7 +21,9 @@ __all__ = [
     "bernoulli_source",
     "elementwise_source",
     "product_source",
+    "put_source",
     "take_source",
+    "window_source",
 ]
 
 THREADS = 256
@@ -155,6 +157,79 @@ extern "C" __global__ void __launch_bounds__({THREADS}) take(const __grid_consta
   }}
 }}
 """
+
+
+def put_source(dtypes: Sequence[np.dtype], compute: str, ndim: int) -> str:
+    """``slot 0 = zeros, to which the slices of slot 1 are added at the indices in slot 2, in order``.
+
+    One thread for each element of the result looks at all indices. ``inner`` elements lie between two places of an axis
+    of ``extent`` places.
+    """
+    item, index = storage_type(dtypes[1]), storage_type(dtypes[2])
+    return f"""{PRELUDE}
+typedef {compute} T;
+{_tree(3, ndim, 4)}
+extern "C" __global__ void __launch_bounds__({THREADS}) put(const __grid_constant__ Tree tree) {{
+  const i64 count = (i64)tree.scalar[0], stride = (i64)tree.scalar[1];
+  const i64 extent = (i64)tree.scalar[2], inner = (i64)tree.scalar[3];
+  const {index} *const indices = (const {index} *)tree.address[2];
+  for (i64 i = blockIdx.x * {THREADS}ll + threadIdx.x; i < tree.size; i += gridDim.x * {THREADS}ll) {{
+{_offsets(2, ndim)}
+    const i64 place = i / inner % extent;
+    T sum = 0;
+    for (i64 k = 0; k < count; k++) {{
+      const i64 index = (i64)widen(indices[k]);
+      if ((index < 0 ? index + extent : index) == place)
+        sum += (T)widen(*(const {item} *)(tree.address[1] + o1 + k * stride));
+    }}
+    narrow({_element(0, storage_type(dtypes[0]))}, sum);
+  }}
+}}
+"""
+
+
+def window_source(fold: bool, dtypes: Sequence[np.dtype], compute: str) -> str:
+    """Windows (C, R, S, P, Q, n) of images (C, H, W, n), or images to which windows are added: slot 0 of slot 1.
+
+    ``Windows`` has the extents and, for rows and columns, strides, padding and dilation; a thread computes an element.
+    """
+    out, item = storage_type(dtypes[0]), storage_type(dtypes[1])
+    return f"""{PRELUDE}
+typedef {compute} T;
+struct Windows {{ u64 address[2]; i64 size, R, S, P, Q, H, W, n, stride[2], padding[2], dilation[2]; }};
+extern "C" __global__ void __launch_bounds__({THREADS}) windows(const __grid_constant__ Windows a) {{
+  {out} *const to = ({out} *)a.address[0];
+  const {item} *const from = (const {item} *)a.address[1];
+  for (i64 i = blockIdx.x * {THREADS}ll + threadIdx.x; i < a.size; i += gridDim.x * {THREADS}ll) {{
+    i64 rest = i;
+    auto next = [&](i64 extent) {{ const i64 k = rest % extent; rest /= extent; return k; }};
+    const i64 sample = next(a.n);
+{_FOLD if fold else _UNFOLD}
+  }}
+}}
+"""
+
+
+_UNFOLD = """\
+    const i64 q = next(a.Q), p = next(a.P), s = next(a.S), r = next(a.R);
+    const i64 y = p * a.stride[0] + r * a.dilation[0] - a.padding[0];
+    const i64 x = q * a.stride[1] + s * a.dilation[1] - a.padding[1];
+    if (y >= 0 && y < a.H && x >= 0 && x < a.W) to[i] = from[((rest * a.H + y) * a.W + x) * a.n + sample];
+    else narrow(to[i], 0.f);"""
+
+_FOLD = """\
+    const i64 x = next(a.W), y = next(a.H);
+    T sum = 0;
+    for (i64 r = 0; r < a.R; r++) {
+      const i64 down = y + a.padding[0] - r * a.dilation[0], p = down / a.stride[0];
+      if (down < 0 || down % a.stride[0] || p >= a.P) continue;
+      for (i64 s = 0; s < a.S; s++) {
+        const i64 right = x + a.padding[1] - s * a.dilation[1], q = right / a.stride[1];
+        if (right < 0 || right % a.stride[1] || q >= a.Q) continue;
+        sum += (T)widen(from[((((rest * a.R + r) * a.S + s) * a.P + p) * a.Q + q) * a.n + sample]);
+      }
+    }
+    narrow(to[i], sum);"""
 
 
 def product_source(dtypes: Sequence[np.dtype], compute: str) -> str:
