@@ -149,9 +149,11 @@ class _Cutter:
         if target in self._users or value.shape != leaf.shape:
             return False
         same_type = value.dtype == leaf.attrs["stored"]
+        dense = lies_contiguous(leaf.shape, leaf.attrs["strides"], leaf.attrs["stored"].itemsize)
+        if not dense and any(self._values[u].op in VIEWS for u in self._users[source]):
+            return False  # what has gaps cannot be seen in another shape
         if isinstance(self._steps[self._step_of[source]], Call):
             # Only products write anywhere; and BLAS wants its results without gaps.
-            dense = lies_contiguous(leaf.shape, leaf.attrs["strides"], value.dtype.itemsize)
             return value.op in ("dot", "batched_dot") and same_type and dense
         return same_type or len(self._users[source]) == 1
 

@@ -34,7 +34,8 @@ class Leaf:
 
     Attributes:
         array: the array.
-        entry: what a graph needs to know of it: ('leaf', (shape, strides, type), ()).
+        entry: what a graph needs to know of it: ('leaf', (shape, strides, type), ()). Where there is one element, its
+            distance to the next is 0.
         address: where its elements begin.
     """
 
@@ -42,7 +43,10 @@ class Leaf:
 
     def __init__(self, array: np.ndarray):
         self.array = array
-        self.entry = ("leaf", (array.shape, array.strides, array.dtype), _NONE)
+        strides = tuple(
+            [0 if n == 1 else stride for n, stride in zip(array.shape, array.strides, strict=True)]
+        )
+        self.entry = ("leaf", (array.shape, strides, array.dtype), _NONE)
         self.address: int = array.__array_interface__["data"][0]
 
 

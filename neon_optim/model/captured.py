@@ -16,6 +16,7 @@ import numpy as np
 from neon_optim.backends.derivatives import gradients
 from neon_optim.described.arguments import constructor_arguments
 from neon_optim.described.object import NervanaObject
+from neon_optim.model.container import Container
 from neon_optim.model.layer import Layer
 
 __all__ = ["CapturedPasses", "capture_inference", "capture_training"]
@@ -28,33 +29,51 @@ class CapturedPasses:
 
     Arguments:
         run: the assignments.
-        leaves: the layers.
-        things: objects with settings, the layers among them.
+        layers: the layers, containers among them.
+        things: other objects with settings.
+
+    Attributes:
+        drawing: the layers in which something is random.
     """
 
-    def __init__(self, run: Any, leaves: Sequence[Layer], things: Sequence[Any]):
+    def __init__(self, run: Any, layers: Container, things: Sequence[Any] = ()):
         self.run = run
-        self._leaves = leaves
-        settings = list(dict.fromkeys(found for thing in things for found in _with_settings(thing)))
+        leaves = layers.leaves()
+        self.drawing = [leaf for leaf in leaves if type(leaf).draw is not Layer.draw]
+        settings = list(
+            dict.fromkeys(found for thing in (layers, *leaves, *things) for found in _with_settings(thing))
+        )
         self._settings = [vars(thing) for thing in settings]
         self._changes = self._count()
-        self._pairs = [pair for leaf in leaves for pair in leaf.pairs()]
+        lists = [thing.layers for thing in settings if isinstance(thing, Container)]
+        self._lists = [(held, list(held)) for held in lists]
+        learning = [leaf for leaf in leaves if leaf.learns]
+        self._params = [(leaf.get_params, _pairs(leaf.get_params())) for leaf in learning]
 
     def _count(self) -> list[int]:
         return [values["_changes"] for values in self._settings]
 
-    def still_hold(self, leaves: Sequence[Layer]) -> bool:
+    def still_hold(self) -> bool:
         """Whether layers, settings and parameters are what they were."""
-        if self._count() != self._changes or len(leaves) != len(self._leaves):
-            return False
-        if any(a is not b for a, b in zip(leaves, self._leaves, strict=True)):
-            return False
-        pairs = [pair for leaf in leaves for pair in leaf.pairs()]
-        return all(a[0] is b[0] and a[1] is b[1] for a, b in zip(pairs, self._pairs, strict=True))
+        return (
+            self._count() == self._changes
+            and all(held == before for held, before in self._lists)
+            and all(_are_same(_pairs(now()), before) for now, before in self._params)
+        )
+
+
+def _pairs(params: Any) -> list[tuple[Any, Any]]:
+    return [params[0]] if isinstance(params, tuple) else [pair for pair, _ in params]
+
+
+def _are_same(pairs: Sequence[tuple[Any, Any]], others: Sequence[tuple[Any, Any]]) -> bool:
+    if len(pairs) != len(others):
+        return False
+    return all(a[0] is b[0] and a[1] is b[1] for a, b in zip(pairs, others, strict=True))
 
 
 def capture_training(
-    be: Any, leaves: Sequence[Layer], cost: Any, folded: bool, x: Any, t: Any
+    be: Any, layers: Container, cost: Any, folded: bool, x: Any, t: Any
 ) -> CapturedPasses | None:
     """Both passes: called with inputs, targets and a tensor of (1, 1) that receives the sum of the costs.
 
@@ -63,6 +82,7 @@ def capture_training(
 
     Returns None where a layer is not stated as algebra alone.
     """
+    leaves = layers.leaves()
     if not _are_algebra(leaves):
         return None
     value = before = x
@@ -74,17 +94,18 @@ def capture_training(
     total = be.empty((1, 1), dtype=np.float64)
     assignments = [(grad, tree) for (_, grad), tree in zip(pairs, trees, strict=True)]
     run = be.capture([*assignments, (total, be.sum(cost(value, t)))], inputs=[x, t, total])
-    return CapturedPasses(run, leaves, [*leaves, cost])
+    return CapturedPasses(run, layers, [cost])
 
 
-def capture_inference(be: Any, leaves: Sequence[Layer], x: Any, outputs: Any) -> CapturedPasses | None:
+def capture_inference(be: Any, layers: Container, x: Any, outputs: Any) -> CapturedPasses | None:
     """The forward pass outside of training: called with inputs, it fills ``outputs``."""
+    leaves = layers.leaves()
     if not _are_algebra(leaves):
         return None
     value = x
     for leaf in leaves:
         value = leaf.forward(value, inference=True)
-    return CapturedPasses(be.capture([(outputs, value)], inputs=[x]), leaves, leaves)
+    return CapturedPasses(be.capture([(outputs, value)], inputs=[x]), layers)
 
 
 def _are_algebra(leaves: Sequence[Layer]) -> bool:

@@ -141,16 +141,18 @@ class Model(NervanaObject, kind="model"):
         """
         if not inference:
             return self.layers.fprop(x)
-        leaves = self.layers.leaves()
-        outputs = leaves[-1].buffer("outputs", self.layers.nout, x.shape[1])
+        outputs = self._outputs_for(x.shape[1])
         captured = self._captured_for(
             ("inference", id(outputs), x.shape, x.dtype),
-            lambda: capture_inference(self.be, leaves, x, outputs),
+            lambda: capture_inference(self.be, self.layers, x, outputs),
         )
         if captured is None:
             return self.layers.fprop(x, inference)
         captured.run(x)
         return outputs
+
+    def _outputs_for(self, samples: int) -> Any:
+        return self.layers.leaves()[-1].buffer("outputs", self.layers.nout, samples)
 
     def forward_backward(self, x: Any, t: Any, cost: Any, total: Any) -> None:
         """Both passes for a minibatch: fill every gradient, and ``total``, (1, 1), with the sum of the costs.
@@ -158,17 +160,16 @@ class Model(NervanaObject, kind="model"):
         Where all layers are stated as algebra this is one captured list of kernels; the results are those of
         :meth:`fprop` and :meth:`bprop`, to the bit.
         """
-        leaves = self.layers.leaves()
         captured = self._captured_for(
-            ("training", id(cost), x.shape, x.dtype, t.shape, t.dtype, total.dtype),
-            lambda: capture_training(self.be, leaves, cost, self._folded(cost), x, t),
+            (cost, x.shape, x.dtype, t.shape, t.dtype),
+            lambda: capture_training(self.be, self.layers, cost, self._folded(cost), x, t),
         )
         if captured is None:
             y = self.fprop(x)
             total[:] = self.be.sum(cost(y, t))
             self.bprop(t, y, cost)
             return
-        for leaf in leaves:
+        for leaf in captured.drawing:
             leaf.draw(x.shape[1])
         captured.run(x, t, total)
 
@@ -177,7 +178,7 @@ class Model(NervanaObject, kind="model"):
         key = (self.be, *key)
         if key in self._captured:
             known: CapturedPasses | None = self._captured[key]
-            if known is None or known.still_hold(self.layers.leaves()):
+            if known is None or known.still_hold():
                 return known
         if len(self._captured) >= _MOST_CAPTURED:
             self._captured.clear()

@@ -46,7 +46,7 @@ class CPUBackend(Backend):
         self.deterministic = deterministic
         self._numpy_engine = NumpyEngine(deterministic)
         self.engine = self._make_engine(engine)
-        self._flows = Flows(WholeArrays(), self.engine.make_loop)
+        self._flows = Flows(WholeArrays(), self.engine)
 
     def __reduce__(self) -> Any:
         """A pickle stands for the backend that is current when it is read; one like this where there is none."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -113,6 +113,18 @@ class Engine(ABC):
             addresses: where these begin.
             numbers: the numbers of the graph, by value.
         """
+
+    def make_total(
+        self, op: str, array: np.ndarray, address: Callable[[], int], put: Callable[[float], None]
+    ) -> Callable[[], None] | None:
+        """A total of an array, 'sum' or 'sum_square', as something to call; None: there is no faster way than NumPy's.
+
+        Arguments:
+            array: what it is of; others of the same layout may take its place.
+            address: says where that begins.
+            put: receives the total.
+        """
+        return None
 
     def words_differ(self) -> Differ | None:
         """Compiled code for :class:`~neon_optim.backends.watch.ArrayWatch`; None where there is none."""

@@ -8,15 +8,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from neon_optim.backends.buffers import place_buffers
-from neon_optim.backends.cpu.engine import RunLoop
+from neon_optim.backends.cpu.engine import Engine, RunLoop
 from neon_optim.backends.cpu.whole_arrays import WholeArrays
 from neon_optim.backends.fusion import Call, Loop, Steps, fuse
 from neon_optim.backends.graph import VIEWS, Flat, Graph, Leaf, Value
 
-__all__ = ["Flow", "FlowPlan", "LoopKind"]
-
-
-LoopKind = Callable[[Graph, Loop, dict[int, np.ndarray], dict[int, int], np.ndarray], RunLoop]
+__all__ = ["Flow", "FlowPlan", "Place"]
 
 
 class FlowPlan:
@@ -34,7 +31,7 @@ class Place(NamedTuple):
 
     Attributes:
         leaf: its value.
-        views: the views of it, in order.
+        views: the views of these, in order.
         homes: the values that are computed into it.
         loops: the loops that read or write any of these.
     """
@@ -50,10 +47,10 @@ class Flow:
 
     Arguments:
         whole: what does operations on whole arrays.
-        loop_kind: what makes a loop; called with graph, loop, arrays and numbers.
+        engine: makes loops.
     """
 
-    def __init__(self, plan: FlowPlan, flat: Flat, whole: WholeArrays, loop_kind: LoopKind):
+    def __init__(self, plan: FlowPlan, flat: Flat, whole: WholeArrays, engine: Engine):
         graph, steps = plan.graph, plan.steps
         self._graph = graph
         self._memory = np.empty(plan.size + 64, np.uint8)
@@ -75,9 +72,9 @@ class Flow:
         self._rebound: list[RunLoop] = []
         for step in steps.steps:
             if isinstance(step, Call):
-                self._runs.append(self._call(step.value, whole))
+                self._runs.append(self._call(step.value, whole, engine))
                 continue
-            loop = loop_kind(graph, step, self._arrays, self._addresses, self._numbers)
+            loop = engine.make_loop(graph, step, self._arrays, self._addresses, self._numbers)
             self._runs.append(loop)
             if moving.intersection((*step.reads, *step.writes)):
                 self._rebound.append(loop)
@@ -122,17 +119,22 @@ class Flow:
     def _follow(self) -> None:
         """Make views of leaves, and let what is computed in place be there."""
         arrays, addresses = self._arrays, self._addresses
+        for v, target in self._homes:
+            arrays[v], addresses[v] = arrays[target], addresses[target]
         for v, value in self._moving:
             arrays[v] = view = _view(value, arrays[value.args[0]])
             addresses[v] = view.__array_interface__["data"][0]
-        for v, target in self._homes:
-            arrays[v], addresses[v] = arrays[target], addresses[target]
 
-    def _call(self, v: int, whole: WholeArrays) -> Callable[[], None]:
+    def _call(self, v: int, whole: WholeArrays, engine: Engine) -> Callable[[], None]:
         value, arrays = self._graph.values[v], self._arrays
         if value.is_number:
             (a,) = value.args
-            words, op = self._number_words, value.op
+            words, op, addresses = self._number_words, value.op, self._addresses
+            compiled = engine.make_total(
+                op, arrays[a], lambda: addresses[a], lambda number: words.__setitem__(v, number)
+            )
+            if compiled is not None:
+                return compiled
 
             def total() -> None:
                 words[v] = whole.reduce_all(op, arrays[a])
@@ -166,14 +168,13 @@ class Flow:
         if not found:
             return None
         (leaf,) = found
-        moved = {leaf}
+        homes = [v for v, target in self._homes if target == leaf]
+        moved = {leaf, *homes}
         views = []
         for v, value in self._moving:
             if value.args[0] in moved:
                 moved.add(v)
                 views.append((v, value))
-        homes = [v for v, target in self._homes if target == leaf]
-        moved.update(homes)
         loops = [
             run
             for step, run in zip(self._steps, self._runs, strict=True)
@@ -185,11 +186,11 @@ class Flow:
         """Let another array of the same layout take a place."""
         arrays, addresses = self._arrays, self._addresses
         arrays[place.leaf], addresses[place.leaf] = leaf.array, leaf.address
+        for v in place.homes:
+            arrays[v], addresses[v] = leaf.array, leaf.address
         for v, value in place.views:
             arrays[v] = view = _view(value, arrays[value.args[0]])
             addresses[v] = view.__array_interface__["data"][0]
-        for v in place.homes:
-            arrays[v], addresses[v] = leaf.array, leaf.address
         for loop in place.loops:
             loop.bind()
 

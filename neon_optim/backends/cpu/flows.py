@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from neon_optim.backends.contract import Captured, Tensor
-from neon_optim.backends.cpu.flow import Flow, FlowPlan, LoopKind
+from neon_optim.backends.cpu.engine import Engine
+from neon_optim.backends.cpu.flow import Flow, FlowPlan
 from neon_optim.backends.cpu.tensor import CPUTensor
 from neon_optim.backends.cpu.whole_arrays import WholeArrays
 from neon_optim.backends.dtypes import FLOAT_TYPES
@@ -29,12 +30,12 @@ class Flows:
 
     Arguments:
         whole: what does operations on whole arrays.
-        loop_kind: what makes loops.
+        engine: makes loops.
     """
 
-    def __init__(self, whole: WholeArrays, loop_kind: LoopKind):
+    def __init__(self, whole: WholeArrays, engine: Engine):
         self._whole = whole
-        self._loop_kind = loop_kind
+        self._engine = engine
         self._plans: dict[Any, FlowPlan] = {}
 
     def assign(self, target: np.ndarray | CPUTensor, tree: Any) -> None:
@@ -44,15 +45,14 @@ class Flows:
             BackendError: shapes do not fit, or an operand is of another kind.
         """
         flat = flatten([(target, tree)], leaf_of)
-        written = flat.leaves[-1].array if flat.stores[0][1] == len(flat.entries) - 1 else None
-        if written is not None:  # else the tree reads the target itself
-            for leaf in flat.leaves:
-                array = leaf.array
-                if (array.base is None and written.base is None) or array is written:
-                    continue
-                if np.may_share_memory(array, written):
-                    flat = flatten([(target, tree)], lambda value: _apart(leaf_of(value), written))
-                    break
+        written = target if isinstance(target, np.ndarray) else target.leaf.array
+        for leaf in flat.leaves:
+            array = leaf.array
+            if array is written or (array.base is None and written.base is None):
+                continue
+            if np.may_share_memory(array, written):
+                flat = flatten([(target, tree)], lambda value: _apart(leaf_of(value), written))
+                break
         self.run(flat)
 
     def run(self, flat: Flat) -> None:
@@ -76,7 +76,7 @@ class Flows:
 
     def flow(self, plan: FlowPlan, flat: Flat) -> Flow:
         """A flow of a plan, for the arrays and numbers of its trees."""
-        return Flow(plan, flat, self._whole, self._loop_kind)
+        return Flow(plan, flat, self._whole, self._engine)
 
     def capture(self, assignments: Sequence[tuple[Any, Any]], inputs: Sequence[Any]) -> Replay:
         """See :meth:`~neon_optim.backends.contract.Backend.capture`."""

@@ -82,6 +82,18 @@ class NumbaEngine(Engine):
             return self._numpy.make_loop(graph, loop, arrays, addresses, numbers)
         return LazyLoop(graph, loop, arrays, addresses, numbers)
 
+    def make_total(
+        self, op: str, array: np.ndarray, address: Callable[[], int], put: Callable[[float], None]
+    ) -> Callable[[], None] | None:
+        """See :meth:`Engine.make_total`."""
+        if op not in ("sum", "sum_square") or array.dtype.name not in ("float32", "float64"):
+            return None
+        if not array.flags.c_contiguous:
+            return None
+        from neon_optim.backends.cpu.compiled.totals import CompiledTotal
+
+        return CompiledTotal(array, op == "sum_square", address, put)
+
     def words_differ(self) -> Differ:
         """See :meth:`Engine.words_differ`."""
         from neon_optim.backends.cpu.compiled.words_differ import words_differ

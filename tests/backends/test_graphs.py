@@ -1,0 +1,367 @@
+"""Assignments as planned graphs: what is computed, in which memory, and what is kept from one to the next."""
+
+from __future__ import annotations
+
+import gc
+import threading
+import weakref
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from neon_optim import gen_backend
+from neon_optim.backends.buffers import place_buffers
+from neon_optim.backends.cpu.flows import leaf_of
+from neon_optim.backends.fusion import Call, Loop, fuse
+from neon_optim.backends.graph import Graph, flatten
+from neon_optim.backends.optree import Node
+from neon_optim.errors import BackendError
+
+ENGINES = ("numpy", "numba")
+
+
+def planned(be, *assignments):
+    graph = Graph(flatten(assignments, leaf_of))
+    return graph, fuse(graph)
+
+
+def softmax(be, x):
+    power = be.exp(x - be.max(x, axis=0))
+    return power / be.sum(power, axis=0)
+
+
+# --- what is computed ---
+
+
+def reference(node, arrays):
+    """A tree by plain NumPy in float64."""
+    if not isinstance(node, Node):
+        return arrays[id(node)] if id(node) in arrays else np.float64(node)
+    args = [reference(a, arrays) for a in node.args]
+    if node.op == "dot":
+        return args[0] @ args[1]
+    if node.op == "transpose":
+        return args[0].T
+    if node.op == "reduce":
+        function = {"sum": np.sum, "mean": np.mean, "amax": np.max, "amin": np.min}[node.attrs["kind"]]
+        return function(args[0], axis=node.attrs["axis"], keepdims=True)
+    if node.op == "sum":
+        return args[0].sum(keepdims=True)
+    if node.op == "slice":
+        return args[0][tuple(slice(*part) for part in node.attrs["key"])]
+    return getattr(np, node.op)(*args)
+
+
+@st.composite
+def trees(draw, be, leaves):
+    """Random graphs over square tensors, with values that are used again and again."""
+    pool = list(leaves)
+    for _ in range(draw(st.integers(1, 12))):
+        a, b = draw(st.sampled_from(pool)), draw(st.sampled_from(pool))
+        kind = draw(st.integers(0, 9))
+        made = [
+            lambda: a + b,
+            lambda: a * b - 0.5,
+            lambda: be.tanh(a),
+            lambda: be.maximum(a, b),
+            lambda: be.dot(a, b) * 0.2,
+            lambda: a - be.mean(a, axis=draw(st.integers(0, 1))),
+            lambda: a * be.max(b, axis=draw(st.integers(0, 1))),
+            lambda: be.transpose(a),
+            lambda: a / (1.0 + be.sum(be.square(a))),
+            lambda: be.dot(be.transpose(a), b) * 0.2 + a[:1, :] * b[:, :1],
+        ][kind]()
+        pool.append(made)
+    return pool[-1], pool[-min(3, len(pool))]
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@settings(max_examples=60, deadline=None)
+@given(data=st.data())
+def test_random_graphs_equal_plain_numpy(engine, data):
+    """Tolerance: a dozen operations in float64, each within a few units of 2**-53, on values of order 1 to 100."""
+    be = gen_backend("cpu", datatype=np.float64, engine=engine)
+    rng = np.random.RandomState(data.draw(st.integers(0, 1000)))
+    arrays = [rng.randn(5, 5) for _ in range(3)]
+    tensors = [be.array(a) for a in arrays]
+    first, second = data.draw(trees(be, tensors))
+    known = {id(t): a for t, a in zip(tensors, arrays, strict=True)}
+    outs = [be.empty((5, 5)) for _ in range(2)]
+    run = be.capture(list(zip(outs, (first, second), strict=True)))
+    for _ in range(5):  # NumPy's way first, then the compiled one
+        run()
+        for out, tree in zip(outs, (first, second), strict=True):
+            np.testing.assert_allclose(
+                out.get(), np.broadcast_to(reference(tree, known), (5, 5)), rtol=1e-9, atol=1e-9
+            )
+    alone = be.empty((5, 5))
+    alone[:] = second
+    np.testing.assert_array_equal(alone.get(), outs[1].get())
+
+
+@settings(max_examples=40, deadline=None)
+@given(data=st.data())
+def test_engines_give_the_same_bits(data):
+    shape = data.draw(st.sampled_from([(1, 1), (3, 70), (70, 3), (33, 65), (2, 400)]))
+    axis = data.draw(st.integers(0, 1))
+    seed = data.draw(st.integers(0, 1000))
+    found = []
+    for engine in ENGINES:
+        be = gen_backend("cpu", engine=engine, deterministic=True)
+        x = be.array(np.random.RandomState(seed).randn(*shape))
+        out, row = be.empty(shape), be.empty([1 if k == axis else n for k, n in enumerate(shape)])
+        scaled = be.exp(x - be.max(x, axis=axis))
+        y = scaled / be.sum(scaled, axis=axis)
+        run = be.capture([(out, y * be.tanh(x)), (row, be.mean(be.safelog(y), axis=axis))])
+        for _ in range(5):
+            run()
+        found.append((out.get(), row.get()))
+    for numpys, compiled in zip(*found, strict=True):
+        np.testing.assert_array_equal(numpys, compiled)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_what_is_large_is_shared_among_threads_with_the_same_bits(engine, monkeypatch):
+    x = np.random.RandomState(0).randn(300, 1000).astype(np.float32)
+    found = []
+    for threads in ("1", "3"):
+        monkeypatch.setenv("NUMBA_NUM_THREADS", threads)
+        be = gen_backend("cpu", engine=engine)
+        t, out, rows = be.array(x), be.empty(x.shape), be.empty((300, 1))
+        run = be.capture([(out, softmax(be, t)), (rows, be.sum(t * 3.0, axis=1))])
+        for _ in range(4):
+            run()
+        found.append((out.get(), rows.get()))
+    for one, three in zip(*found, strict=True):
+        np.testing.assert_array_equal(one, three)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+@pytest.mark.parametrize("layout", ["transposed", "every second", "reversed", "row", "column", "three axes"])
+def test_arrays_of_every_layout(engine, dtype, layout):
+    be = gen_backend("cpu", engine=engine)
+    base = np.random.RandomState(0).randn(8, 6).astype(dtype)
+    array = {
+        "transposed": base.T,
+        "every second": base[::2, ::3],
+        "reversed": base[::-1],
+        "row": base[:1],
+        "column": base[:, 2:3],
+        "three axes": base.reshape(2, 4, 6).transpose(2, 0, 1),
+    }[layout]
+    out = be.empty(array.shape, dtype="float64")
+    for _ in range(5):
+        out[:] = be.as_tensor(array) * 2.0 - be.max(be.as_tensor(array), axis=0)
+    wide = array.astype(np.float64)
+    np.testing.assert_array_equal(out.get(), wide * 2.0 - wide.max(axis=0, keepdims=True))
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_tree_reads_what_its_target_held_before(engine):
+    be = gen_backend("cpu", engine=engine)
+    start = np.random.RandomState(0).randn(6, 6).astype(np.float32)
+    cases = {
+        "in place": (lambda t: t * 2.0 + t, lambda a: a * 2 + a),
+        "transposed": (lambda t: t.T + t, lambda a: a.T + a),
+        "with its sums": (lambda t: t - be.max(t, axis=0), lambda a: a - a.max(0)),
+        "a product with itself": (lambda t: be.dot(t, t), lambda a: a @ a),
+        "by way of others": (lambda t: be.maximum(t.T, 0.0) * be.max(t, axis=1), lambda a: np.maximum(a.T, 0) * a.max(1, keepdims=True)),
+    }  # fmt: skip
+    for name, (ours, numpys) in cases.items():
+        t, expected = be.array(start), start
+        for _ in range(4):
+            t[:] = ours(t)
+            expected = numpys(expected)
+            scale = np.float32(1 / abs(expected).max())
+            np.testing.assert_allclose(t.get(), expected, rtol=1e-5, atol=1e-5 / scale, err_msg=name)
+            t[:], expected = t * float(scale), expected * scale
+
+
+# --- how it is planned ---
+
+
+def test_a_softmax_with_cost_and_derivative_is_one_loop():
+    be = gen_backend("cpu")
+    x, t = be.zeros((10, 32)), be.zeros((10, 32))
+    error, costs = be.empty((10, 32)), be.empty((1, 32))
+    y = softmax(be, x)
+    _, steps = planned(be, (error, y - t), (costs, -be.sum(t * be.safelog(y), axis=0)))
+    (loop,) = steps.steps
+    assert isinstance(loop, Loop)
+    assert max(loop.phase.values()) == 3  # maximum, sum, cost, and what is made of it
+    assert not steps.kept
+
+
+def test_common_parts_are_computed_once():
+    be = gen_backend("cpu")
+    a, b, out, other = (be.zeros((4, 4)) for _ in range(4))
+    _, steps = planned(be, (out, be.dot(a, b) + 1.0), (other, be.dot(a, b) * 2.0))
+    assert [type(step) for step in steps.steps] == [Call, Loop]
+
+
+def test_a_product_is_written_where_it_is_stored():
+    be = gen_backend("cpu")
+    a, b, out = (be.zeros((4, 4)) for _ in range(3))
+    _, steps = planned(be, (out, be.dot(a, b)))
+    assert len(steps.steps) == 1 and not steps.kept
+    _, steps = planned(be, (out.T, be.dot(a, b)))  # BLAS wants its result without gaps
+    assert len(steps.steps) == 2
+
+
+def test_memory_is_used_again():
+    """A chain of products: two buffers take turns, however long it is."""
+    be = gen_backend("cpu")
+    tree = x = be.zeros((32, 32))
+    for _ in range(20):
+        tree = be.dot(tree, x)
+    graph, steps = planned(be, (be.empty((32, 32)), tree))
+    places, size = place_buffers(graph, steps)
+    assert len(places) == 19
+    assert size == 2 * 32 * 32 * 4
+
+
+@settings(max_examples=50, deadline=None)
+@given(data=st.data())
+def test_values_that_live_at_the_same_time_do_not_share_memory(data):
+    be = gen_backend("cpu")
+    leaves = [be.zeros((5, 5)) for _ in range(3)]
+    graph, steps = planned(be, *[(be.empty((5, 5)), tree) for tree in data.draw(trees(be, leaves))])
+    places, size = place_buffers(graph, steps)
+    held: dict[int, int] = {}  # where bytes are -> the value that was written there last
+    for step in steps.steps:
+        reads = graph.values[step.value].args if isinstance(step, Call) else step.reads
+        for a in reads:
+            while graph.values[a].op in ("transpose", "slice", "reshape", "broadcast"):
+                (a,) = graph.values[a].args
+            if a in places:
+                assert all(held[places[a] + k] == a for k in range(5))
+        for v in [step.value] if isinstance(step, Call) else step.writes:
+            if v in places:
+                held.update(
+                    dict.fromkeys(range(places[v], places[v] + graph.values[v].dtype.itemsize * 5), v)
+                )
+    assert size <= sum(128 + 4 * 25 for _ in places)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_what_is_stored_with_gaps_may_be_reshaped(engine):
+    be = gen_backend("cpu", engine=engine)
+    x, wide, flat = be.array(np.arange(6.0).reshape(2, 3)), be.zeros((2, 6)), be.empty((1, 6))
+    doubled = x * 2.0
+    run = be.capture([(wide[:, ::2], doubled), (flat, doubled.reshape(1, 6))])
+    for k in range(5):
+        x.fill(float(k))
+        run()
+        np.testing.assert_array_equal(flat.get(), [[2.0 * k] * 6])
+        np.testing.assert_array_equal(wide.get()[:, ::2], np.full((2, 3), 2.0 * k))
+
+
+def test_deep_chains_are_planned_without_recursion():
+    be = gen_backend("cpu")
+    tree = x = be.array([[1.0]])
+    for _ in range(5_000):
+        tree = tree + x
+    out = be.empty((1, 1))
+    out[:] = tree
+    assert out.get() == 5_001.0
+
+
+# --- what is kept ---
+
+
+def test_an_assignment_is_planned_once(monkeypatch):
+    be = gen_backend("cpu")
+    x, out = be.ones((3, 4)), be.empty((3, 4))
+    planned_graphs = []
+    original = Graph.__init__
+    monkeypatch.setattr(
+        Graph, "__init__", lambda self, flat: (planned_graphs.append(self), original(self, flat))[1]
+    )
+    for k in range(10):
+        out[:] = x * float(k) + 1.0
+        assert out.get()[0, 0] == k + 1.0
+    assert len(planned_graphs) == 1
+
+
+def test_tensors_are_not_kept():
+    be = gen_backend("cpu")
+    x, out = be.ones((3, 4)), be.empty((3, 4))
+    out[:] = be.dot(x, x.T)[:, :1] + x
+    found = [
+        weakref.ref(x),
+        weakref.ref(out),
+        weakref.ref(x.asnumpyarray().base),
+        weakref.ref(out.asnumpyarray().base),
+    ]
+    del x, out
+    gc.collect()
+    assert [reference() for reference in found] == [None] * 4
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_threads_may_run_the_same_assignment(engine):
+    be = gen_backend("cpu", engine=engine)
+    wrong = []
+
+    def work(k):
+        x, out = be.array(np.full((40, 40), float(k))), be.empty((40, 40))
+        for _ in range(200):
+            out[:] = be.dot(x, x) / 40.0 - be.max(x, axis=0)
+            if not (out.get() == k * k - k).all():
+                wrong.append(k)
+
+    threads = [threading.Thread(target=work, args=(k,)) for k in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+
+
+# --- capture ---
+
+
+@pytest.fixture(params=["cpu", pytest.param("gpu", marks=pytest.mark.gpu)])
+def be(request):
+    return gen_backend(request.param)
+
+
+def test_captured_assignments_take_other_tensors(be):
+    x, total, largest = be.zeros((2, 3)), be.empty((2, 1)), be.empty((1, 3))
+    run = be.capture([(total, be.sum(x, axis=1)), (largest, be.max(x, axis=0))], inputs=[x, largest])
+    for k in range(6):
+        values = np.random.RandomState(k).randn(2, 3).astype(np.float32)
+        given, out = be.array(values), be.empty((1, 3))
+        run(given, out)
+        np.testing.assert_array_equal(out.get(), values.max(0, keepdims=True))
+        np.testing.assert_allclose(total.get(), values.sum(1, keepdims=True), rtol=1e-6)
+    whole = be.array(np.arange(12.0).reshape(2, 6))
+    parts = be.zeros((1, 6))
+    run(whole[:, ::2], parts[:, 1::2])  # laid out in another way
+    np.testing.assert_array_equal(parts.get(), [[0, 6, 0, 8, 0, 10]])
+
+
+def test_inputs_that_do_not_fit_are_refused(be):
+    x, out = be.ones((2, 3)), be.zeros((2, 3))
+    run = be.capture([(out, x * 2.0)], inputs=[x])
+    with pytest.raises(BackendError, match="1 inputs were named, received 2"):
+        run(x, x)
+    with pytest.raises(BackendError, match=r"has the shape \(3, 2\)"):
+        run(be.ones((3, 2)))
+    with pytest.raises(BackendError, match="float64"):
+        run(be.ones((2, 3), dtype=np.float64))
+    assert not out.get().any()
+
+
+def test_what_cannot_be_captured_is_refused():
+    be = gen_backend("cpu")
+    x, out = be.ones((4, 4)), be.empty((4, 4))
+    with pytest.raises(BackendError, match="written is read"):
+        be.capture([(out, x * 2.0), (x, x + 1.0)])
+    with pytest.raises(BackendError, match="overlaps"):
+        be.capture([(out[:3], x[:3]), (out[2:], x[2:])])
+    with pytest.raises(BackendError, match="not part of the assignments"):
+        be.capture([(out, x * 2.0)], inputs=[be.ones((4, 4))])
