@@ -17,7 +17,7 @@ from neon_optim.errors import RunError
 __all__ = ["RunFolder", "check_same_data", "check_same_settings"]
 
 #: Settings that may change when a run is resumed: they decide how long and where it runs, not what it computes.
-FREE_TO_CHANGE = ("epochs", "backend", "engine", "device_id", "checkpoint")
+FREE_TO_CHANGE = ("epochs", "backend", "engine", "device_id", "deterministic", "checkpoint")
 
 _PARENT = Path("runs")
 _MOST_LISTED = 10

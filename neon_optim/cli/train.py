@@ -349,9 +349,9 @@ class _Run:
 def _in_full(config: Any) -> dict[str, Any]:
     """The values of a config with every default."""
     settings = config.settings
-    names = ("backend", "engine", "device_id", "datatype", "stochastic_round", "epochs", "batchsize")
+    names = ("backend", "engine", "device_id", "datatype", "stochastic_round", "deterministic")
     return {
-        **{name: getattr(settings, name) for name in names},
+        **{name: getattr(settings, name) for name in (*names, "epochs", "batchsize")},
         **config,
         "rng_seed": settings.rng_seed,
         "checkpoint": vars(settings.checkpoint),

@@ -74,7 +74,9 @@ def test_every_float_type_is_a_datatype(name: str) -> None:
 
 
 def test_what_a_config_says_for_the_backend() -> None:
-    config = load_config("backend: cpu\nbatch_size: 16\nengine: numpy\ndatatype: float64\nrng_seed: 3\n")
+    config = load_config(
+        "backend: cpu\nbatch_size: 16\nengine: numpy\ndatatype: float64\nrng_seed: 3\ndeterministic: true\n"
+    )
     assert config.backend_arguments() == {
         "backend": "cpu",
         "engine": "numpy",
@@ -82,6 +84,7 @@ def test_what_a_config_says_for_the_backend() -> None:
         "datatype": "float64",
         "rng_seed": 3,
         "stochastic_round": False,
+        "deterministic": True,
         "batch_size": 16,
     }
 

@@ -13,7 +13,7 @@ from neon_optim.backends.cpu.flows import Flows
 from neon_optim.backends.cpu.host_plan import HostPlan, host_array
 from neon_optim.backends.cpu.numpy_engine import NumpyEngine
 from neon_optim.backends.cpu.tensor import CPUTensor
-from neon_optim.backends.cpu.whole_arrays import WholeArrays
+from neon_optim.backends.cpu.whole_arrays import WholeArrays, blas_product
 from neon_optim.backends.program import Program
 from neon_optim.backends.shapes import at_least_2d
 from neon_optim.described.object import NervanaObject
@@ -29,6 +29,7 @@ class CPUBackend(Backend):
 
     Attributes:
         engine: what runs Programs; ``engine.name`` is 'numpy' or 'numba'.
+        deterministic: whether results have the bits of every other deterministic backend.
     """
 
     name = "cpu"
@@ -46,7 +47,8 @@ class CPUBackend(Backend):
         self.deterministic = deterministic
         self._numpy_engine = NumpyEngine(deterministic)
         self.engine = self._make_engine(engine)
-        self._flows = Flows(WholeArrays(), self.engine)
+        product = self.engine.fixed_product() if deterministic else blas_product
+        self._flows = Flows(WholeArrays(product), self.engine)
 
     def __reduce__(self) -> Any:
         """A pickle stands for the backend that is current when it is read; one like this where there is none."""

@@ -9,7 +9,9 @@ from typing import Protocol
 import numpy as np
 
 from neon_optim.backends.contract import Outcome, Rounding
+from neon_optim.backends.cpu.fixed_product import FixedProduct
 from neon_optim.backends.cpu.table import HostTable, RowGroup
+from neon_optim.backends.cpu.whole_arrays import Product
 from neon_optim.backends.functions import largest, smallest
 from neon_optim.backends.fusion import Loop
 from neon_optim.backends.graph import Graph
@@ -125,6 +127,10 @@ class Engine(ABC):
             put: receives the total.
         """
         return None
+
+    def fixed_product(self) -> Product:
+        """Products in the order of ``deterministic=True``."""
+        return FixedProduct()
 
     def words_differ(self) -> Differ | None:
         """Compiled code for :class:`~neon_optim.backends.watch.ArrayWatch`; None where there is none."""

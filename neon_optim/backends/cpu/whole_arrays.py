@@ -12,15 +12,26 @@ from neon_optim.backends.graph import Value
 from neon_optim.backends.optree_shapes import window_counts
 from neon_optim.backends.sums import CHUNK, LaneSum
 
-__all__ = ["WholeArrays"]
+__all__ = ["Product", "WholeArrays", "blas_product"]
+
+
+Product = Callable[[np.ndarray, np.ndarray, np.ndarray], None]
+
+
+def blas_product(left: np.ndarray, right: np.ndarray, out: np.ndarray) -> None:
+    """out = left · right, or one product for each index of a first axis, by NumPy's BLAS."""
+    np.matmul(left.astype(out.dtype, copy=False), right.astype(out.dtype, copy=False), out=out)
 
 
 class WholeArrays:
-    """What a flow does beside loops."""
+    """What a flow does beside loops.
 
-    def product(self, left: np.ndarray, right: np.ndarray, out: np.ndarray) -> None:
-        """out = left · right, or one product for each index of a first axis."""
-        np.matmul(left.astype(out.dtype, copy=False), right.astype(out.dtype, copy=False), out=out)
+    Attributes:
+        product: called with two factors and their product, which overlaps neither.
+    """
+
+    def __init__(self, product: Product = blas_product):
+        self.product = product
 
     def reduce_all(self, op: str, values: np.ndarray) -> float:
         """'sum', 'sum_square', 'amax' or 'amin' of all elements; sums in the fixed order."""

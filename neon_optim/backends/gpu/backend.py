@@ -29,6 +29,7 @@ class GPUBackend(Backend):
 
     Attributes:
         device: the device in use.
+        deterministic: whether results have the bits of every other deterministic backend.
     """
 
     name = "gpu"
@@ -47,7 +48,7 @@ class GPUBackend(Backend):
         self.device = Device(device_id)
         with self.device.context:
             self.engine = CudaEngine(self.device)
-            self._evaluator = DeviceEvaluator(self.device, self.engine)
+            self._evaluator = DeviceEvaluator(self.device, self.engine, deterministic)
 
     def empty(
         self,

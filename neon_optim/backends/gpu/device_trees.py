@@ -46,10 +46,10 @@ _ONE_SET = np.zeros(1, np.int64)
 class DeviceEvaluator(TreeEvaluator):
     """Evaluates trees on one device; its arrays describe device memory."""
 
-    def __init__(self, device: Device, engine: CudaEngine):
+    def __init__(self, device: Device, engine: CudaEngine, deterministic: bool):
         self._device = device
         self._engine = engine
-        self._cublas = load_cublas()
+        self._cublas = None if deterministic else load_cublas()
 
     def array_of(self, value: Tensor | np.ndarray) -> np.ndarray | None:
         """The description of a tensor; a host array is uploaded."""
@@ -103,7 +103,7 @@ class DeviceEvaluator(TreeEvaluator):
         self._launch(source, "tree", arrays, target.size, extents, strides, passed)
 
     def product(self, left: np.ndarray, right: np.ndarray, out: np.ndarray) -> None:
-        """out = left · right: by cuBLAS where it is installed, else tile by tile."""
+        """out = left · right: by cuBLAS where it is installed, else tile by tile, each sum in order of its terms."""
         if not out.size or (self._cublas is not None and self._cublas.product(left, right, out)):
             return
         rows, depth, columns = *left.shape, right.shape[1]

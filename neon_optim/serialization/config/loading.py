@@ -36,7 +36,15 @@ __all__ = ["Config", "dump_config", "load_config"]
 
 _OTHER_NAMES = {"batch_size": "batchsize"}
 _MEANT = (*_OTHER_NAMES, "optimizer.config.learning_rate")  # what an unknown key may have been meant for, too
-_BACKEND_ARGUMENTS = ("backend", "engine", "device_id", "datatype", "rng_seed", "stochastic_round")
+_BACKEND_ARGUMENTS = (
+    "backend",
+    "engine",
+    "device_id",
+    "datatype",
+    "rng_seed",
+    "stochastic_round",
+    "deterministic",
+)
 
 
 class Config(Mapping[str, Any]):

@@ -73,6 +73,7 @@ class Settings:
         datatype: of parameters and data.
         rng_seed: for initial values, shuffling and dropout; None for a random one.
         stochastic_round: round stores stochastically, to so many bits.
+        deterministic: the same bits on every engine, backend and processor.
         checkpoint: `{every_epochs: 1, every_steps: null, keep_last: 3}`.
     """
 
@@ -91,10 +92,12 @@ class Settings:
         datatype: Annotated[str, Choice(*FLOAT_TYPES)] = "float32",
         rng_seed: NonNegativeInt | None = None,
         stochastic_round: RoundBits = False,
+        deterministic: bool = False,
         checkpoint: Any = None,
     ) -> None:
         self.layers, self.cost, self.optimizer, self.dataset = layers, cost, optimizer, dataset
         self.epochs, self.batchsize = epochs, batchsize
         self.backend, self.engine, self.device_id = backend, engine, device_id
         self.datatype, self.rng_seed, self.stochastic_round = datatype, rng_seed, stochastic_round
+        self.deterministic = deterministic
         self.checkpoint: CheckpointSettings = checkpoint or CheckpointSettings()

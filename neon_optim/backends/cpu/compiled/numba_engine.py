@@ -15,6 +15,7 @@ from neon_optim.backends.cpu.compiled.source import ARGUMENTS, WORDS_BLOCK, boun
 from neon_optim.backends.cpu.engine import Engine, RunLoop
 from neon_optim.backends.cpu.numpy_engine import NumpyEngine
 from neon_optim.backends.cpu.table import TASK, HostTable, RowGroup
+from neon_optim.backends.cpu.whole_arrays import Product
 from neon_optim.backends.cpu.workers import run_together, thread_count
 from neon_optim.backends.dtypes import compute_type
 from neon_optim.backends.fusion import Loop
@@ -93,6 +94,12 @@ class NumbaEngine(Engine):
         from neon_optim.backends.cpu.compiled.totals import CompiledTotal
 
         return CompiledTotal(array, op == "sum_square", address, put)
+
+    def fixed_product(self) -> Product:
+        """See :meth:`Engine.fixed_product`."""
+        from neon_optim.backends.cpu.compiled.product import CompiledProduct
+
+        return CompiledProduct()
 
     def words_differ(self) -> Differ:
         """See :meth:`Engine.words_differ`."""
