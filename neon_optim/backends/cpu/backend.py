@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from neon_optim.backends.contract import Backend, Outcome, Parameter, Plan, Rounding
+from neon_optim.backends.contract import Backend, Outcome, Parameter, Plan, Rounding, Tensor
 from neon_optim.backends.cpu.compiled.numba_engine import NumbaEngine, numba_is_usable
 from neon_optim.backends.cpu.host_plan import HostPlan, host_array
 from neon_optim.backends.cpu.host_trees import HostEvaluator
@@ -92,6 +92,14 @@ class CPUBackend(Backend):
         """Run an op-tree into an array; what ``tensor[:] = tree`` calls."""
         with np.errstate(all="ignore"):  # IEEE arithmetic: an overflow is an infinity, on every backend
             self._evaluator.assign(target, tree)
+
+    def assign_all(
+        self, targets: Sequence[Tensor], trees: Sequence[Any], values: Sequence[tuple[Any, Tensor]] = ()
+    ) -> None:
+        """Run several op-trees; see :meth:`Backend.assign_all`."""
+        known = {id(node): host_array(value) for node, value in values}
+        with np.errstate(all="ignore"):
+            self._evaluator.assign_all([host_array(target) for target in targets], trees, known)
 
     def plan(
         self,

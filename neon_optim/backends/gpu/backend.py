@@ -72,6 +72,14 @@ class GPUBackend(Backend):
         with self.device.context:
             self._evaluator.assign(target, tree)
 
+    def assign_all(
+        self, targets: Sequence[Tensor], trees: Sequence[Any], values: Sequence[tuple[Any, Tensor]] = ()
+    ) -> None:
+        """Run several op-trees; see :meth:`Backend.assign_all`."""
+        known = {id(node): device_array(value) for node, value in values}
+        with self.device.context:
+            self._evaluator.assign_all([device_array(target) for target in targets], trees, known)
+
     def upload(self, target: np.ndarray, source: np.ndarray) -> None:
         """Copy a host array into a described one of the same shape."""
         converted = np.ascontiguousarray(source, dtype=target.dtype)
