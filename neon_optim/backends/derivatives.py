@@ -187,11 +187,7 @@ def _negative(a: Any) -> Any:
 
 
 def _transpose(a: Any) -> Any:
-    return (
-        a.args[0]
-        if isinstance(a, Node) and a.op == "transpose" and not a.attrs.get("axes")
-        else Node("transpose", a)
-    )
+    return a.args[0] if _is(a, "transpose") and not a.attrs.get("axes") else Node("transpose", a)
 
 
 def _transpose_each(a: Any) -> Any:

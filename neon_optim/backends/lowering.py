@@ -73,9 +73,7 @@ class Lowering:
             out = self._do.empty(common_shape(leaves) or (1, 1), dtype)
             self._do.run(out, graph, leaves)
             self._arrays[id(tree)] = out
-            if (
-                arrays and dtype == self._type
-            ):  # else the rest may compute in a wider type than this part does
+            if arrays and dtype == self._type:  # else the rest may compute in a wider type
                 self._values[id(tree)] = out
         return self._arrays[id(tree)]
 
@@ -96,6 +94,8 @@ class Lowering:
             return self._one_hot(node, *operands)
         if op not in _STRUCTURAL:
             raise BackendError(f"'{op}' is for rules that run over all tensors; it has no value in a tree")
+        if op == "broadcast" and operands[0].size == 1:
+            operands = [operands[0].reshape(())]  # a number is an array of (1, 1) here
         result_shape(op, [a.shape for a in operands], attrs)
         if op in ("dot", "batched_dot"):
             attrs = {"target": self._targets.get(id(node))}

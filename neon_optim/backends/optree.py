@@ -179,12 +179,11 @@ class Node(Expression):
             BackendError: the operands of an operation do not go together, which is named with their shapes.
             AttributeError: a rule is being traced, and its tensors have no shape.
         """
-        try:
-            return self._shape
-        except AttributeError:
-            pass
-        for node in topological_order([self], lambda node: not hasattr(node, "_shape")):
-            node._shape = node._new_shape()
+        if not hasattr(self, "_shape"):
+            unknown = [a for a in self.args if isinstance(a, Node) and not hasattr(a, "_shape")]
+            for node in topological_order(unknown, lambda node: not hasattr(node, "_shape")):
+                node._shape = node._new_shape()
+            self._shape = self._new_shape()
         return self._shape
 
     def _new_shape(self) -> tuple[int, ...]:

@@ -168,27 +168,32 @@ class TreeArrays(ABC):
         return out
 
     def taken(self, a: np.ndarray, indices: np.ndarray, axis: int) -> np.ndarray:
+        """The slices at the indices along an axis."""
         return self.take(a, self._flat(indices), axis)
 
     def added(self, a: np.ndarray, indices: np.ndarray, axis: int, extent: int) -> np.ndarray:
+        """Zeros to which the slices of a are added at the indices along an axis."""
         shape = result_shape("put", [a.shape, indices.shape], {"axis": axis, "extent": extent})
         out = self.empty(shape, compute_type([a.dtype]))
         self.put(a, self._flat(indices), axis, out)
         return out
 
     def unfolded(self, a: np.ndarray, **attrs: Any) -> np.ndarray:
+        """The windows of images, (C·H·W, n) -> (C·R·S, P·Q·n)."""
         out = self.empty(result_shape("unfold", [a.shape], attrs), a.dtype)
         images, windows = _image_shapes(a.shape[1], attrs)
         self.unfold(self.contiguous(a).reshape(images), out.reshape(windows), attrs)
         return out
 
     def folded(self, a: np.ndarray, **attrs: Any) -> np.ndarray:
+        """Images to which windows are added, (C·R·S, P·Q·n) -> (C·H·W, n)."""
         out = self.empty(result_shape("fold", [a.shape], attrs), compute_type([a.dtype]))
         images, windows = _image_shapes(out.shape[1], attrs)
         self.fold(self.contiguous(a).reshape(windows), out.reshape(images), attrs)
         return out
 
     def one_hot(self, indices: np.ndarray, axis: int, extent: int) -> Node:
+        """A row or column of numbers compared with the indices, as an elementwise node."""
         across = (1, -1) if axis == 0 else (-1, 1)
         places = self.array_of(np.arange(extent, dtype=np.float32).reshape(across[::-1]))
         return Node("equal", self._flat(indices).reshape(across), places)

@@ -356,6 +356,14 @@ def test_by_arrays_nodes_and_what_is_not_there(be):
     np.testing.assert_array_equal(value(be, by_array), [[6.0, 40.0]])
     np.testing.assert_array_equal(value(be, none), np.zeros((3, 1)))
     np.testing.assert_array_equal(value(be, gradients(x, [x], 3.0)[0]), [[3.0, 3.0]])
+    vector, unused = np.array([1.0, 2.0]), np.zeros(2)
+    trees = (be.sum(be.multiply(vector, vector)), x * vector, be.max(vector))
+    for tree, expected in zip(trees, ([2.0, 4.0], [1.0, 2.0], [0.0, 1.0]), strict=True):
+        by_vector, zeros = gradients(tree, [vector, unused])
+        assert by_vector.shape == zeros.shape == (2,)
+        out = be.ones((3, 2))
+        out[:] = by_vector + zeros
+        np.testing.assert_array_equal(out.get(), [expected] * 3)
 
 
 def test_errors(be):
