@@ -189,16 +189,7 @@ def gelu(be: Any, x: Any) -> Any:
 @function
 def softmax(be: Any, x: Any, axis: int = -1) -> Any:
     """exp(x) over its sum along an axis."""
-    return _softmax(be, x, axis)
-
-
-def _softmax(be: Any, x: Any, axis: int) -> Any:
-    power = be.exp(x - be.max(x, axis=axis))
-    return stated(
-        power / be.sum(power, axis=axis),
-        [x],
-        lambda error, y, x: [y * (error - be.sum(y * error, axis=axis))],
-    )
+    return be.fprop_softmax(x, axis)
 
 
 # --- losses, each of shape (1, 1) ---
@@ -234,6 +225,6 @@ def cross_entropy(be: Any, x: Any, target: Any, axis: int = -1) -> Any:
     value = Node("sum", target * (log_sum - x)) / samples
 
     def backward(error: Any, y: Any, x: Any, target: Any) -> list[Any]:
-        return [error / samples * (_softmax(be, x, axis) - target), error / samples * (log_sum - x)]
+        return [error / samples * (be.fprop_softmax(x, axis) - target), error / samples * (log_sum - x)]
 
     return stated(value, [x, target], backward)
