@@ -322,7 +322,8 @@ def _derivatives(
             )
     trees = gradients(output._tree, [v._tree for v in wrt], error)
     results = [be.empty(v.shape, v.data.dtype) for v in wrt]
-    be.assign_all(results, trees, [(v._tree, v.data) for v in order if isinstance(v._tree, Node)])
+    values = [(v._tree, v.data) for v in order if isinstance(v._tree, Node)]
+    be.assign_all(list(zip(results, trees, strict=True)), values)
     return trees, results
 
 

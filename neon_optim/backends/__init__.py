@@ -42,7 +42,10 @@ def gen_backend(
         batch_size: elements of a minibatch; optimizers divide gradients by it. 0: not set, which counts as 1.
         stochastic_round: round stores stochastically, to so many mantissa bits (True: what the type has).
         device_id: which GPU.
-        max_devices, compat_mode, deterministic: neon's; accepted, without effect. Every result here is deterministic.
+        max_devices, compat_mode: neon's; accepted, without effect.
+        deterministic: give the same bits on every engine, backend and processor, for matrix products and for exp, log
+            and their like too (see docs/numerics.md for what it costs). Without it a result is the same each time
+            on one machine with one engine.
         engine: for 'cpu': 'numpy', 'numba', or 'auto' (Numba where it is installed).
 
     Raises:
@@ -61,6 +64,10 @@ def gen_backend(
     if backend == "mkl":
         warnings.warn("backend 'mkl' is neon's; 'cpu' is used instead", UserWarning, stacklevel=2)
         backend = "cpu"
+    if not isinstance(deterministic, (bool, np.bool_, type(None))):
+        raise BackendError(f"deterministic must be True, False or None, received {deterministic!r}")
+    if deterministic:
+        options["deterministic"] = True
     made: Any
     if backend == "cpu":
         from neon_optim.backends.cpu.backend import CPUBackend

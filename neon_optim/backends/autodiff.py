@@ -57,7 +57,7 @@ class Autodiff:
         """The gradients as new tensors."""
         trees = self.get_grad_op_tree(tensors)
         results = [self.be.empty(shape_of(tree)) for tree in trees]
-        self.be.assign_all(results, trees)
+        self.be.assign_all(list(zip(results, trees, strict=True)))
         return results
 
     def get_grad_asnumpyarray(self, tensors: Sequence[Any]) -> list[np.ndarray]:

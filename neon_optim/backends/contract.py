@@ -21,7 +21,7 @@ from neon_optim.backends.philox import DROPOUT, random_words
 from neon_optim.backends.program import Program
 from neon_optim.errors import BackendError, shown
 
-__all__ = ["Backend", "Outcome", "Plan", "Rounding", "Tensor"]
+__all__ = ["Backend", "Captured", "Outcome", "Plan", "Rounding", "Tensor"]
 
 #: One parameter: ((param, grad), state), the tuples that neon's layers return from get_params().
 Parameter = tuple[tuple[Any, Any], list[Any]]
@@ -180,6 +180,21 @@ class Outcome:
             report(None)
 
 
+class Captured(ABC):
+    """Assignments that a backend has made ready to be done again and again; see :meth:`Backend.capture`."""
+
+    @abstractmethod
+    def __call__(self, *inputs: Tensor) -> None:
+        """Do the assignments.
+
+        Arguments:
+            inputs: what takes the place of the inputs that were named, in their order and of their shapes and types.
+
+        Raises:
+            BackendError: there are more or fewer, or of another shape or type; nothing was changed.
+        """
+
+
 class Plan(ABC):
     """A checked list of parameters, ready to be run over again and again.
 
@@ -307,15 +322,35 @@ class Backend(Algebra, ABC):
     # --- work ---
 
     def assign_all(
-        self, targets: Sequence[Tensor], trees: Sequence[Any], values: Sequence[tuple[Any, Tensor]] = ()
+        self, assignments: Sequence[tuple[Tensor, Any]], values: Sequence[tuple[Any, Tensor]] = ()
     ) -> None:
-        """Run op-trees into as many tensors that none of them reads; what they have in common is done once.
+        """Run op-trees into as many tensors that none of them reads; what they have in common is computed once.
 
         Arguments:
-            values: nodes in them whose value is known, with it. A backend may compute it again.
+            assignments: (tensor, op-tree) pairs.
+            values: nodes whose value is known, with it. A backend may compute it again.
         """
-        for target, tree in zip(targets, trees, strict=True):
+        for target, tree in assignments:
             target[:] = tree
+
+    @abstractmethod
+    def capture(self, assignments: Sequence[tuple[Tensor, Any]], inputs: Sequence[Tensor] = ()) -> Captured:
+        """Make assignments ready to be done again and again, in one go.
+
+        What trees have in common is computed once.
+
+        Arguments:
+            assignments: (tensor, op-tree) pairs. No tree may read a tensor that is written.
+            inputs: tensors among them in whose place others are given each time.
+
+        >>> from neon_optim import gen_backend
+        >>> be = gen_backend("cpu")
+        >>> x, total, largest = be.zeros((2, 2)), be.empty((2, 1)), be.empty((2, 1))
+        >>> reduce = be.capture([(total, be.sum(x, axis=1)), (largest, be.max(x, axis=1))], inputs=[x])
+        >>> reduce(be.array([[1.0, 2.0], [3.0, 4.0]]))
+        >>> total.get().tolist(), largest.get().tolist()
+        ([[3.0], [7.0]], [[2.0], [4.0]])
+        """
 
     @abstractmethod
     def plan(

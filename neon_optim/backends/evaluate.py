@@ -41,16 +41,17 @@ class TreeEvaluator(TreeArrays, ABC):
             self._store(target, Lowering(self, [tree], order, [target], target.shape).value(tree))
 
     def assign_all(
-        self, targets: Sequence[np.ndarray], trees: Sequence[Any], values: Mapping[int, np.ndarray]
+        self, assignments: Sequence[tuple[np.ndarray, Any]], values: Mapping[int, np.ndarray]
     ) -> None:
-        """Run several trees into as many arrays that none of them reads; what they have in common is done once.
+        """Run several trees, whose common parts are done once, into as many arrays that none of them reads.
 
         Arguments:
             values: the values of nodes that are known, by the nodes' ids.
         """
+        targets, trees = [target for target, _ in assignments], [tree for _, tree in assignments]
         order = topological_order(trees, lambda node: id(node) not in values)
         lowering = Lowering(self, trees, order, targets, values=values)
-        for target, tree in zip(targets, trees, strict=True):
+        for target, tree in assignments:
             self._store(target, lowering.value(tree))
 
     def _store(

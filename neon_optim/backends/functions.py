@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["FUNCTIONS", "largest", "smallest", "store"]
+__all__ = ["FUNCTIONS", "largest", "largest_along", "smallest", "smallest_along", "store"]
 
 
 def _extremum(ufunc: Any, sign_of_zero: Any) -> Callable[..., Any]:
@@ -89,6 +89,21 @@ def smallest(values: np.ndarray) -> Any:
     """The smallest element: NaN if there is one, and -0 below +0."""
     found = np.min(values)
     return found if found != 0 else found.dtype.type(-0.0 if np.signbit(values[values == 0]).any() else 0.0)
+
+
+def largest_along(values: np.ndarray, axis: int) -> np.ndarray:
+    """The largest elements along an axis, which stays: NaN where there is one, and +0 above -0."""
+    found = np.max(values, axis=axis, keepdims=True)
+    if (found == 0).any():
+        positive = ((values == 0) & ~np.signbit(values)).any(axis=axis, keepdims=True)
+        found[(found == 0) & ~positive] = -0.0
+        found[(found == 0) & positive] = 0.0
+    return found
+
+
+def smallest_along(values: np.ndarray, axis: int) -> np.ndarray:
+    """The smallest elements along an axis, which stays: NaN where there is one, and -0 below +0."""
+    return np.negative(largest_along(np.negative(values), axis))
 
 
 def store(target: np.ndarray, values: Any) -> None:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from neon_optim.backends.contract import Outcome
-from neon_optim.backends.functions import FUNCTIONS
+from neon_optim.backends.numpy_formula import SHARED_FUNCTIONS
 from neon_optim.backends.program import ROW, SET, Program, Stage
 
 __all__ = ["ScalarValues"]
@@ -58,7 +58,7 @@ class ScalarValues:
                 continue
             value = self._of_rows[v] = np.empty(len(self._sets))
             with np.errstate(all="ignore"):
-                FUNCTIONS[op](*[self._by_row(a) for a in args], out=value)
+                SHARED_FUNCTIONS[op](*[self._by_row(a) for a in args], out=value)
 
     def reduced(self, v: int, by_row: np.ndarray) -> None:
         """Set a reduction's value from its value for each row; rows are added up in order for a total."""
@@ -140,7 +140,7 @@ def _on_floats(op: str) -> Callable[..., float]:
                 pass
         out = np.empty(1)
         with np.errstate(all="ignore"):
-            FUNCTIONS[op](*[np.array([a]) for a in args], out=out)
+            SHARED_FUNCTIONS[op](*[np.array([a]) for a in args], out=out)
         return float(out[0])
 
     return function

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import Any
 
+from neon_optim.backends.optree import stated
 from neon_optim.described.arguments import Flag, Name, NonNegative
 from neon_optim.described.object import NervanaObject
 
@@ -24,9 +25,19 @@ class ActivationFunction(NervanaObject, kind="activation", abstract=True):
     def __call__(self, x: Any) -> Any:
         """The function of x."""
 
-    @abstractmethod
     def bprop(self, y: Any, error: Any) -> Any:
-        """The derivative of the cost by x, given the outputs y and the derivative of the cost by y."""
+        """The derivative of the cost by x, given the outputs y and the derivative of the cost by y.
+
+        A class states it where it is simpler in terms of y; else it follows from the function.
+        """
+        raise NotImplementedError(f"{self.classnm} states its function only")
+
+    def forward(self, x: Any) -> Any:
+        """The function of x, with the backward pass that the class states."""
+        value = self(x)
+        if type(self).bprop is ActivationFunction.bprop:
+            return value
+        return stated(value, [x], lambda error, y, x: [self.bprop(y, error)])
 
 
 class Identity(ActivationFunction):
@@ -36,10 +47,6 @@ class Identity(ActivationFunction):
 
     def __call__(self, x: Any) -> Any:
         return x
-
-    def bprop(self, y: Any, error: Any) -> Any:
-        """The error itself."""
-        return error
 
 
 class Rectlin(ActivationFunction):
@@ -90,10 +97,6 @@ class Tanh(ActivationFunction):
 
     def __call__(self, x: Any) -> Any:
         return self.be.tanh(x)
-
-    def bprop(self, y: Any, error: Any) -> Any:
-        """error × (1 - y²)."""
-        return error * (1.0 - y * y)
 
 
 class Softmax(ActivationFunction):

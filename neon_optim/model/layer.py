@@ -6,6 +6,7 @@ from abc import abstractmethod
 from dataclasses import KW_ONLY
 from typing import Annotated, Any, ClassVar
 
+from neon_optim.backends.derivatives import gradients
 from neon_optim.described.arguments import Name
 from neon_optim.described.checks import OfKind
 from neon_optim.described.object import NervanaObject
@@ -26,7 +27,9 @@ class Sized:
 class Layer(Sized, NervanaObject, kind="layer", abstract=True):
     """Turns a tensor of (nin, n) into one of (nout, n): features × samples of a minibatch, as in neon.
 
-    A subclass sets ``nout`` in :meth:`configure` and writes :meth:`fprop` and :meth:`bprop` as algebra on tensors.
+    A subclass sets ``nout`` in :meth:`configure` and states :meth:`forward`, the outputs as an op-tree of the inputs;
+    the backward pass follows from it. Where another backward pass is better it may be stated with
+    :func:`neon_optim.backends.stated`. A layer that is no algebra writes :meth:`fprop` and :meth:`bprop` instead.
     What :meth:`fprop` returns stays valid until it runs again with the same number of samples.
 
     Arguments:
@@ -52,6 +55,7 @@ class Layer(Sized, NervanaObject, kind="layer", abstract=True):
         self.number = 0
         self.propagates = True
         self._buffers: dict[tuple[str, int], Any] = {}
+        self._passed: tuple[Any, Any] = None, None
 
     def new_name(self) -> str:
         """A name until a container numbers the layer."""
@@ -78,20 +82,60 @@ class Layer(Sized, NervanaObject, kind="layer", abstract=True):
     def init_params(self) -> None:
         """Make the parameters and give them their first values; a layer without any has nothing to do."""
 
-    @abstractmethod
+    def forward(self, x: Any, inference: bool = False) -> Any:
+        """The outputs as an op-tree of the inputs, (nout, samples); ``inference`` is True outside of training.
+
+        It is asked for once and then done for many minibatches, until a setting or a parameter is another. So it may
+        depend on settings, on the tensors of the layer and on the shape of ``x``, and on nothing else.
+        """
+        raise NotImplementedError(f"{self.classnm} states neither forward() nor fprop() and bprop()")
+
+    def draw(self, samples: int) -> None:
+        """Set what is random in :meth:`forward`, for each minibatch in training; most layers have nothing to do."""
+
+    @property
+    def is_algebra(self) -> bool:
+        """Whether both passes follow from :meth:`forward`."""
+        cls = type(self)
+        return cls.fprop is Layer.fprop and cls.bprop is Layer.bprop
+
     def fprop(self, inputs: Any, inference: bool = False) -> Any:
         """The outputs for a minibatch; ``inference`` is True outside of training."""
+        samples = inputs.shape[1]
+        if not inference:
+            self.draw(samples)
+        value = self.forward(inputs, inference)
+        if not inference:
+            self._passed = inputs, value
+        outputs = self.buffer("outputs", self.nout, samples)
+        outputs[:] = value
+        return outputs
 
-    @abstractmethod
     def bprop(self, error: Any) -> Any:
         """The derivative of the cost by the last inputs, given that by the last outputs; None where not needed.
 
         Gradients of parameters are sums over the minibatch, stored in their ``grad`` tensors.
         """
+        inputs, value = self._passed
+        pairs = self.pairs()
+        wanted = [param for param, _ in pairs] + ([inputs] if self.propagates else [])
+        trees = gradients(value, wanted, error)
+        for (_, grad), tree in zip(pairs, trees, strict=False):
+            grad[:] = tree
+        if not self.propagates or trees[-1] is error:
+            return error if self.propagates else None
+        deltas = self.buffer("deltas", self.nin, error.shape[1])
+        deltas[:] = trees[-1]
+        return deltas
 
     def get_params(self) -> list[Any]:
         """The ``((param, grad), state)`` tuples; none for a layer that does not learn."""
         return []
+
+    def pairs(self) -> list[tuple[Any, Any]]:
+        """The (parameter, gradient) pairs."""
+        params = self.get_params()
+        return [pair for pair, _ in (params if isinstance(params, list) else [params])]
 
     def get_counters(self) -> dict[str, int]:
         """Counters of random numbers: what a checkpoint keeps of a layer beside its arrays."""

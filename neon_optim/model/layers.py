@@ -48,21 +48,9 @@ class Linear(ParameterLayer):
         self.nin = nin
         self._buffers.clear()
 
-    def fprop(self, inputs: Any, inference: bool = False) -> Any:
-        """W · inputs."""
-        self.inputs = inputs
-        outputs = self.buffer("outputs", self.nout, inputs.shape[1])
-        outputs[:] = self.be.dot(self.W, inputs)
-        return outputs
-
-    def bprop(self, error: Any) -> Any:
-        """dW = error · inputsᵀ, and Wᵀ · error."""
-        self.dW[:] = self.be.dot(error, self.inputs.T)
-        if not self.propagates:
-            return None
-        deltas = self.buffer("deltas", self.nin, error.shape[1])
-        deltas[:] = self.be.dot(self.W.T, error)
-        return deltas
+    def forward(self, x: Any, inference: bool = False) -> Any:
+        """W · x."""
+        return self.be.dot(self.W, x)
 
 
 class Bias(ParameterLayer):
@@ -80,16 +68,9 @@ class Bias(ParameterLayer):
         """(nin, 1)."""
         return self.nin, 1
 
-    def fprop(self, inputs: Any, inference: bool = False) -> Any:
-        """inputs + W."""
-        outputs = self.buffer("outputs", self.nout, inputs.shape[1])
-        outputs[:] = inputs + self.W
-        return outputs
-
-    def bprop(self, error: Any) -> Any:
-        """dW = the sum of the error over the minibatch; the error itself goes on."""
-        self.dW[:] = self.be.sum(error, axis=1)
-        return error
+    def forward(self, x: Any, inference: bool = False) -> Any:
+        """x + W."""
+        return x + self.W
 
 
 class Activation(Layer):
@@ -106,17 +87,9 @@ class Activation(Layer):
 
     transform: AnyActivation
 
-    def fprop(self, inputs: Any, inference: bool = False) -> Any:
-        """transform(inputs)."""
-        self.outputs = self.buffer("outputs", self.nout, inputs.shape[1])
-        self.outputs[:] = self.transform(inputs)
-        return self.outputs
-
-    def bprop(self, error: Any) -> Any:
-        """The error through the derivative of the function."""
-        deltas = self.buffer("deltas", self.nin, error.shape[1])
-        deltas[:] = self.transform.bprop(self.outputs, error)
-        return deltas
+    def forward(self, x: Any, inference: bool = False) -> Any:
+        """transform(x)."""
+        return self.transform.forward(x)
 
 
 class Dropout(Layer):
@@ -141,23 +114,18 @@ class Dropout(Layer):
         super().__post_init__()
         self.draws = 0
 
-    def fprop(self, inputs: Any, inference: bool = False) -> Any:
-        """inputs × mask in training, inputs × keep at inference."""
-        outputs = self.buffer("outputs", self.nout, inputs.shape[1])
-        if inference:
-            outputs[:] = inputs * self.keep
-            return outputs
-        self.mask = self.buffer("mask", self.nout, inputs.shape[1])
-        self.be.bernoulli(self.mask, self.keep, stream=self.number, step=self.draws)
+    def draw(self, samples: int) -> None:
+        """A new mask."""
+        self.be.bernoulli(self._mask(samples), self.keep, stream=self.number, step=self.draws)
         self.draws += 1
-        outputs[:] = inputs * self.mask
-        return outputs
 
-    def bprop(self, error: Any) -> Any:
-        """error × mask."""
-        deltas = self.buffer("deltas", self.nin, error.shape[1])
-        deltas[:] = error * self.mask
-        return deltas
+    def _mask(self, samples: int) -> Any:
+        self.mask = self.buffer("mask", self.nout, samples)
+        return self.mask
+
+    def forward(self, x: Any, inference: bool = False) -> Any:
+        """x × mask in training, x × keep at inference."""
+        return x * (self.keep if inference else self._mask(x.shape[1]))
 
     def get_counters(self) -> dict[str, int]:
         """The number of masks drawn so far."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any
 
 import numpy as np
@@ -13,11 +13,15 @@ from neon_optim.described.checks import Either, Items, OfKind
 from neon_optim.described.counters import check_counters, set_all_counters
 from neon_optim.described.object import NervanaObject
 from neon_optim.errors import ArgumentError, Problem
+from neon_optim.model.captured import CapturedPasses, capture_inference, capture_training
 from neon_optim.model.container import Sequential, backward
 from neon_optim.model.layer import Layer
 from neon_optim.model.layers import Activation
 
 __all__ = ["Model"]
+
+_MOST_CAPTURED = 16
+"""Kinds of passes that are kept; what has more shapes than that captures them anew."""
 
 
 class Model(NervanaObject, kind="model"):
@@ -59,6 +63,7 @@ class Model(NervanaObject, kind="model"):
         self.epoch_index = self.minibatch_index = self.step = 0
         self.cost_sum = 0.0
         self._initialized: Any = None
+        self._captured: dict[Any, Any] = {}
 
     def check_fields(self) -> None:
         """Layers become a Sequential."""
@@ -130,11 +135,54 @@ class Model(NervanaObject, kind="model"):
         Training(self, dataset, cost, optimizer, num_epochs, callbacks).run()
 
     def fprop(self, x: Any, inference: bool = False) -> Any:
-        """The outputs for a minibatch, (nout, samples).
+        """The outputs for a minibatch, (nout, samples); valid until it runs again with as many samples.
 
         Without ``inference=True`` they are those of training: Dropout drops, and counts the minibatch.
         """
-        return self.layers.fprop(x, inference)
+        if not inference:
+            return self.layers.fprop(x)
+        leaves = self.layers.leaves()
+        outputs = leaves[-1].buffer("outputs", self.layers.nout, x.shape[1])
+        captured = self._captured_for(
+            ("inference", id(outputs), x.shape, x.dtype),
+            lambda: capture_inference(self.be, leaves, x, outputs),
+        )
+        if captured is None:
+            return self.layers.fprop(x, inference)
+        captured.run(x)
+        return outputs
+
+    def forward_backward(self, x: Any, t: Any, cost: Any, total: Any) -> None:
+        """Both passes for a minibatch: fill every gradient, and ``total``, (1, 1), with the sum of the costs.
+
+        Where all layers are stated as algebra this is one captured list of kernels; the results are those of
+        :meth:`fprop` and :meth:`bprop`, to the bit.
+        """
+        leaves = self.layers.leaves()
+        captured = self._captured_for(
+            ("training", id(cost), x.shape, x.dtype, t.shape, t.dtype, total.dtype),
+            lambda: capture_training(self.be, leaves, cost, self._folded(cost), x, t),
+        )
+        if captured is None:
+            y = self.fprop(x)
+            total[:] = self.be.sum(cost(y, t))
+            self.bprop(t, y, cost)
+            return
+        for leaf in leaves:
+            leaf.draw(x.shape[1])
+        captured.run(x, t, total)
+
+    def _captured_for(self, key: Any, capture: Callable[[], CapturedPasses | None]) -> CapturedPasses | None:
+        """The passes that were captured for a key, captured anew where they no longer hold."""
+        key = (self.be, *key)
+        if key in self._captured:
+            known: CapturedPasses | None = self._captured[key]
+            if known is None or known.still_hold(self.layers.leaves()):
+                return known
+        if len(self._captured) >= _MOST_CAPTURED:
+            self._captured.clear()
+        self._captured[key] = made = capture()
+        return made
 
     def bprop(self, t: Any, y: Any, cost: Any) -> None:
         """Fill every gradient, for the outputs y of the last :meth:`fprop` and targets t."""

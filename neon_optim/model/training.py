@@ -122,11 +122,9 @@ class Training:
         self._tell("on_epoch_end")
 
     def _step(self, x: Any, t: Any) -> None:
-        model, be = self.model, self.model.be
-        y = model.fprop(x)
+        model = self.model
         at = model.minibatch_index
-        self._costs[:, at : at + 1] = be.sum(self.cost(y, t))
-        model.bprop(t, y, self.cost)
+        model.forward_backward(x, t, self.cost, self._costs[:, at : at + 1])
         self._rates.append(learning_rate(self.optimizer, model.epoch_index))
         # The last minibatch of an epoch may be smaller, and its gradient is a sum over itself.
         self.optimizer.step(model.layers_to_optimize, model.epoch_index, batch_size=x.shape[1])

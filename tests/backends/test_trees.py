@@ -222,6 +222,104 @@ def test_the_order_of_a_sum_shows_in_its_bits():
     assert reference_sum(values) != reference_sum(values[::-1])
 
 
+def reference_axis_sum(elements: np.ndarray) -> float:
+    """The definition of a sum along an axis, element by element, in plain Python."""
+    lanes = [0.0] * 32
+    for k, x in enumerate(elements.tolist()):
+        lanes[k % 32] += x
+    width = 16
+    while width:
+        lanes = [lanes[i] + lanes[i + width] for i in range(width)]
+        width //= 2
+    return lanes[0]
+
+
+VIEWS = {
+    "contiguous": lambda t: t,
+    "transposed": lambda t: t.T,
+    "every other column": lambda t: t[:, ::2],
+    "backwards": lambda t: t[::-1, ::-1],
+}
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "float16"])
+@pytest.mark.parametrize("view", VIEWS)
+@pytest.mark.parametrize(
+    "shape", [(0, 3), (1, 1), (31, 2), (5, 32), (33, 64), (3, 1000), (1000, 5), (130, 140)]
+)
+def test_a_sum_along_an_axis_has_one_definition(be, shape, view, dtype):
+    rng = np.random.RandomState(sum(shape))
+    contents = rng.standard_normal(shape) * 10.0 ** rng.randint(-3, 4, shape)
+    values = VIEWS[view](contents.astype(dtype))
+    tensor = VIEWS[view](be.array(contents, dtype=dtype))
+    wide = "float64" if dtype == "float64" else "float32"
+    for axis in (0, 1):
+        sums = np.array([[reference_axis_sum(row) for row in np.moveaxis(values, axis, 1)]])
+        n = values.shape[axis]
+        out = be.empty((1, sums.size) if axis == 0 else (sums.size, 1), dtype=wide)
+        out[:] = be.sum(tensor, axis=axis)
+        assert out.get().tobytes() == sums.astype(wide).tobytes()
+        with np.errstate(invalid="ignore"):
+            means = (sums / n).astype(wide)
+        out[:] = be.mean(tensor, axis=axis)
+        np.testing.assert_array_equal(out.get().reshape(-1), means[0])
+
+
+@pytest.mark.parametrize("shape", [(0, 3), (33, 70), (5, 100)])
+def test_loops_keep_the_definition_when_they_are_compiled(shape):
+    """The first runs of an assignment are NumPy's."""
+    be = gen_backend("cpu", engine="numba")
+    values = np.random.RandomState(3).standard_cauchy(shape)
+    tensor = be.array(values, dtype=np.float64)
+    for axis in (0, 1):
+        sums = np.array([reference_axis_sum(row) for row in np.moveaxis(values, axis, 1)])
+        out = be.empty((1, sums.size) if axis == 0 else (sums.size, 1), dtype=np.float64)
+        for _ in range(6):
+            out.fill(7.0)
+            out[:] = be.sum(tensor, axis=axis)
+            assert out.get().tobytes() == sums.tobytes()
+    cleanup_backend()
+
+
+def test_the_order_of_a_sum_along_an_axis_shows_in_its_bits():
+    """Negative control of the test above: adding one element after the other gives other bits on such data."""
+    values = np.random.RandomState(1).standard_normal((1, 1000)) * 10.0 ** np.arange(-3, 4).repeat(143)[:1000]
+    assert reference_axis_sum(values[0]) != np.cumsum(values)[-1]
+
+
+def test_a_sum_of_negative_zeros_is_zero(be):
+    for n in (1, 3, 40, 70):
+        out = be.ones((1, 2))
+        out[:] = be.sum(be.array(np.full((n, 2), -0.0)), axis=0)
+        assert out.get().tobytes() == bytes(8)
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_extremes_along_an_axis_are_those_of_ieee(be, axis):
+    columns = np.array(
+        [
+            [0.0, -0.0, -0.0, 1.0, np.nan, -np.inf],
+            [-0.0, 0.0, -0.0, np.nan, 2.0, -1.0],
+            [-1.0, 1.0, -0.0, 3.0, -1.0, 5.0],
+        ],
+        np.float32,
+    )
+    expected = {
+        "max": np.array([0.0, 1.0, -0.0, np.nan, np.nan, 5.0], np.float32),
+        "min": np.array([-1.0, -0.0, -0.0, np.nan, np.nan, -np.inf], np.float32),
+        "argmax": np.array([0, 2, 0, 1, 0, 2], np.float32),
+        "argmin": np.array([2, 0, 0, 1, 0, 0], np.float32),
+    }
+    values = columns if axis == 0 else columns.T
+    for name, wanted in expected.items():
+        out = be.empty((1, 6) if axis == 0 else (6, 1))
+        out[:] = getattr(be, name)(be.array(values), axis=axis)
+        got = out.get().reshape(-1)
+        np.testing.assert_array_equal(got, wanted)
+        number = ~np.isnan(wanted)
+        np.testing.assert_array_equal(np.signbit(got[number]), np.signbit(wanted[number]))
+
+
 @given(
     hnp.arrays(
         np.float32, hnp.array_shapes(min_dims=2, max_dims=2, max_side=7), elements=st.floats(-4, 4, width=32)

@@ -7,12 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from neon_optim.backends.contract import Backend, Outcome, Parameter, Plan, Rounding, Tensor
+from neon_optim.backends.contract import Backend, Captured, Outcome, Parameter, Plan, Rounding, Tensor
 from neon_optim.backends.cpu.compiled.numba_engine import NumbaEngine, numba_is_usable
+from neon_optim.backends.cpu.flows import Flows
 from neon_optim.backends.cpu.host_plan import HostPlan, host_array
-from neon_optim.backends.cpu.host_trees import HostEvaluator
 from neon_optim.backends.cpu.numpy_engine import NumpyEngine
 from neon_optim.backends.cpu.tensor import CPUTensor
+from neon_optim.backends.cpu.whole_arrays import WholeArrays
 from neon_optim.backends.program import Program
 from neon_optim.backends.shapes import at_least_2d
 from neon_optim.described.object import NervanaObject
@@ -39,11 +40,13 @@ class CPUBackend(Backend):
         batch_size: int = 0,
         stochastic_round: bool | int = False,
         engine: str = "auto",
+        deterministic: bool = False,
     ):
         super().__init__(rng_seed, default_dtype, batch_size, stochastic_round)
-        self._numpy_engine = NumpyEngine()
+        self.deterministic = deterministic
+        self._numpy_engine = NumpyEngine(deterministic)
         self.engine = self._make_engine(engine)
-        self._evaluator = HostEvaluator(self._numpy_engine)
+        self._flows = Flows(WholeArrays(), self.engine.make_loop)
 
     def __reduce__(self) -> Any:
         """A pickle stands for the backend that is current when it is read; one like this where there is none."""
@@ -53,6 +56,7 @@ class CPUBackend(Backend):
             "batch_size": self.bsz,
             "stochastic_round": self.stochastic_round,
             "engine": "numpy" if self.engine.name == "numpy" else "auto",
+            "deterministic": self.deterministic,
         }
         return _current_or_like, (options, self.noise_seed, self.rng_get_state())
 
@@ -90,16 +94,17 @@ class CPUBackend(Backend):
 
     def assign(self, target: np.ndarray, tree: Any) -> None:
         """Run an op-tree into an array; what ``tensor[:] = tree`` calls."""
-        with np.errstate(all="ignore"):  # IEEE arithmetic: an overflow is an infinity, on every backend
-            self._evaluator.assign(target, tree)
+        self._flows.assign(target, tree)
+
+    def capture(self, assignments: Sequence[tuple[Tensor, Any]], inputs: Sequence[Tensor] = ()) -> Captured:
+        """See :meth:`Backend.capture`."""
+        return self._flows.capture(assignments, inputs)
 
     def assign_all(
-        self, targets: Sequence[Tensor], trees: Sequence[Any], values: Sequence[tuple[Any, Tensor]] = ()
+        self, assignments: Sequence[tuple[Tensor, Any]], values: Sequence[tuple[Any, Tensor]] = ()
     ) -> None:
-        """Run several op-trees; see :meth:`Backend.assign_all`."""
-        known = {id(node): host_array(value) for node, value in values}
-        with np.errstate(all="ignore"):
-            self._evaluator.assign_all([host_array(target) for target in targets], trees, known)
+        """See :meth:`Backend.assign_all`."""
+        self._flows.assign_all(assignments, {id(node): value for node, value in values})
 
     def plan(
         self,
@@ -131,6 +136,7 @@ class CPUBackend(Backend):
     def close(self) -> None:
         """Free scratch memory. Tensors stay usable through NumPy."""
         self._numpy_engine.close()
+        self._flows.close()
 
 
 def _current_or_like(options: dict[str, Any], noise_seed: int, rng_state: Any) -> Any:

@@ -4,20 +4,33 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import Protocol
 
 import numpy as np
 
 from neon_optim.backends.contract import Outcome, Rounding
 from neon_optim.backends.cpu.table import HostTable, RowGroup
 from neon_optim.backends.functions import largest, smallest
+from neon_optim.backends.fusion import Loop
+from neon_optim.backends.graph import Graph
 from neon_optim.backends.program import Program, Stage
 from neon_optim.backends.scalars import ScalarValues
 from neon_optim.backends.watch import Differ
 
-__all__ = ["Engine"]
+__all__ = ["Engine", "RunLoop"]
 
 
 _NOTHING = np.empty((0, 0))
+
+
+class RunLoop(Protocol):
+    """A loop of a graph over given arrays."""
+
+    def __call__(self) -> None:
+        """Run the loop."""
+
+    def bind(self) -> None:
+        """Other arrays of the same layout have taken the place of some."""
 
 
 class Engine(ABC):
@@ -82,6 +95,23 @@ class Engine(ABC):
             values: the scalars; those of the stage are computed.
             partial: receives for each chunk the result of each of the stage's reductions.
             rounding: of the stores.
+        """
+
+    @abstractmethod
+    def make_loop(
+        self,
+        graph: Graph,
+        loop: Loop,
+        arrays: dict[int, np.ndarray],
+        addresses: dict[int, int],
+        numbers: np.ndarray,
+    ) -> RunLoop:
+        """A loop of a graph over given arrays, as something to call.
+
+        Arguments:
+            arrays: the array of each value in memory.
+            addresses: where these begin.
+            numbers: the numbers of the graph, by value.
         """
 
     def words_differ(self) -> Differ | None:

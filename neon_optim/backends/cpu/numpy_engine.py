@@ -13,9 +13,13 @@ import numpy as np
 from neon_optim.backends.contract import Rounding
 from neon_optim.backends.cpu.engine import Engine
 from neon_optim.backends.cpu.numpy_kernel import NumpyKernel
+from neon_optim.backends.cpu.numpy_loops import NumpyLoop
 from neon_optim.backends.cpu.table import HostTable, RowGroup
 from neon_optim.backends.cpu.workers import run_together, thread_count
-from neon_optim.backends.functions import largest, smallest, store
+from neon_optim.backends.functions import FUNCTIONS, largest, smallest, store
+from neon_optim.backends.fusion import Loop
+from neon_optim.backends.graph import Graph
+from neon_optim.backends.numpy_formula import SHARED_FUNCTIONS
 from neon_optim.backends.program import Program, Stage
 from neon_optim.backends.rounding import round_stochastically, rounding_words, store_rounding
 from neon_optim.backends.scalars import ScalarValues
@@ -35,11 +39,17 @@ _WORTH_A_THREAD = 16_384
 
 
 class NumpyEngine(Engine):
-    """The engine that needs nothing but NumPy."""
+    """The engine that needs nothing but NumPy.
+
+    Arguments:
+        deterministic: take exp, log and their like as all engines share them, instead of NumPy's own.
+    """
 
     name = "numpy"
 
-    def __init__(self) -> None:
+    def __init__(self, deterministic: bool = False) -> None:
+        self._functions = SHARED_FUNCTIONS if deterministic else FUNCTIONS
+        self._key = ("numpy", deterministic)
         self._local = threading.local()
 
     def run_group(
@@ -75,6 +85,17 @@ class NumpyEngine(Engine):
 
         wanted = len(chunks) if group.size >= _WORTH_A_THREAD * max(2, len(chunks)) else 1
         run_together(work, min(thread_count(), wanted))
+
+    def make_loop(
+        self,
+        graph: Graph,
+        loop: Loop,
+        arrays: dict[int, np.ndarray],
+        addresses: dict[int, int],
+        numbers: np.ndarray,
+    ) -> NumpyLoop:
+        """See :meth:`Engine.make_loop`."""
+        return NumpyLoop(graph, loop, arrays, numbers, self._functions)
 
     def _run_chunk(
         self,
@@ -124,13 +145,12 @@ class NumpyEngine(Engine):
             rounded.append((slot, value))
         return rounded
 
-    @staticmethod
-    def kernel(program: Program, stage: Stage, dtypes: tuple[np.dtype, ...]) -> NumpyKernel:
+    def kernel(self, program: Program, stage: Stage, dtypes: tuple[np.dtype, ...]) -> NumpyKernel:
         """The compiled stage, made once."""
-        key = ("numpy", stage, dtypes)
+        key = (*self._key, stage, dtypes)
         kernel = program.compiled.get(key)
         if kernel is None:
-            kernel = program.compiled[key] = NumpyKernel(program, stage, dtypes)
+            kernel = program.compiled[key] = NumpyKernel(program, stage, dtypes, self._functions)
         return kernel
 
     def scratch(self, kernel: NumpyKernel, shape: tuple[int, ...]) -> Sequence[np.ndarray]:

@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 
 from neon_optim.backends.dtypes import compute_type
-from neon_optim.backends.functions import FUNCTIONS
 from neon_optim.backends.program import ELEMENT, Program, Stage
 
 __all__ = ["NumpyKernel"]
@@ -43,14 +42,21 @@ class _Scratch:
 
 
 class NumpyKernel:
-    """A stage compiled for one combination of slot dtypes.
+    """A stage compiled for one combination of slot dtypes, with one choice of functions.
 
     Attributes:
         dtype: the compute type.
         n_scratch: number of scratch buffers of that type a block needs.
     """
 
-    def __init__(self, program: Program, stage: Stage, dtypes: Sequence[np.dtype]):
+    def __init__(
+        self,
+        program: Program,
+        stage: Stage,
+        dtypes: Sequence[np.dtype],
+        functions: dict[str, Callable[..., Any]],
+    ):
+        self._functions = functions
         self.dtype = compute_type(dtypes)
         self.stage = stage
         self._dtypes = list(dtypes)
@@ -99,7 +105,7 @@ class NumpyKernel:
                     continue
                 function, arguments = _load, (("slot", instruction.index),)
             else:
-                function = FUNCTIONS[instruction.op]
+                function = self._functions[instruction.op]
                 arguments = tuple(self._references[a] for a in instruction.args)
             dying = {a for a in instruction.args if last_use[a] == v and code[a].rank == ELEMENT}
             self._release(dying, scratch)

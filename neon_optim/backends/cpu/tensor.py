@@ -7,10 +7,13 @@ from typing import Any
 import numpy as np
 
 from neon_optim.backends.contract import Tensor
+from neon_optim.backends.graph import Leaf
 from neon_optim.backends.shapes import as_slices, at_least_2d, resolve_shape, view_as
 from neon_optim.errors import BackendError
 
 __all__ = ["CPUTensor"]
+
+_ALL = slice(None)
 
 
 class CPUTensor(Tensor):
@@ -28,12 +31,22 @@ class CPUTensor(Tensor):
     True
     """
 
-    __slots__ = ("_array",)
+    __slots__ = ("_array", "_leaf")
     backend: Any
+    _leaf: Leaf
 
     def __init__(self, backend: Any, array: np.ndarray, name: str | None = None, rounding: int = 0):
         super().__init__(backend, name, rounding)
         self._array = array  # never given to anybody, who could resize it: plans count on that
+
+    @property
+    def leaf(self) -> Leaf:
+        """What a graph knows of the tensor; it stays the same."""
+        try:
+            return self._leaf
+        except AttributeError:
+            self._leaf = Leaf(self._array)
+            return self._leaf
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -100,5 +113,5 @@ class CPUTensor(Tensor):
         return self._view(self._array[as_slices(key)], "slice", key=key)
 
     def __setitem__(self, key: Any, value: Any) -> None:
-        target = self._array[as_slices(key)]
-        self.backend.assign(target, value)
+        whole = type(key) is slice and key == _ALL
+        self.backend.assign(self if whole else self._array[as_slices(key)], value)

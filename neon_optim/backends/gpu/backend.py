@@ -7,12 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from neon_optim.backends.contract import Backend, Outcome, Parameter, Plan, Rounding, Tensor
+from neon_optim.backends.contract import Backend, Captured, Outcome, Parameter, Plan, Rounding, Tensor
 from neon_optim.backends.gpu.cuda_engine import CudaEngine
 from neon_optim.backends.gpu.device import Device
 from neon_optim.backends.gpu.device_plan import DevicePlan
 from neon_optim.backends.gpu.device_trees import DeviceEvaluator
 from neon_optim.backends.gpu.memory import address_of, device_array, new_array
+from neon_optim.backends.gpu.repeated import Repeated
 from neon_optim.backends.gpu.tensor import GPUTensor
 from neon_optim.backends.program import Program
 from neon_optim.backends.shapes import at_least_2d
@@ -39,8 +40,10 @@ class GPUBackend(Backend):
         batch_size: int = 0,
         stochastic_round: bool | int = False,
         device_id: int = 0,
+        deterministic: bool = False,
     ):
         super().__init__(rng_seed, default_dtype, batch_size, stochastic_round)
+        self.deterministic = deterministic
         self.device = Device(device_id)
         with self.device.context:
             self.engine = CudaEngine(self.device)
@@ -73,12 +76,12 @@ class GPUBackend(Backend):
             self._evaluator.assign(target, tree)
 
     def assign_all(
-        self, targets: Sequence[Tensor], trees: Sequence[Any], values: Sequence[tuple[Any, Tensor]] = ()
+        self, assignments: Sequence[tuple[Tensor, Any]], values: Sequence[tuple[Any, Tensor]] = ()
     ) -> None:
-        """Run several op-trees; see :meth:`Backend.assign_all`."""
+        """See :meth:`Backend.assign_all`."""
         known = {id(node): device_array(value) for node, value in values}
         with self.device.context:
-            self._evaluator.assign_all([device_array(target) for target in targets], trees, known)
+            self._evaluator.assign_all([(device_array(target), tree) for target, tree in assignments], known)
 
     def upload(self, target: np.ndarray, source: np.ndarray) -> None:
         """Copy a host array into a described one of the same shape."""
@@ -100,6 +103,10 @@ class GPUBackend(Backend):
             self.device.download(out, address_of(self._evaluator.contiguous(source)))
             self.engine.check()
         return out
+
+    def capture(self, assignments: Sequence[tuple[Tensor, Any]], inputs: Sequence[Tensor] = ()) -> Captured:
+        """See :meth:`Backend.capture`."""
+        return Repeated(self, assignments, inputs)
 
     def plan(
         self,

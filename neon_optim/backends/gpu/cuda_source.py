@@ -46,6 +46,9 @@ template <class T> __device__ __forceinline__ T maximum(T a, T b) { return a != 
 template <class T> __device__ __forceinline__ T minimum(T a, T b) { return a != a || b != b ? a + b : fmin(a, b); }
 template <class T> __device__ __forceinline__ T sgn(T a) { return a > 0 ? T(1) : a < 0 ? T(-1) : a == 0 ? T(0) : a; }
 
+// In double there is no formula: CUDA's.
+__device__ __forceinline__ double power_formula(double a, double b) { return pow(a, b); }
+
 // a * sgn(b) * 2**rint(log2|b|), exactly.
 template <class T> __device__ T shift(T a, T b) {
   const T size = fabs(b);
@@ -59,13 +62,14 @@ template <class T> __device__ T shift(T a, T b) {
 }
 """
 
-# Operations in the compute type T. nvcc picks the float or the double form of each function by its argument.
+# Operations in the compute type T. nvcc picks the float or the double form of each function by its argument. Those
+# whose names end in _formula come from neon_optim.backends.gpu.formula_source.
 _OPERATIONS = {
     "add": "{0} + {1}",
     "subtract": "{0} - {1}",
     "multiply": "{0} * {1}",
     "divide": "{0} / {1}",
-    "power": "pow({0}, {1})",
+    "power": "power_formula({0}, {1})",
     "maximum": "maximum({0}, {1})",
     "minimum": "minimum({0}, {1})",
     "shift": "shift({0}, {1})",
@@ -79,11 +83,11 @@ _OPERATIONS = {
     "absolute": "fabs({0})",
     "sgn": "sgn({0})",
     "sqrt": "sqrt({0})",
-    "exp": "exp({0})",
-    "exp2": "exp2({0})",
-    "log": "log({0})",
-    "log2": "log2({0})",
-    "tanh": "tanh({0})",
+    "exp": "exp_formula({0})",
+    "exp2": "exp2_formula({0})",
+    "log": "log_formula({0})",
+    "log2": "log2_formula({0})",
+    "tanh": "tanh_formula({0})",
     "rint": "rint({0})",
     "where": "{0} != 0 ? {1} : {2}",
 }

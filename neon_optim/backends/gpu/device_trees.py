@@ -24,6 +24,7 @@ from neon_optim.backends.gpu.tree_source import (
     THREADS,
     TILE,
     axis_source,
+    axis_sum_source,
     bernoulli_source,
     elementwise_source,
     product_source,
@@ -34,6 +35,7 @@ from neon_optim.backends.gpu.tree_source import (
 from neon_optim.backends.optree import Node
 from neon_optim.backends.program import linearize
 from neon_optim.backends.scalars import ScalarValues
+from neon_optim.backends.sums import AXIS_LANES
 
 __all__ = ["DeviceEvaluator"]
 
@@ -119,16 +121,21 @@ class DeviceEvaluator(TreeEvaluator):
         return Held(self._engine.reduce(op, self.contiguous(values)))
 
     def reduce_axis(self, kind: str, values: np.ndarray, axis: int) -> np.ndarray:
-        """See :meth:`TreeEvaluator.reduce_axis`; sums are taken in float64."""
+        """See :meth:`TreeEvaluator.reduce_axis`."""
         compute = compute_type([values.dtype])
         moved = np.moveaxis(values, axis, -1)
         out = self.empty(moved.shape[:-1], compute)
         if out.size:
             first = moved[..., 0] if moved.size else out  # where the axis has no element nothing is read
             extents, strides = _collapsed([out, first], out.shape)
-            source = axis_source(kind, [compute, values.dtype], storage_type(compute), len(extents))
             along = [moved.shape[-1], moved.strides[-1]]
-            self._launch(source, "reduce_axis", [out, values], out.size, extents, strides, along)
+            described = [compute, values.dtype], storage_type(compute), len(extents)
+            if kind in ("sum", "mean"):
+                beside = not 0 < abs(strides[1][-1]) <= abs(along[1])
+                source, name, threads = axis_sum_source(kind, *described, beside), "sum_axis", AXIS_LANES
+            else:
+                source, name, threads = axis_source(kind, *described), "reduce_axis", 1
+            self._launch(source, name, [out, values], out.size, extents, strides, along, threads)
         return np.expand_dims(out, axis)
 
     def take(self, values: np.ndarray, indices: np.ndarray, axis: int) -> np.ndarray:
@@ -208,12 +215,14 @@ class DeviceEvaluator(TreeEvaluator):
         extents: Sequence[int],
         strides: Sequence[Sequence[int]],
         scalars: Any,
+        threads: int = 1,
     ) -> None:
+        """Run a kernel over ``size`` elements of the described shape, each of them the work of some threads."""
         header = [*map(address_of, arrays), size, *extents, *(s for row in strides for s in row)]
         numbers = np.zeros(max(1, len(scalars)))
         numbers[: len(scalars)] = scalars
         arguments = np.array(header, np.int64).tobytes() + numbers.tobytes()
-        self._device.kernel(source, name, len(arguments))(self._grid(size), THREADS, arguments)
+        self._device.kernel(source, name, len(arguments))(self._grid(size * threads), THREADS, arguments)
 
     def _grid(self, size: int) -> int:
         return min(-(-size // THREADS), self._device.multiprocessors * BLOCKS_PER_MULTIPROCESSOR)

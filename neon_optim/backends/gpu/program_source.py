@@ -13,6 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from neon_optim.backends.gpu.cuda_source import PRELUDE, expression, storage_type
+from neon_optim.backends.gpu.formula_source import formula_functions
 from neon_optim.backends.gpu.identifiers import identifiers
 from neon_optim.backends.gpu.kernel_arguments import (
     CHANGING_FIELDS,
@@ -84,6 +85,7 @@ class _Writer:
         held = f"double v[{capacity}];" if capacity else "const double *v;"
         parts = [
             PRELUDE,
+            formula_functions(i.op for i in self.code),
             *([PHILOX_PRELUDE, STOCHASTIC_PRELUDE] if self.roundings else []),
             f"typedef {self.compute} T;",
         ]

@@ -7,14 +7,17 @@ from collections.abc import Sequence
 import numpy as np
 
 from neon_optim.backends.gpu.cuda_source import PRELUDE, expression, storage_type
+from neon_optim.backends.gpu.formula_source import formula_functions
 from neon_optim.backends.gpu.rounding_source import PHILOX_PRELUDE
 from neon_optim.backends.philox import DROPOUT
 from neon_optim.backends.program import Program
+from neon_optim.backends.sums import AXIS_LANES
 
 __all__ = [
     "THREADS",
     "TILE",
     "axis_source",
+    "axis_sum_source",
     "bernoulli_source",
     "elementwise_source",
     "product_source",
@@ -49,7 +52,7 @@ def elementwise_source(
             value = expression(i.op, *(names[a] for a in i.args))
         lines.append(f"    const T {names[v]} = {value};")
     ((_, result),) = program.outputs
-    return f"""{PRELUDE}
+    return f"""{PRELUDE}{formula_functions(i.op for i in program.code)}
 typedef {compute} T;
 {_tree(len(dtypes), ndim, scalars)}
 extern "C" __global__ void __launch_bounds__({THREADS}) tree(const __grid_constant__ Tree tree) {{
@@ -62,15 +65,55 @@ extern "C" __global__ void __launch_bounds__({THREADS}) tree(const __grid_consta
 """
 
 
+def axis_sum_source(kind: str, dtypes: Sequence[np.dtype], compute: str, ndim: int, beside: bool) -> str:
+    """``slot 0 = sum or mean of slot 1 along an axis`` in its fixed order: a thread for each lane of each result.
+
+    ``Tree`` is as for :func:`axis_source`.
+
+    Arguments:
+        beside: the elements along the axis are nearer to each other in memory than to those of the next result, so
+            that neighbouring threads take neighbouring lanes.
+    """
+    source = storage_type(dtypes[1])
+    lane, column = "threadIdx.x % LANES", "threadIdx.x / LANES"
+    if not beside:
+        lane, column = "threadIdx.x / COLUMNS", "threadIdx.x % COLUMNS"
+    result = "part[0][column] / (double)length" if kind == "mean" else "part[0][column]"
+    return f"""{PRELUDE}
+typedef {compute} T;
+const int LANES = {AXIS_LANES}, COLUMNS = {THREADS // AXIS_LANES};
+{_tree(2, ndim, 2)}
+extern "C" __global__ void __launch_bounds__({THREADS}) sum_axis(const __grid_constant__ Tree tree) {{
+  __shared__ double part[LANES][COLUMNS + 1];
+  const i64 length = (i64)tree.scalar[0], stride = (i64)tree.scalar[1];
+  const int lane = {lane}, column = {column};
+  for (i64 first = blockIdx.x * (i64)COLUMNS; first < tree.size; first += gridDim.x * (i64)COLUMNS) {{
+    const bool inside = first + column < tree.size;
+    const i64 i = inside ? first + column : first;
+{_offsets(2, ndim)}
+    const char *base = (const char *)(tree.address[1] + o1);
+    double sum = 0;
+    for (i64 k = lane; k < length; k += LANES) sum += (double)widen(*(const {source} *)(base + k * stride));
+    part[lane][column] = sum;
+    __syncthreads();
+    for (int width = LANES / 2; width; width /= 2) {{
+      if (lane < width) part[lane][column] += part[lane + width][column];
+      __syncthreads();
+    }}
+    if (lane == 0 && inside) narrow({_element(0, storage_type(dtypes[0]))}, (T)({result}));
+    __syncthreads();
+  }}
+}}
+"""
+
+
 def axis_source(kind: str, dtypes: Sequence[np.dtype], compute: str, ndim: int) -> str:
     """``slot 0 = reduction of slot 1 along an axis``: one thread for each element of the result.
 
-    ``Tree`` describes the axes that stay; ``length`` and ``step`` the one that goes. Sums are taken in float64.
+    ``Tree`` describes the axes that stay; ``length`` and ``step`` the one that goes.
     """
     first = "(T)widen(at(0))"
     start, step, result = {
-        "sum": ("double best = 0;", "best += (double)widen(at(k));", "(T)best"),
-        "mean": ("double best = 0;", "best += (double)widen(at(k));", "(T)(best / (double)length)"),
         "amax": (f"T best = {first};", "best = maximum(best, (T)widen(at(k)));", "best"),
         "amin": (f"T best = {first};", "best = minimum(best, (T)widen(at(k)));", "best"),
         "argmax": (f"T best = {first}; i64 where = 0;", _first_where(">"), "(T)where"),

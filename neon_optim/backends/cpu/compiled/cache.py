@@ -150,4 +150,7 @@ def _environment() -> Sequence[str]:
     )
 
 
-_WRITTEN_BY = ("support.py", "compiler.py", "machine_code.py", "cache.py", "../../philox.py")
+_WRITTEN_BY = (
+    *("support.py", "formulas.py", "compiler.py", "machine_code.py", "cache.py"),
+    *("../../philox.py", "../../formula.py", "../../elementary.py"),
+)

@@ -10,12 +10,15 @@ from typing import Any
 import numpy as np
 
 from neon_optim.backends.contract import Rounding
+from neon_optim.backends.cpu.compiled.lazy_loop import LazyLoop
 from neon_optim.backends.cpu.compiled.source import ARGUMENTS, WORDS_BLOCK, bounds, kernel_source
-from neon_optim.backends.cpu.engine import Engine
+from neon_optim.backends.cpu.engine import Engine, RunLoop
 from neon_optim.backends.cpu.numpy_engine import NumpyEngine
 from neon_optim.backends.cpu.table import TASK, HostTable, RowGroup
 from neon_optim.backends.cpu.workers import run_together, thread_count
 from neon_optim.backends.dtypes import compute_type
+from neon_optim.backends.fusion import Loop
+from neon_optim.backends.graph import Graph
 from neon_optim.backends.program import SET, Program, Stage
 from neon_optim.backends.scalars import ScalarValues
 from neon_optim.backends.sums import LANES
@@ -41,7 +44,7 @@ class NumbaEngine(Engine):
     name = "numba"
 
     def __init__(self) -> None:
-        self._numpy = NumpyEngine()
+        self._numpy = NumpyEngine(deterministic=True)  # as compiled code is
 
     def run_group(
         self,
@@ -63,6 +66,21 @@ class NumbaEngine(Engine):
         if launch is None:
             launch = group.launches[key] = _Launch(self.kernel, program, table, group, *key)
         launch.run(values, partial, rounding)
+
+    def make_loop(
+        self,
+        graph: Graph,
+        loop: Loop,
+        arrays: dict[int, np.ndarray],
+        addresses: dict[int, int],
+        numbers: np.ndarray,
+    ) -> RunLoop:
+        """See :meth:`Engine.make_loop`."""
+        used = [arrays[v] for v in (*loop.reads, *loop.writes)]
+        whole_elements = all(stride % a.dtype.itemsize == 0 for a in used for stride in a.strides)
+        if not whole_elements or (any(a.dtype == _FLOAT16 for a in used) and not _converts_float16()):
+            return self._numpy.make_loop(graph, loop, arrays, addresses, numbers)
+        return LazyLoop(graph, loop, arrays, addresses, numbers)
 
     def words_differ(self) -> Differ:
         """See :meth:`Engine.words_differ`."""

@@ -14,6 +14,19 @@ from llvmlite import ir  # type: ignore[import-untyped]
 from numba import njit, types
 from numba.extending import intrinsic
 
+from neon_optim.backends.cpu.compiled.formulas import (  # noqa: F401 (kernels call them as support's)
+    exp2_float32,
+    exp2_float64,
+    exp_float32,
+    exp_float64,
+    log2_float32,
+    log2_float64,
+    log_float32,
+    log_float64,
+    power_float32,
+    tanh_float32,
+    tanh_float64,
+)
 from neon_optim.backends.cpu.compiled.source import LANES_SCOPE, WORDS_SCOPE
 from neon_optim.backends.philox import ROUNDING
 

@@ -1,0 +1,166 @@
+"""Runs loops of graphs with functions that Numba compiles."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from neon_optim.backends.cpu.compiled.cache import load_kernel
+from neon_optim.backends.cpu.compiled.loop_source import (
+    ARGUMENTS,
+    TABLE,
+    Operand,
+    Scratch,
+    loop_source,
+    scratch_of,
+)
+from neon_optim.backends.cpu.loop_layout import LoopLayout, lay_out
+from neon_optim.backends.cpu.workers import run_together, thread_count
+from neon_optim.backends.fusion import Loop
+from neon_optim.backends.graph import Graph
+from neon_optim.backends.sums import AXIS_LANES
+
+__all__ = ["CompiledLoop"]
+
+_BLOCK = 16_384
+"""Elements of a task."""
+
+_WORTH_A_THREAD = 4 * _BLOCK
+"""Elements below which waking another thread takes longer than doing its work."""
+
+_COLUMNS = 64
+"""Rows that are gone through side by side, where the reduced axis is not the innermost one."""
+
+_SCRATCH = 1 << 18
+"""Bytes of what is kept of elements, above which fewer rows are gone through side by side."""
+
+
+class CompiledLoop:
+    """One loop of a graph over given arrays.
+
+    Arguments:
+        arrays: the arrays of the values that it reads and writes; others of the same layout may take their place.
+        numbers: the numbers of the graph, by value.
+        addresses: where the arrays begin, by value.
+    """
+
+    def __init__(
+        self,
+        graph: Graph,
+        loop: Loop,
+        arrays: Mapping[int, np.ndarray],
+        numbers: np.ndarray,
+        addresses: Mapping[int, int],
+    ):
+        self._addresses = addresses
+        self._values = [*loop.reads, *loop.writes]
+        used = [arrays[v] for v in self._values]
+        layout = lay_out(used, loop.shape, loop.axis)
+        columns = loop.axis is not None and layout.inner is not None
+        pieces = scratch_of(graph, loop, columns)
+        if "kernel" not in loop.compiled:
+            source = loop_source(
+                "loop", graph, loop, _operands(loop, used, layout), len(layout.outer), columns
+            )
+            loop.compiled["kernel"] = load_kernel("loop", source, len(ARGUMENTS))
+        self._kernel = loop.compiled["kernel"]
+        self._counter = np.zeros(1, np.int64)
+        self._claimed: Any = self._counter.data
+        self._numbers = numbers
+        block = _block(layout, columns, pieces)
+        n_blocks = 1 if layout.inner is None else -(-layout.inner // block)
+        rows = int(np.prod(layout.outer, dtype=np.int64))
+        size = int(np.prod(loop.shape, dtype=np.int64))
+        units = rows * n_blocks  # a sum along an axis without elements is zero, and is stored
+        per_task = max(1, _BLOCK // max(1, size // max(1, units)))
+        n_tasks = -(-units // per_task)
+        head = dict(
+            zip(
+                TABLE,
+                (n_tasks, units, per_task, n_blocks, block, layout.inner or 0, layout.along or 0),
+                strict=True,
+            )
+        )
+        begins, self._scratch_size = _begins(pieces, layout, columns, block)
+        table = [*head.values(), *layout.outer]
+        self._places = []
+        for strides in layout.strides:
+            self._places.append(len(table))
+            table += [0, *strides]
+        self._table = np.array([*table, *begins], np.int64)
+        self._words: Any = self._table.data
+        self._scratch = self._new_scratch()
+        wanted = min(n_tasks, size // _WORTH_A_THREAD)
+        self._most_threads = wanted if wanted > 1 else 1
+        self._fixed = (self._counter.ctypes.data, self._table.ctypes.data, numbers.ctypes.data)
+        self.bind()
+
+    def bind(self) -> None:
+        """Take the arrays that are there now."""
+        words, addresses = self._words, self._addresses
+        for place, v in zip(self._places, self._values, strict=True):
+            words[place] = addresses[v]
+
+    def _new_scratch(self) -> tuple[np.ndarray, int]:
+        memory = np.empty(self._scratch_size, np.uint8)
+        return memory, memory.ctypes.data
+
+    def __call__(self) -> None:
+        """Run the loop."""
+        self._claimed[0] = 0
+        threads = min(thread_count(), self._most_threads) if self._most_threads > 1 else 1
+        if threads == 1:
+            self._kernel(*self._fixed, self._scratch[1])
+            return
+
+        def work() -> None:
+            memory, address = self._new_scratch()
+            self._kernel(*self._fixed, address)
+            del memory
+
+        run_together(work, threads)
+
+
+def _operands(loop: Loop, arrays: Sequence[np.ndarray], layout: LoopLayout) -> list[Operand]:
+    scopes: dict[int, int] = {}
+    operands = []
+    for k, (array, strides) in enumerate(zip(arrays, layout.strides, strict=True)):
+        itemsize = array.dtype.itemsize
+        scope = scopes.setdefault(array.__array_interface__["data"][0] if array.size else -k - 1, len(scopes))
+        inner = {itemsize: "one", 0: "none"}.get(strides[-1], "any")
+        writes = k >= len(loop.reads)
+        value = (*loop.reads, *loop.writes)[k]
+        operands.append(Operand(value, array.dtype.name, scope, inner, writes))
+    return operands
+
+
+def _block(layout: LoopLayout, columns: bool, pieces: Sequence[Scratch]) -> int:
+    if layout.inner is None:
+        return 1
+    if not columns:
+        return max(1, min(layout.inner, _BLOCK))
+    kept = sum(_itemsize(piece) for piece in pieces if piece.per == "element") * (layout.along or 1)
+    block = _COLUMNS
+    while block > 16 and block * kept > _SCRATCH:
+        block //= 2
+    return max(1, min(block, layout.inner))
+
+
+def _itemsize(piece: Scratch) -> int:
+    return np.dtype(piece.kind).itemsize
+
+
+def _begins(
+    pieces: Sequence[Scratch], layout: LoopLayout, columns: bool, block: int
+) -> tuple[list[int], int]:
+    """Where each piece of scratch memory begins, and how much there is in all, in bytes."""
+    along = layout.along or 0
+    counts = {"lane": AXIS_LANES, "row": 1, "element": along}
+    begins, place = [], 0
+    for piece in pieces:
+        begins.append(place)
+        size = counts[piece.per] * (block if columns else 1) * _itemsize(piece)
+        place += -(-size // 64) * 64
+    return begins, place

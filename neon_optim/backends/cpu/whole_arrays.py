@@ -1,0 +1,123 @@
+"""Operations on whole host arrays: products, totals, and what moves slices."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from neon_optim.backends.functions import largest, smallest
+from neon_optim.backends.graph import Value
+from neon_optim.backends.optree_shapes import window_counts
+from neon_optim.backends.sums import CHUNK, LaneSum
+
+__all__ = ["WholeArrays"]
+
+
+class WholeArrays:
+    """What a flow does beside loops."""
+
+    def product(self, left: np.ndarray, right: np.ndarray, out: np.ndarray) -> None:
+        """out = left · right, or one product for each index of a first axis."""
+        np.matmul(left.astype(out.dtype, copy=False), right.astype(out.dtype, copy=False), out=out)
+
+    def reduce_all(self, op: str, values: np.ndarray) -> float:
+        """'sum', 'sum_square', 'amax' or 'amin' of all elements; sums in the fixed order."""
+        if op in ("amax", "amin"):
+            return float((largest if op == "amax" else smallest)(values))
+        flat = values.reshape(-1)
+        running = LaneSum(min(CHUNK, max(1, flat.size)))
+        for start in range(0, flat.size, CHUNK):
+            running.add(flat[start : start + CHUNK], square=op == "sum_square")
+        return running.close()
+
+    def move(self, value: Value, operands: Sequence[np.ndarray], out: np.ndarray) -> None:
+        """out = the value of an operation that is neither a view nor part of a loop."""
+        op = f"{value.attrs['kind']}" if value.op == "reduce" else value.op
+        _MOVES[op](out, *operands, **{k: v for k, v in value.attrs.items() if k != "kind"})
+
+
+def _argmax(out: np.ndarray, values: np.ndarray, axis: int) -> None:
+    out[...] = np.argmax(values, axis=axis, keepdims=True)
+
+
+def _argmin(out: np.ndarray, values: np.ndarray, axis: int) -> None:
+    out[...] = np.argmin(values, axis=axis, keepdims=True)
+
+
+def _take(out: np.ndarray, values: np.ndarray, indices: np.ndarray, axis: int) -> None:
+    out[...] = np.take(values, _places(indices), axis=axis)
+
+
+def _put(out: np.ndarray, values: np.ndarray, indices: np.ndarray, axis: int, extent: int) -> None:
+    """Slices added at the indices, in order, to zeros."""
+    out.fill(0.0)
+    moved = values.astype(out.dtype, copy=False).swapaxes(0, axis)
+    np.add.at(out.swapaxes(0, axis), _places(indices), moved)
+
+
+def _places(indices: np.ndarray) -> np.ndarray:
+    return indices.reshape(-1).astype(np.intp)
+
+
+def _place(out: np.ndarray, part: np.ndarray, key: Sequence[Any], shape: tuple[int, ...]) -> None:
+    out.fill(0.0)
+    out[tuple(slice(*triple) for triple in key)] = part
+
+
+def _concatenate(out: np.ndarray, *arrays: np.ndarray, axis: int) -> None:
+    moved, start = np.moveaxis(out, axis, 0), 0
+    for array in arrays:
+        part = np.moveaxis(array, axis, 0)
+        moved[start : start + len(part)] = part
+        start += len(part)
+
+
+def _unfold(out: np.ndarray, images: np.ndarray, **attrs: Any) -> None:
+    """The windows of images (C, H, W, n) as (C, R, S, P, Q, n), zero where they reach over the border."""
+    n = images.shape[1]
+    windows = out.reshape(attrs["channels"], *attrs["window"], *window_counts(attrs), n)
+    pixels = images.reshape(attrs["channels"], *attrs["size"], n)
+    windows.fill(0.0)
+    for of_windows, of_images in _overlaps(windows.shape, attrs):
+        windows[of_windows] = pixels[of_images]
+
+
+def _fold(out: np.ndarray, windows: np.ndarray, **attrs: Any) -> None:
+    """Windows added to images of zeros, in the order of their rows and columns."""
+    n = out.shape[1]
+    parts = windows.reshape(attrs["channels"], *attrs["window"], *window_counts(attrs), n)
+    pixels = out.reshape(attrs["channels"], *attrs["size"], n)
+    pixels.fill(0.0)
+    for of_windows, of_images in _overlaps(parts.shape, attrs):
+        pixels[of_images] += parts[of_windows]
+
+
+def _overlaps(
+    windows: tuple[int, ...], attrs: Mapping[str, Any]
+) -> Iterator[tuple[tuple[Any, ...], tuple[Any, ...]]]:
+    """For each place in a window, in order: the windows that have it inside the image, and the pixels there."""
+    for place in np.ndindex(*attrs["window"]):
+        inside, pixels = [], []
+        for axis in range(2):
+            size, stride = attrs["size"][axis], attrs["strides"][axis]
+            offset = place[axis] * attrs["dilation"][axis] - attrs["padding"][axis]
+            first = max(0, -(offset // stride))  # the first window whose pixel is at 0 or behind
+            last = max(first, min(windows[3 + axis], (size - 1 - offset) // stride + 1))
+            inside.append(slice(first, last))
+            start = first * stride + offset
+            pixels.append(slice(start, start + (last - first) * stride, stride))
+        yield (slice(None), *place, *inside), (slice(None), *pixels)
+
+
+_MOVES: dict[str, Callable[..., None]] = {
+    "argmax": _argmax,
+    "argmin": _argmin,
+    "take": _take,
+    "put": _put,
+    "place": _place,
+    "concatenate": _concatenate,
+    "unfold": _unfold,
+    "fold": _fold,
+}
