@@ -16,6 +16,7 @@ FLOORS = [
     {"errors", "version"},
     {"described"},
     {"backends"},
+    {"autograd"},
     {"schedules"},
     {"stepping"},
     {"optimizers"},

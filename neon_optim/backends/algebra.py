@@ -10,7 +10,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from neon_optim.backends.optree import Node, stated
+from neon_optim.backends.optree import Node, shape_of, stated
 from neon_optim.backends.optree_shapes import resolved
 
 __all__ = ["Algebra"]
@@ -254,9 +254,9 @@ class Algebra:
         Without C an op-tree. With it neon's eager form: C = alpha * A·B + beta * C, negative elements set to 0 where
         ``relu``; the products are added up where C is (m, n).
         """
-        ndim = len(A.shape)
+        ndim = len(shape_of(A))
         if ndim == 2:
-            A = Node("broadcast", A, shape=(B.shape[0], *A.shape))
+            A = Node("broadcast", A, shape=(shape_of(B)[0], *shape_of(A)))
         product = Node("batched_dot", A, B)
         if C is None:
             return product
@@ -271,7 +271,7 @@ class Algebra:
 
     def reshape(self, a: Any, shape: Any, out: Any = None) -> Any:
         """The same elements in another shape, in C order; one extent may be -1."""
-        return _build("reshape", a, out=out, shape=resolved(shape, math.prod(a.shape)))
+        return _build("reshape", a, out=out, shape=resolved(shape, math.prod(shape_of(a))))
 
     def broadcast_to(self, a: Any, shape: Any, out: Any = None) -> Any:
         """a in a larger shape, as elementwise operations take it."""
@@ -279,7 +279,7 @@ class Algebra:
 
     def concatenate(self, arrays: Sequence[Any], axis: int = 0, out: Any = None) -> Any:
         """Tensors one behind the other along an axis."""
-        axis = axis if axis >= 0 else axis + len(arrays[0].shape)
+        axis = axis if axis >= 0 else axis + len(shape_of(arrays[0]))
         return _build("concatenate", *arrays, out=out, axis=axis)
 
     def take(self, a: Any, indices: Any, axis: int, out: Any = None) -> Any:
@@ -337,4 +337,5 @@ class Algebra:
     def fprop_softmax(self, x: Any, axis: int) -> Any:
         """neon's softmax along an axis: (1 / the sum of e) · e, with e = exp(x - the largest x)."""
         power = Node("exp", Node("subtract", x, self.max(x, axis=axis)))
-        return Node("multiply", self.reciprocal(self.sum(power, axis=axis)), power)
+        value = Node("multiply", self.reciprocal(self.sum(power, axis=axis)), power)
+        return stated(value, [x], lambda error, y, x: [y * (error - self.sum(y * error, axis=axis))])

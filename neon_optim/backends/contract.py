@@ -43,19 +43,17 @@ class Tensor(Expression, ABC):
         self.backend = backend
         self.name = name
         self.rounding = rounding
-        self._view_of: tuple[Tensor, str, Any] | None = None
+        self._view_of: tuple[Tensor, str, dict[str, Any]] | None = None
 
     @property
     def origin(self) -> Node | None:
-        """For a view the operation on the tensor that it was made from, through which derivatives go; else None."""
+        """For a view the operation that made it, through which derivatives go; None for a tensor of its own."""
         if self._view_of is None:
             return None
-        base, op, argument = self._view_of
-        if op == "transpose":
-            return Node(op, base)
-        if op == "reshape":
-            return Node(op, base, shape=self.shape)
-        return Node(op, base, key=normalized_key(base.shape, argument))
+        base, op, attrs = self._view_of
+        return Node(
+            op, base, **({"key": normalized_key(base.shape, attrs["key"])} if "key" in attrs else attrs)
+        )
 
     @property
     @abstractmethod
@@ -322,6 +320,18 @@ class Backend(Algebra, ABC):
         """
 
     # --- work ---
+
+    def assign_all(
+        self, assignments: Sequence[tuple[Tensor, Any]], values: Sequence[tuple[Any, Tensor]] = ()
+    ) -> None:
+        """Run op-trees into as many tensors that none of them reads; what they have in common is computed once.
+
+        Arguments:
+            assignments: (tensor, op-tree) pairs.
+            values: nodes whose value is known, with it. A backend may compute it again.
+        """
+        for target, tree in assignments:
+            target[:] = tree
 
     @abstractmethod
     def capture(self, assignments: Sequence[tuple[Tensor, Any]], inputs: Sequence[Tensor] = ()) -> Captured:

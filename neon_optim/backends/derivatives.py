@@ -35,7 +35,8 @@ def gradients(output: Any, wrt: Sequence[Any], seed: Any = None) -> list[Any]:
 
     Arguments:
         output: the expression.
-        wrt: tensors, arrays or nodes in it; a tensor that stands there as a view (``W.T``, ``W[2:]``) is found as well.
+        wrt: tensors, arrays or nodes in it. A tensor that stands there by a view on it (``W.T``, ``W[2:]``) is found,
+            and so is a view, if it stands there.
         seed: the derivative of what comes after by the output, of its shape; None: ones, which for an output of several
             elements gives the derivative of their sum.
 
@@ -43,8 +44,8 @@ def gradients(output: Any, wrt: Sequence[Any], seed: Any = None) -> list[Any]:
         One tree for each of ``wrt``, of its shape; zeros where the output does not depend on it.
 
     Raises:
-        BackendError: the seed has another shape; an operation has no derivative; one of ``wrt`` is a view of a tensor,
-            and not the one that stands in the expression.
+        BackendError: the seed has another shape; an operation has no derivative; one of ``wrt`` is a view of a tensor
+            that does not stand in the expression.
 
     >>> from neon_optim import gen_backend
     >>> be = gen_backend("cpu")
@@ -64,7 +65,7 @@ class _Pass:
     """One pass from an output down to what it is differentiated by."""
 
     def __init__(self, output: Any, wrt: Sequence[Any]):
-        self._views: dict[int, Node] = {}
+        self._views: dict[Any, Any] = {}
         self._edges: dict[int, list[tuple[Any, Callable[..., Any]]]] = {}
         self._output = self._expression(output)
         self._wrt = [self._expression(x) for x in wrt]
@@ -75,21 +76,25 @@ class _Pass:
                 self._wanted.add(id(node))
         held = {id(node) for node in self._order}
         for given, x in zip(wrt, self._wrt, strict=True):
-            if isinstance(given, Tensor) and x is not given and id(x) not in held:
+            if isinstance(x, Node) and x is not given and id(x) not in held:
                 raise BackendError(
                     f"{shown(given)} is a view of another tensor, and the expression does not hold it: "
-                    "differentiate by that tensor, or by the view that stands in the expression"
+                    "differentiate by that tensor, or by a view that stands in the expression"
                 )
 
     def _expression(self, a: Any) -> Any:
-        """A tensor that is a view, as the operation on the tensor that it is a view of."""
+        """A tensor that is a view, as the operation on the tensor that it is a view of: one node for all such views."""
         if type(a) is Symbol:
             return a.held
-        if not isinstance(a, Tensor) or a.origin is None:
+        origin = a.origin if isinstance(a, Tensor) else None
+        if origin is None:
             return a
-        if id(a) not in self._views:
-            self._views[id(a)] = a.origin
-        return self._views[id(a)]
+        base = self._expression(origin.args[0])
+        key = (id(base), origin.op, *origin.attrs.values())
+        if key not in self._views:
+            whole = origin.op != "transpose" and a.shape == shape_of(base)
+            self._views[key] = base if whole else Node(origin.op, base, **origin.attrs)
+        return self._views[key]
 
     def _edges_of(self, node: Node) -> list[tuple[Any, Callable[..., Any]]]:
         """The operands that a node depends on smoothly, and what it hands on to each."""
@@ -182,11 +187,7 @@ def _negative(a: Any) -> Any:
 
 
 def _transpose(a: Any) -> Any:
-    return (
-        a.args[0]
-        if isinstance(a, Node) and a.op == "transpose" and not a.attrs.get("axes")
-        else Node("transpose", a)
-    )
+    return a.args[0] if _is(a, "transpose") and not a.attrs.get("axes") else Node("transpose", a)
 
 
 def _transpose_each(a: Any) -> Any:

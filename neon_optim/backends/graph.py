@@ -6,7 +6,8 @@ follows from it (shapes, types, equal operations joined) is worked out once, by 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -77,12 +78,17 @@ class Flat:
         return tuple(self.entries), tuple(self.stores)
 
 
-def flatten(assignments: Sequence[tuple[Any, Any]], leaf_of: Callable[[Any], Leaf | None]) -> Flat:
+def flatten(
+    assignments: Sequence[tuple[Any, Any]],
+    leaf_of: Callable[[Any], Leaf | None],
+    values: Mapping[int, Any] = MappingProxyType({}),
+) -> Flat:
     """The nodes of the trees that are assigned to arrays, in the order in which they can be computed.
 
     Arguments:
         assignments: (target, tree) pairs.
         leaf_of: what a graph is told of a tensor or an array in a tree; None: it is neither.
+        values: tensors with the values of nodes that are known, by the nodes' ids.
     """
     flat = Flat()
     entries = flat.entries
@@ -105,6 +111,7 @@ def flatten(assignments: Sequence[tuple[Any, Any]], leaf_of: Callable[[Any], Lea
         return place
 
     for target, tree in assignments:
+        tree = values.get(id(tree), tree)
         stack = [tree] if isinstance(tree, Node) else []
         while stack:  # not recursive: a tree may be thousands of nodes deep
             node = stack[-1]
@@ -112,10 +119,11 @@ def flatten(assignments: Sequence[tuple[Any, Any]], leaf_of: Callable[[Any], Lea
             for a in node.args:
                 place = places.get(id(a))
                 if place is None:
-                    if isinstance(a, Node):
-                        stack.append(a)
+                    known = values.get(id(a), a) if values else a
+                    if isinstance(known, Node):
+                        stack.append(known)
                         break
-                    place = operand(a)
+                    place = places[id(a)] = operand(known)
                 operands.append(place)
             else:
                 stack.pop()

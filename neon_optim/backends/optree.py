@@ -179,12 +179,11 @@ class Node(Expression):
             BackendError: the operands of an operation do not go together, which is named with their shapes.
             AttributeError: a rule is being traced, and its tensors have no shape.
         """
-        try:
-            return self._shape
-        except AttributeError:
-            pass
-        for node in topological_order([self], lambda node: not hasattr(node, "_shape")):
-            node._shape = node._new_shape()
+        if not hasattr(self, "_shape"):
+            unknown = [a for a in self.args if isinstance(a, Node) and not hasattr(a, "_shape")]
+            for node in topological_order(unknown, lambda node: not hasattr(node, "_shape")):
+                node._shape = node._new_shape()
+            self._shape = self._new_shape()
         return self._shape
 
     def _new_shape(self) -> tuple[int, ...]:
@@ -208,9 +207,16 @@ class Node(Expression):
         >>> Symbol("p", 0) - 0.5 * Symbol("g", 1)
         subtract(p, multiply(0.5, g))
         """
-        if self.op in ("slot", "scalar"):
-            return str(self.attrs["name"])
-        return f"{self.op}({', '.join(map(repr, self.args))})"
+        return _text(self, 8)
+
+
+def _text(a: Any, depth: int) -> str:
+    """An expression to so many levels: all of a graph that leads to one node by many ways would never end."""
+    if not isinstance(a, Node):
+        return repr(a)
+    if a.op in ("slot", "scalar"):
+        return str(a.attrs["name"])
+    return f"{a.op}({', '.join([_text(x, depth - 1) for x in a.args]) if depth else '...'})"
 
 
 class NamedScalar(Node):
@@ -307,15 +313,17 @@ def stated(value: Any, operands: Iterable[Any], backward: Callable[..., Any]) ->
 
 def topological_order(
     roots: Iterable[Any],
-    entered: Callable[[Node], bool] | None = None,
-    operands: Callable[[Node], Sequence[Any]] | None = None,
-) -> list[Node]:
+    entered: Callable[[Any], bool] | None = None,
+    operands: Callable[[Any], Sequence[Any]] | None = None,
+    kind: type = Node,
+) -> list[Any]:
     """The nodes of expressions, each once, after its operands. Not recursive: a graph may be thousands of nodes deep.
 
     Arguments:
         roots: expressions; what is no node is passed by.
         entered: whether a node, and what is below it, is wanted; None: all are.
         operands: what a node is preceded by; None: its ``args``.
+        kind: the class of what counts as a node.
 
     >>> a = Symbol("a", 0).held
     >>> topological_order([a * a + a])
@@ -323,7 +331,7 @@ def topological_order(
     """
     order: list[Node] = []
     seen: set[int] = set()
-    stack: list[Any] = [root for root in roots if isinstance(root, Node)]
+    stack: list[Any] = [root for root in roots if isinstance(root, kind)]
     stack.reverse()
     while stack:
         node = stack.pop()
@@ -333,7 +341,7 @@ def topological_order(
             seen.add(id(node))
             stack += (node, None)
             before = node.args if operands is None else operands(node)
-            stack.extend([a for a in before[::-1] if isinstance(a, Node) and id(a) not in seen])
+            stack.extend([a for a in before[::-1] if isinstance(a, kind) and id(a) not in seen])
     return order
 
 

@@ -38,9 +38,9 @@ def broadcast_shape(shapes: Sequence[Shape], op: str = "broadcast") -> Shape:
     >>> broadcast_shape([(2, 1, 4), (3, 1), ()])
     (2, 3, 4)
     """
-    first = shapes[0]
-    if all(shape == first for shape in shapes):
-        return first
+    distinct = [shape for shape in dict.fromkeys(shapes) if shape]
+    if len(distinct) < 2:
+        return distinct[0] if distinct else ()
     ndim = max(map(len, shapes))
     result = []
     for column in zip(*[(1,) * (ndim - len(shape)) + shape for shape in shapes], strict=True):

@@ -13,7 +13,7 @@ from neon_optim.described.checks import Number
 from neon_optim.errors import NonFiniteError, Problem, StateError, shown
 from neon_optim.stepping.norm import GradientNorm
 from neon_optim.stepping.parameters import NamedParameter, NamedParameters, named_parameters
-from neon_optim.stepping.variables import Variable, layers_of
+from neon_optim.stepping.variables import SingleParameter, layers_of
 
 __all__ = ["BoundOptimizer"]
 
@@ -45,7 +45,7 @@ class BoundOptimizer:
         self.optimizer = optimizer
         self.batch_size = batch_size
         self._layers = layers_of(parameters, self.be)
-        self._variables = self._layers if all(isinstance(x, Variable) for x in self._layers) else None
+        self._variables = self._layers if all(isinstance(x, SingleParameter) for x in self._layers) else None
         self._may_change = [variable for variable in self._variables or () if variable.may_change]
         self._known: NamedParameters | None = None
         self._names: list[tuple[str, str | None, str]] | None = None

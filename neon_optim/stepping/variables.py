@@ -10,10 +10,10 @@ import numpy as np
 from neon_optim.backends.contract import Tensor
 from neon_optim.errors import StateError, shown
 
-__all__ = ["Variable", "layers_of"]
+__all__ = ["SingleParameter", "layers_of"]
 
 
-class Variable:
+class SingleParameter:
     """A layer of one parameter: an array, or an object with ``data``; its gradient may change, or be None for a while.
 
     Attributes:
@@ -79,11 +79,11 @@ def _layer(item: Any, name: str, be: Any) -> Any:
     if hasattr(item, "get_params"):
         return item
     if _is_array(item):
-        return Variable(name, item, be.zeros_like(item))
+        return SingleParameter(name, item, be.zeros_like(item))
     if _is_pair(item):
-        return Variable(name, *item)
+        return SingleParameter(name, *item)
     if _is_variable(item):
-        return Variable(name, item if _has_memory(item) else item.data, item.grad, item)
+        return SingleParameter(name, item if _has_memory(item) else item.data, item.grad, item)
     if isinstance(item, (tuple, list)):
         return item
     raise StateError(

@@ -11,7 +11,8 @@ import pytest
 
 from neon_optim import cleanup_backend, gen_backend
 from neon_optim.backends.derivatives import DERIVATIVES, gradients
-from neon_optim.backends.optree import ELEMENTWISE, REDUCTIONS, STRUCTURAL, Node, stated
+from neon_optim.backends.optree import ELEMENTWISE, REDUCTIONS, STRUCTURAL, Node, Symbol, slots_of, stated
+from neon_optim.backends.program import trace
 from neon_optim.errors import BackendError
 
 
@@ -83,6 +84,17 @@ def torch_fold(x):
     windows = x.reshape(8, -1, 2).permute(2, 0, 1)
     images = t().nn.functional.fold(windows, (4, 3), (2, 2), dilation=(1, 2), padding=(1, 0), stride=(2, 1))
     return images.permute(1, 2, 3, 0).reshape(24, 2)
+
+
+def from_images(images):
+    """PyTorch's (n, K, P, Q) as (K, P·Q·n)."""
+    return images.permute(1, 2, 3, 0).reshape(images.shape[1], -1)
+
+
+def pooled(be, x, reduce):
+    """A reduction over windows of 2 x 2, two rows and one column apart: (C·H·W, n) -> (C, P·Q·n)."""
+    windows = be.unfold(x, 2, (4, 3), (2, 2), (2, 1))
+    return be.reshape(reduce(be.reshape(windows, (2, 4, 8)), axis=1), (2, 8))
 
 
 def flat(op, torch):
@@ -180,6 +192,26 @@ ROWS = {
     "clip": Row(lambda be, a: be.clip(a, 0.7, 1.5) * a, lambda a: a.clip(0.7, 1.5) * a),
     "std": Row(lambda be, a: be.std(a, axis=1), lambda a: a.std(1, correction=0, keepdim=True)),
     "var": Row(lambda be, a: be.var(a), lambda a: a.var(correction=0).reshape(1, 1)),
+    "convolution": Row(
+        lambda be, x, w: be.dot(be.transpose(w), be.unfold(x, **WINDOWS)),
+        lambda x, w: from_images(
+            t().nn.functional.conv2d(
+                torch_images(x), w.T.reshape(3, 2, 2, 2), stride=(2, 1), padding=(1, 0), dilation=(1, 2)
+            )
+        ),
+        ((24, 2), (8, 3)),
+    ),
+    "largest of a window": Row(
+        lambda be, x: pooled(be, x, be.max) * 2.0,
+        lambda x: from_images(t().nn.functional.max_pool2d(torch_images(x), 2, (2, 1))) * 2.0,
+        ((24, 2),),
+        curved=False,
+    ),
+    "mean of a window": Row(
+        lambda be, x: pooled(be, x * x, be.mean),
+        lambda x: from_images(t().nn.functional.avg_pool2d(torch_images(x * x), 2, (2, 1))),
+        ((24, 2),),
+    ),
     "softmax": Row(lambda be, a: be.fprop_softmax(a, axis=0), lambda a: a.softmax(0), low=-2.0),
 }  # fmt: skip
 
@@ -337,9 +369,12 @@ def test_views_of_tensors(be):
     np.testing.assert_array_equal(value(be, by_w), expected)
     (by_view,) = gradients(be.sum(view * view), [view])
     np.testing.assert_array_equal(value(be, by_view), view.get() * 2)
-    with pytest.raises(
-        BackendError, match="is a view of another tensor, and the expression does not hold it"
-    ):
+    by_all, by_row = gradients(
+        be.sum(w[0, :] * w[0:1] + w[:, :]), [w[:, :], w[:1, :]]
+    )  # other views of the same
+    np.testing.assert_array_equal(value(be, by_all), [[1.0, 5.0, 9.0], [1.0, 1.0, 1.0]])
+    np.testing.assert_array_equal(value(be, by_row), [[0.0, 4.0, 8.0]])
+    with pytest.raises(BackendError, match="is a view of another tensor, and the expression does not"):
         gradients(be.sum(w * w), [w.T])
 
 
@@ -353,6 +388,14 @@ def test_by_arrays_nodes_and_what_is_not_there(be):
     np.testing.assert_array_equal(value(be, by_array), [[6.0, 40.0]])
     np.testing.assert_array_equal(value(be, none), np.zeros((3, 1)))
     np.testing.assert_array_equal(value(be, gradients(x, [x], 3.0)[0]), [[3.0, 3.0]])
+    vector, unused = np.array([1.0, 2.0]), np.zeros(2)
+    trees = (be.sum(be.multiply(vector, vector)), x * vector, be.max(vector))
+    for tree, expected in zip(trees, ([2.0, 4.0], [1.0, 2.0], [0.0, 1.0]), strict=True):
+        by_vector, zeros = gradients(tree, [vector, unused])
+        assert by_vector.shape == zeros.shape == (2,)
+        out = be.ones((3, 2))
+        out[:] = by_vector + zeros
+        np.testing.assert_array_equal(out.get(), [expected] * 3)
 
 
 def test_errors(be):
@@ -386,6 +429,25 @@ def test_a_stated_pass_is_taken_and_only_where_it_is_wanted(be):
     assert len(asked) == 1
     assert gradients(tree, [be.ones((1, 1))])
     assert len(asked) == 1, "nothing that is asked for lies behind it"
+
+
+def test_a_stated_pass_leaves_no_trace_in_a_program(be):
+    """A rule that uses one (be.sig has one) is the Program of its value: nothing is compiled anew, nothing counted."""
+
+    def rule(wrap):
+        def update(param, grad):
+            gate = 1.0 / (be.exp(-grad) + 1.0)
+            param[:] = param - (stated(gate, [grad], None) if wrap else gate) * 0.5
+
+        return update
+
+    (with_it, numbers), (without, others) = (
+        trace("rule", ["param", "grad"], rule(wrap)) for wrap in (True, False)
+    )
+    assert with_it is without
+    assert numbers == others
+    assert trace("sig", ["p"], lambda p: p.__setitem__(slice(None), be.sig(p)))[0].code[-1].op == "divide"
+    assert slots_of(be.sig(Symbol("grad", 1))) == {1}
 
 
 def test_nothing_is_multiplied_by_ones(be):

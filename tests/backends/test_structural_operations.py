@@ -286,6 +286,22 @@ def test_the_value_of_a_deep_tree():
     np.testing.assert_array_equal(run(backend, deep), np.full((2, 2), 3000.0))
 
 
+def test_several_trees_at_once(be):
+    """Common parts are done once; what is known is not done at all, which a wrong value of it shows."""
+    a, b = be.array(A), be.array(B)
+    common = be.max(a * b, axis=0)
+    trees = [common + 1.0, be.dot(a, be.transpose(b)), a - common, common]
+    targets = [be.empty(tree.shape) for tree in trees]
+    assignments = list(zip(targets, trees, strict=True))
+    be.assign_all(assignments)
+    for target, tree in assignments:
+        assert target.get().tobytes() == run(be, tree).tobytes()
+    known = be.zeros((1, 5))
+    be.assign_all(assignments, [(common, known)])
+    assert not targets[3].get().any()
+    np.testing.assert_array_equal(targets[2].get(), A)
+
+
 def test_common_parts_are_run_once_and_round_as_ever():
     """A part that one tree needs as an array and in wider arithmetic too is rounded in neither place."""
     backend = gen_backend("cpu")
@@ -301,3 +317,12 @@ def test_the_names_of_operations_are_told_apart():
     assert not set(ELEMENTWISE) & (set(STRUCTURAL) | set(REDUCTIONS))
     with pytest.raises(BackendError, match="'total' is for rules"):
         gen_backend("cpu").zeros((1, 1))[:] = Node("total", A)
+
+
+def test_the_text_of_a_graph_ends():
+    """2**60 ways through 60 nodes: a message that shows the tree must come in this life."""
+    tree = gen_backend("cpu").ones((1, 1))
+    for _ in range(60):
+        tree = tree + tree
+    assert "add(...)" in repr(tree)
+    assert len(repr(tree)) < 20_000

@@ -102,6 +102,12 @@ class CPUBackend(Backend):
         """See :meth:`Backend.capture`."""
         return self._flows.capture(assignments, inputs)
 
+    def assign_all(
+        self, assignments: Sequence[tuple[Tensor, Any]], values: Sequence[tuple[Any, Tensor]] = ()
+    ) -> None:
+        """See :meth:`Backend.assign_all`."""
+        self._flows.assign_all(assignments, {id(node): value for node, value in values})
+
     def plan(
         self,
         parameters: Sequence[Parameter],

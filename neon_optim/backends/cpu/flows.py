@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -54,6 +54,14 @@ class Flows:
                 flat = flatten([(target, tree)], lambda value: _apart(leaf_of(value), written))
                 break
         self.run(flat)
+
+    def assign_all(self, assignments: Sequence[tuple[Any, Any]], values: Mapping[int, Any]) -> None:
+        """Run several trees, whose common parts are done once, into as many tensors that none of them reads.
+
+        Arguments:
+            values: tensors with the values of nodes that are known, by the nodes' ids.
+        """
+        self.run(flatten(assignments, leaf_of, values))
 
     def run(self, flat: Flat) -> None:
         """Do assignments that were flattened."""

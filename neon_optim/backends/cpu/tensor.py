@@ -97,20 +97,20 @@ class CPUTensor(Tensor):
             view = view_as(self._array, resolve_shape(wanted, self._array.size))
         except (AttributeError, ValueError) as error:
             raise BackendError(f"cannot view shape {self.shape} as {wanted}: {error}") from error
-        return self._view(view, "reshape")
+        return self._view(view, "reshape", shape=view.shape)
 
     @property
     def T(self) -> CPUTensor:  # noqa: N802 (neon's name)
         """A view with axes 0 and 1 exchanged."""
         return self._view(self._array.swapaxes(0, 1), "transpose")
 
-    def _view(self, array: np.ndarray, op: str, argument: Any = None) -> CPUTensor:
+    def _view(self, array: np.ndarray, op: str, **attrs: Any) -> CPUTensor:
         view = CPUTensor(self.backend, array, self.name, self.rounding)
-        view._view_of = (self, op, argument)
+        view._view_of = (self, op, attrs)
         return view
 
     def __getitem__(self, key: Any) -> CPUTensor:
-        return self._view(self._array[as_slices(key)], "slice", key)
+        return self._view(self._array[as_slices(key)], "slice", key=key)
 
     def __setitem__(self, key: Any, value: Any) -> None:
         whole = type(key) is slice and key == _ALL

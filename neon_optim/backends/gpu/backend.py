@@ -76,6 +76,14 @@ class GPUBackend(Backend):
         with self.device.context:
             self._evaluator.assign(target, tree)
 
+    def assign_all(
+        self, assignments: Sequence[tuple[Tensor, Any]], values: Sequence[tuple[Any, Tensor]] = ()
+    ) -> None:
+        """See :meth:`Backend.assign_all`."""
+        known = {id(node): device_array(value) for node, value in values}
+        with self.device.context:
+            self._evaluator.assign_all([(device_array(target), tree) for target, tree in assignments], known)
+
     def upload(self, target: np.ndarray, source: np.ndarray) -> None:
         """Copy a host array into a described one of the same shape."""
         converted = np.ascontiguousarray(source, dtype=target.dtype)
@@ -100,13 +108,6 @@ class GPUBackend(Backend):
     def capture(self, assignments: Sequence[tuple[Tensor, Any]], inputs: Sequence[Tensor] = ()) -> Captured:
         """See :meth:`Backend.capture`."""
         return Repeated(self, assignments, inputs)
-
-    def assign_all(self, assignments: Sequence[tuple[Any, Any]]) -> None:
-        """Run several trees, whose common parts are done once."""
-        with self.device.context:
-            self._evaluator.assign_all(
-                [device_array(target) for target, _ in assignments], [tree for _, tree in assignments]
-            )
 
     def plan(
         self,

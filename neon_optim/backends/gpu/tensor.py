@@ -72,20 +72,20 @@ class GPUTensor(Tensor):
             view = view_as(self._layout, wanted)
         except (AttributeError, ValueError) as error:
             raise BackendError(f"cannot view shape {self.shape} as {wanted}: {error}") from error
-        return self._view(view, "reshape")
+        return self._view(view, "reshape", shape=view.shape)
 
     @property
     def T(self) -> GPUTensor:  # noqa: N802 (neon's name)
         """A view with axes 0 and 1 exchanged."""
         return self._view(self._layout.swapaxes(0, 1), "transpose")
 
-    def _view(self, layout: np.ndarray, op: str, argument: Any = None) -> GPUTensor:
+    def _view(self, layout: np.ndarray, op: str, **attrs: Any) -> GPUTensor:
         view = GPUTensor(self.backend, layout, self.name, self.rounding)
-        view._view_of = (self, op, argument)
+        view._view_of = (self, op, attrs)
         return view
 
     def __getitem__(self, key: Any) -> GPUTensor:
-        return self._view(self._layout[as_slices(key)], "slice", key)
+        return self._view(self._layout[as_slices(key)], "slice", key=key)
 
     def __setitem__(self, key: Any, value: Any) -> None:
         self.backend.assign(self._layout[as_slices(key)], value)

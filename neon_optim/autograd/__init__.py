@@ -1,0 +1,70 @@
+"""Models without layers: variables that know how they were computed, and functions of them.
+
+A :class:`Variable` has ``data`` and, after ``backward()``, a ``grad``; an optimizer's ``bind`` takes a list of them.
+"""
+
+from __future__ import annotations
+
+from neon_optim.autograd.functions import (
+    absolute,
+    bmm,
+    ceil,
+    clip,
+    concat,
+    cross_entropy,
+    elu,
+    exp,
+    floor,
+    gelu,
+    leaky_relu,
+    log,
+    mae_loss,
+    matmul,
+    maximum,
+    minimum,
+    mse_loss,
+    reciprocal,
+    relu,
+    round,
+    sigmoid,
+    sign,
+    softmax,
+    sqrt,
+    sse_loss,
+    tanh,
+    where,
+)
+from neon_optim.autograd.variable import Variable, function, gradient
+
+__all__ = [
+    "Variable",
+    "absolute",
+    "bmm",
+    "ceil",
+    "clip",
+    "concat",
+    "cross_entropy",
+    "elu",
+    "exp",
+    "floor",
+    "function",
+    "gelu",
+    "gradient",
+    "leaky_relu",
+    "log",
+    "mae_loss",
+    "matmul",
+    "maximum",
+    "minimum",
+    "mse_loss",
+    "reciprocal",
+    "relu",
+    "round",
+    "sigmoid",
+    "sign",
+    "softmax",
+    "sqrt",
+    "sse_loss",
+    "tanh",
+    "where",
+]
