@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
-from operator import is_
+from functools import cached_property, partial
+from itertools import chain
 from typing import Any
 
 from neon_optim.backends.contract import Backend
+from neon_optim.backends.identity import has_no_truth, same_lists, same_objects, same_where_equal
 from neon_optim.stepping.parameters import (
     NamedParameters,
     Parameter,
@@ -24,30 +25,61 @@ _MOST = 16
 """Bindings kept for one optimizer: they hold on to their arrays, so lists that come and go must not pile up."""
 
 
-class _Names:
-    """The names of the parameters of a list, found when somebody asks."""
+class _Given:
+    """Layers as somebody gave them: the parameters in them, with their names.
 
-    def __init__(self, layer_list: Any):
+    Attributes:
+        rows: the tuples.
+        states: the state list of each.
+    """
+
+    def __init__(self, layer_list: Any, rows: list[Parameter]):
         self._layer_list = layer_list
-        self._found: NamedParameters | None = None
+        self._are_rows = type(layer_list) is list and same_objects(layer_list, rows)
+        self.rows = rows
+        self.states = [states for _, states in rows]
 
-    def all(self) -> NamedParameters:
+    def arrays(self, place: int) -> list[Any]:
+        """The parameters (0) or the gradients (1)."""
+        return [pair[place] for pair, _ in self.rows]
+
+    @cached_property
+    def named(self) -> NamedParameters:
         """Every parameter with its name."""
-        if self._found is None:
-            self._found = named_parameters(self._layer_list)
-        return self._found
+        return named_parameters(self._layer_list)
 
     def words(self, indices: Sequence[int], index: int) -> str:
         """Words for one of some parameters."""
-        named = self.all()[indices[index]]
+        named = self.named[indices[index]]
         return f"layer '{named.layer}', parameter '{named.name}'"
+
+    @cached_property
+    def _cannot_change(self) -> bool:
+        """Whether this is a list of tuples, which always hold the same pair and the same list."""
+        return self._are_rows and all(type(row) is type(row[0]) is tuple for row in self.rows)
+
+    @cached_property
+    def _have_no_truth(self) -> bool:
+        return all(has_no_truth(param) and has_no_truth(grad) for (param, grad), _ in self.rows)
+
+    def is_same(self, layer_list: Any, states_compare: bool) -> bool:
+        """Whether these are the very same layers with the very same lists; a quick look, which may miss that.
+
+        Arguments:
+            states_compare: whether any other list that is equal to one of the states' will do.
+        """
+        if type(layer_list) is NamedParameters:
+            return layer_list is self._layer_list
+        if type(layer_list) is not list or not self._cannot_change:
+            return False
+        same = same_where_equal if states_compare and self._have_no_truth else same_objects
+        return same(layer_list, self.rows)
 
 
 class Binding:
     """The parameters of one list under one optimizer, on one backend.
 
     Attributes:
-        rows: the tuples.
         parts: the rules that update them, each with its parameters.
     """
 
@@ -55,68 +87,67 @@ class Binding:
         self._owner = owner
         self.be = be
         self._passes = FusedPasses(be) if isinstance(be, Backend) else ForeignPasses(be)
-        self._take(layer_list, rows)
+        self._given = _Given(layer_list, rows)
+        self._contents: list[list[Any]] | None = None  # the parts are to take their parameters
         self._form_parts()
-
-    def _take(self, layer_list: Any, rows: list[Parameter]) -> None:
-        self._layer_list = layer_list
-        self._names = _Names(layer_list)
-        self.rows = rows
-        self._params = [param for (param, _), _ in rows]
-        plain = (
-            type(layer_list) is list
-            and len(layer_list) == len(rows)
-            and all(map(_is_tuple_of, rows, layer_list))
-        )
-        self._items = list(layer_list) if plain else None
 
     def _form_parts(self) -> None:
         self._routes = self._owner.routes()
         members: dict[Rule, list[int]] = {}
         if self._routes is None:
-            members[self._owner.rule_for(None)] = list(range(len(self.rows)))
+            members[self._owner.rule_for(None)] = list(range(len(self._given.rows)))
         else:
-            for index, parameter in enumerate(self._names.all()):
+            for index, parameter in enumerate(self._given.named):
                 members.setdefault(self._owner.rule_for(parameter), []).append(index)
         self._members = {rule: indices for rule, indices in members.items() if indices}
-        self.parts = [self._part(rule, indices) for rule, indices in self._members.items()]
+        self.parts = [self._part(rule) for rule in self._members]
         self._passes.forget()
 
-    def _part(self, rule: Rule, indices: list[int]) -> Part:
-        return Part(rule, tuple([self.rows[k] for k in indices]), partial(self._names.words, indices))
+    def _part(self, rule: Rule) -> Part:
+        self._contents = None
+        return Part(rule)
 
     # --- is it this one? ---
 
     def is_of(self, be: Any, layer_list: Any) -> bool:
-        """Whether these are the very tuples that this binding has; a quick look, which may miss that."""
-        if be is not self.be:
-            return False
-        if layer_list is self._layer_list and type(layer_list) is NamedParameters:
-            return True
-        items = self._items
+        """Whether these are the very parameters and states that this binding has; a quick look, which may miss that."""
         return (
-            items is not None
-            and type(layer_list) is list
-            and len(layer_list) == len(items)
-            and all(map(is_, layer_list, items))
+            be is self.be
+            and self._contents is not None
+            and self._given.is_same(layer_list, self._states_compare)
+            and self._hold(self._given.states)
         )
+
+    def _hold(self, states: Sequence[list[Any]]) -> bool:
+        """Whether state lists hold what they held when the parts took their parameters."""
+        if self._contents is None:
+            return False
+        return (same_where_equal if self._states_compare else same_lists)(states, self._contents)
 
     def renew(self, be: Any, layer_list: Any, rows: list[Parameter]) -> bool:
         """Take another list of the same parameters over, whose gradients may be others; False: it is of others."""
-        if be is not self.be or len(rows) != len(self.rows):
+        given, before = _Given(layer_list, rows), self._given
+        if be is not self.be or not same_objects(given.arrays(0), before.arrays(0)):
             return False
-        if not all(map(is_, [param for (param, _), _ in rows], self._params)):
-            return False
-        if any(states is not kept for (_, states), (_, kept) in zip(rows, self.rows, strict=True)):
+        if not same_objects(given.states, before.states):
             return False
         if self._routes is not None and type(layer_list) is not NamedParameters:
-            names = [(name.layer, name.name) for name in named_parameters(layer_list)]
-            if names != [(name.layer, name.name) for name in self._names.all()]:
+            names = [(name.layer, name.name) for name in given.named]
+            if names != [(name.layer, name.name) for name in before.named]:
                 return False
-        self._take(layer_list, rows)
-        for part, indices in zip(self.parts, self._members.values(), strict=True):
-            part.parameters = tuple([rows[k] for k in indices])
+        if not same_objects(given.arrays(1), before.arrays(1)) or not self._hold(given.states):
+            self._contents = None
+        self._given = given
         return True
+
+    def _take(self, filled: list[list[Any]]) -> None:
+        """Give the parts their parameters as they are now, with states where there were none."""
+        rows = self._given.rows
+        for part, indices in zip(self.parts, self._members.values(), strict=True):
+            part.take([rows[k] for k in indices], partial(self._given.words, indices), filled)
+        self._contents = [list(states) for states in self._given.states]
+        # Equal lists hold the same, and what is written is the same. Only of empty ones it matters which is filled.
+        self._states_compare = all(self._contents) and all(map(has_no_truth, chain(*self._contents)))
 
     # --- a step ---
 
@@ -124,16 +155,25 @@ class Binding:
         """Run one step: either all of it happens or, with an error, none."""
         if self._owner.routes() != self._routes:
             self._form_parts()
-        for k, (rule, indices) in enumerate(self._members.items()):
+        for k, rule in enumerate(self._members):
             before = self.parts[k]
             if before.changes != rule.changes and not before.stays():
-                part = self.parts[k] = self._part(rule, indices)
+                part = self.parts[k] = self._part(rule)
                 if (part.slots, part.per_tensor) != (before.slots, before.per_tensor):
                     self._passes.forget()
-        parts = self.parts
-        levels = [part.rule.numbers(epoch, batch_size, divides) for part in parts]
-        if self._passes.run(self._owner, parts, levels):
-            for part, now in zip(parts, levels, strict=True):
+        levels = [part.rule.numbers(epoch, batch_size, divides) for part in self.parts]
+        filled: list[list[Any]] = []
+        stored = False
+        try:
+            if self._contents is None:
+                self._take(filled)
+            stored = self._passes.run(self._owner, self.parts, levels)
+        finally:
+            if not stored:
+                for states in filled:
+                    states.clear()
+        if stored:
+            for part, now in zip(self.parts, levels, strict=True):
                 part.rule.commit(now)
 
 
@@ -161,8 +201,3 @@ class Bindings:
         while len(self._kept) > _MOST:
             del self._kept[next(iter(self._kept))]
         return binding
-
-
-def _is_tuple_of(parameter: Any, item: Any) -> bool:
-    """Whether a list's item is the parameter itself, and will always hold the same pair and list."""
-    return parameter is item and type(item) is tuple and type(item[0]) is tuple

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from operator import is_
 from typing import Any
 
-from neon_optim.backends.contract import Backend, Parameter, Plan, Rounding
+from neon_optim.backends.contract import Backend, Plan, Rounding
 from neon_optim.backends.dtypes import compute_type
+from neon_optim.backends.identity import FixedRows
 from neon_optim.backends.optree import Symbol
 from neon_optim.backends.program import linearize
 from neon_optim.errors import StateError
@@ -27,10 +27,9 @@ class TensorByTensor:
 
     def __init__(self, be: Backend, part: Part):
         self._be = be
-        rows, slots = self._planned(part)
-        self._plan = be.plan(rows, slots, None, None, part.describe)
-        self._whole = slots is part.slots
-        self._states = [list(states) for _, states in part.parameters]
+        self._parameters = part.parameters
+        self._rows, slots = self._planned(part)
+        self._plan = be.plan(self._rows, slots, None, None, part.describe)
         self._tensors = [
             [be.as_tensor(value) for value in (param, grad, *states)]
             for (param, grad), states in part.parameters
@@ -38,7 +37,7 @@ class TensorByTensor:
         self._wide: list[_Wide | None] = [None] * len(self._tensors)
 
     @staticmethod
-    def _planned(part: Part) -> tuple[Sequence[Parameter], Sequence[str]]:
+    def _planned(part: Part) -> tuple[FixedRows, Sequence[str]]:
         """What a plan can hold: pairs alone where states have shapes of their own, which are checked here."""
         own = False
         for index, ((param, _), states) in enumerate(part.parameters):
@@ -51,15 +50,11 @@ class TensorByTensor:
                     )
         if not own:
             return part.parameters, part.slots
-        return [(pair, []) for pair, _ in part.parameters], part.slots[:2]
+        return FixedRows.of((pair, ()) for pair, _ in part.parameters), part.slots[:2]
 
-    def fits(self, parameters: Sequence[Parameter]) -> bool:
+    def fits(self, part: Part) -> bool:
         """Whether these are the same arrays as before, as they were."""
-        if self._whole:
-            return self._plan.fits(parameters)
-        states = [states for _, states in parameters]
-        same = len(states) == len(self._states) and all(map(_same, states, self._states))
-        return same and self._plan.fits([(pair, []) for pair, _ in parameters])
+        return part.parameters is self._parameters and self._plan.fits(self._rows)
 
     def run(self, rule: Rule, now: Levels, rounding: Rounding | None) -> None:
         """Apply a rule to one tensor after the other."""
@@ -94,7 +89,3 @@ class _Wide:
             copy.copy_from(tensor)
         rule.apply(now, *self._copies)
         self._be.execute(self._program, self._plan, [self._scalars], rounding)
-
-
-def _same(states: Sequence[Any], kept: Sequence[Any]) -> bool:
-    return len(states) == len(kept) and all(map(is_, states, kept))

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from operator import itemgetter
 from typing import Any, NamedTuple
 
 from neon_optim.backends.contract import Parameter, Rounding
+from neon_optim.backends.identity import FixedRows
 from neon_optim.backends.optree import Node, Symbol
 from neon_optim.backends.program import Program, trace
 from neon_optim.errors import StateError, shown
@@ -38,21 +40,19 @@ class Part:
 
     Attributes:
         rule: what updates them, counts the steps, and clips their gradients together.
-        parameters: the tuples.
-        describe: turns an index into words for a parameter, for messages.
+        parameters: the tuples, once they are taken.
         changes: what ``rule.changes`` was when somebody looked.
     """
 
-    def __init__(self, rule: Rule, parameters: Sequence[Parameter], describe: Callable[[int], str]):
+    def __init__(self, rule: Rule):
         self.rule = rule
-        self.parameters = parameters
+        self.parameters = FixedRows()
         self.changes = rule.changes
         self._form = rule.settings_form
         self._proof = _UNNEEDED
-        self._describe = describe
+        self._words: Callable[[int], str] = str
         self.slots = ("param", "grad", *rule.slots)
         self.per_tensor = rule.algorithm.per_tensor
-        self._narrow = any(is_narrow(param) for (param, _), _ in parameters)
         self._traced: dict[Any, Traced] = {}
 
     def stays(self) -> bool:
@@ -65,7 +65,7 @@ class Part:
     def describe(self, index: int) -> str:
         """Words for a parameter of this part."""
         optimizer = self.rule.algorithm
-        return f"{self._describe(index)}, optimizer '{optimizer.name}' ({optimizer.classnm})"
+        return f"{self._words(index)}, optimizer '{optimizer.name}' ({optimizer.classnm})"
 
     @property
     def guarded(self) -> bool:
@@ -77,10 +77,21 @@ class Part:
         bits = self.rule.round_bits(be, self._narrow)
         return Rounding(0 if bits is True else int(bits), be.noise_seed, now[-1].t) if bits else None
 
-    def fill_states(self, filled: list[list[Any]]) -> None:
-        """Fill empty state lists and add them to ``filled``; refuse those of another length."""
-        names = self.slots[2:]
-        for index, ((param, grad), states) in enumerate(self.parameters):
+    @cached_property
+    def _narrow(self) -> bool:
+        return any(is_narrow(param) for (param, _), _ in self.parameters)
+
+    def take(self, rows: Sequence[Parameter], words: Callable[[int], str], filled: list[list[Any]]) -> None:
+        """Take the parameters as they are now; empty state lists are filled, and added to ``filled``.
+
+        Arguments:
+            words: turns an index into words for a parameter, for messages.
+
+        Raises:
+            StateError: a state list has another length.
+        """
+        self._words, names = words, self.slots[2:]
+        for index, ((param, grad), states) in enumerate(rows):
             if len(states) == len(names):
                 continue
             if states:
@@ -94,6 +105,7 @@ class Part:
                     raise StateError(f"{self.describe(index)}: {what} is no array, received {shown(array)}")
             filled.append(states)
             states.extend([self.rule.new_state(name, param, grad) for name in names])
+        self.parameters = FixedRows.of(rows)
 
     # --- the rule as a Program ---
 

@@ -6,11 +6,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import chain
 from typing import Any
 
 import numpy as np
 
 from neon_optim.backends.contract import Backend, Plan, Rounding
+from neon_optim.backends.identity import FixedRows, same_objects
 from neon_optim.backends.program import Program
 from neon_optim.errors import NonFiniteError
 from neon_optim.stepping.by_tensor import TensorByTensor
@@ -35,23 +37,9 @@ class _Passes(ABC):
         """The parts are others than before."""
         self._norms.clear()
 
-    def run(self, owner: Any, parts: Sequence[Part], levels: Sequence[Levels]) -> bool:
-        """Run a step; False where it was skipped. State lists that were filled for one that is not done are emptied."""
-        filled: list[list[Any]] = []
-        stored = False
-        try:
-            stored = self._run(owner, parts, levels, filled)
-        finally:
-            if not stored:
-                for states in filled:
-                    states.clear()
-        return stored
-
     @abstractmethod
-    def _run(
-        self, owner: Any, parts: Sequence[Part], levels: Sequence[Levels], filled: list[list[Any]]
-    ) -> bool:
-        """Run a step; False where it was skipped. State lists that it fills are added to ``filled``."""
+    def run(self, owner: Any, parts: Sequence[Part], levels: Sequence[Levels]) -> bool:
+        """Run a step; False where it was skipped."""
 
     def _scales(self, parts: Sequence[Part], levels: Sequence[Levels]) -> Scales | None:
         """The factors of clipping, or None where the step is skipped.
@@ -96,6 +84,7 @@ class FusedPasses(_Passes):
     def __init__(self, be: Backend):
         super().__init__(be)
         self._plans: dict[tuple[int, ...], Plan] = {}
+        self._joined: dict[tuple[int, ...], tuple[list[FixedRows], FixedRows]] = {}
         self._by_tensor: dict[int, TensorByTensor] = {}
 
     def forget(self) -> None:
@@ -104,18 +93,18 @@ class FusedPasses(_Passes):
         self._plans.clear()
         self._by_tensor.clear()
 
-    def _run(
-        self, owner: Any, parts: Sequence[Part], levels: Sequence[Levels], filled: list[list[Any]]
-    ) -> bool:
+    def run(self, owner: Any, parts: Sequence[Part], levels: Sequence[Levels]) -> bool:
+        """See :meth:`_Passes.run`."""
         be = self._be
         by_tensor = [k for k, part in enumerate(parts) if part.per_tensor]
         groups = self._groups(parts, levels, alone=True)
         alone = not by_tensor and len(groups) <= 1
         if not alone:
             groups = self._groups(parts, levels, alone=False)
-        plans = [self._plan(parts, [k for k, _ in group], filled) for group in groups.values()]
+        plans = [self._plan(parts, tuple([k for k, _ in group])) for group in groups.values()]
         for k in by_tensor:
-            self._ready(k, parts[k], filled)
+            if k not in self._by_tensor or not self._by_tensor[k].fits(parts[k]):
+                self._by_tensor[k] = TensorByTensor(be, parts[k])
         if not alone:
             scales = self._scales(parts, levels)
             if scales is None:
@@ -154,16 +143,13 @@ class FusedPasses(_Passes):
                 groups.setdefault((traced.program, part.rounding(self._be, now)), []).append((k, traced))
         return groups
 
-    def _plan(self, parts: Sequence[Part], members: Sequence[int], filled: list[list[Any]]) -> Plan:
+    def _plan(self, parts: Sequence[Part], members: tuple[int, ...]) -> Plan:
         """The plan for parts that run together; the kept one where it still fits."""
-        key = tuple(members)
         mine = [parts[k] for k in members]
-        rows = mine[0].parameters if len(mine) == 1 else [row for part in mine for row in part.parameters]
-        plan = self._plans.get(key)
+        rows = mine[0].parameters if len(mine) == 1 else self._together(members, mine)
+        plan = self._plans.get(members)
         if plan is not None and (plan.fits(rows) or plan.renew(rows)):
             return plan
-        for part in mine:
-            part.fill_states(filled)
         sets = [k for k, part in enumerate(mine) for _ in part.parameters]
         optimizers = list(dict.fromkeys(part.rule.algorithm for part in mine))
         scopes = [optimizers.index(part.rule.algorithm) for part in mine]
@@ -171,25 +157,23 @@ class FusedPasses(_Passes):
         def describe(index: int) -> str:
             return mine[sets[index]].describe(index - sets.index(sets[index]))
 
-        plan = self._plans[key] = self._be.plan(rows, mine[0].slots, sets, scopes, describe)
+        plan = self._plans[members] = self._be.plan(rows, mine[0].slots, sets, scopes, describe)
         return plan
 
-    def _ready(self, k: int, part: Part, filled: list[list[Any]]) -> None:
-        """Check a part that runs tensor by tensor."""
-        known = self._by_tensor.get(k)
-        if known is None or not known.fits(part.parameters):
-            part.fill_states(filled)
-            self._by_tensor[k] = TensorByTensor(self._be, part)
+    def _together(self, members: tuple[int, ...], parts: Sequence[Part]) -> FixedRows:
+        """The parameters of several parts, which are the same object as long as those are."""
+        theirs = [part.parameters for part in parts]
+        known = self._joined.get(members)
+        if known is None or not same_objects(theirs, known[0]):
+            known = self._joined[members] = theirs, FixedRows(chain(*theirs))
+        return known[1]
 
 
 class ForeignPasses(_Passes):
     """Steps on a neon-style backend that is none of ours: the rule runs on its tensors, one after the other."""
 
-    def _run(
-        self, owner: Any, parts: Sequence[Part], levels: Sequence[Levels], filled: list[list[Any]]
-    ) -> bool:
-        for part in parts:
-            part.fill_states(filled)
+    def run(self, owner: Any, parts: Sequence[Part], levels: Sequence[Levels]) -> bool:
+        """See :meth:`_Passes.run`."""
         scales = self._scales(parts, levels)
         if scales is None:
             return False
