@@ -11,6 +11,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 from functools import cache, partial
+from operator import methodcaller
 from typing import Any
 
 import numpy as np
@@ -224,6 +225,9 @@ class ForeignWatch:
         return np.array([then[0] for then in self._then], np.int64)
 
 
+_unchanged = methodcaller("unchanged")
+
+
 class Watch:
     """Remembers how some arrays are now, whoever made them; tensors of ours stay where they are."""
 
@@ -246,7 +250,7 @@ class Watch:
 
     def unchanged(self) -> bool:
         """Whether all are where they were and as they were."""
-        return all(watch.unchanged() for watch in self._watches)
+        return all(map(_unchanged, self._watches))
 
     def elsewhere(self, before: Watch) -> np.ndarray | None:
         """The addresses of the arrays, if they are of one kind and in all else like those of another watch."""

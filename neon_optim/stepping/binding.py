@@ -77,18 +77,12 @@ class _Given:
 
 
 class Binding:
-    """The parameters of one list under one optimizer, on one backend.
-
-    Attributes:
-        parts: the rules that update them, each with its parameters.
-    """
+    """The parameters of one list under one optimizer, on one backend."""
 
     def __init__(self, owner: Any, be: Any, layer_list: Any, rows: list[Parameter]):
         self._owner = owner
         self.be = be
-        self._passes = FusedPasses(be) if isinstance(be, Backend) else ForeignPasses(be)
         self._given = _Given(layer_list, rows)
-        self._contents: list[list[Any]] | None = None  # the parts are to take their parameters
         self._form_parts()
 
     def _form_parts(self) -> None:
@@ -99,13 +93,12 @@ class Binding:
         else:
             for index, parameter in enumerate(self._given.named):
                 members.setdefault(self._owner.rule_for(parameter), []).append(index)
-        self._members = {rule: indices for rule, indices in members.items() if indices}
-        self.parts = [self._part(rule) for rule in self._members]
-        self._passes.forget()
-
-    def _part(self, rule: Rule) -> Part:
-        self._contents = None
-        return Part(rule)
+        # What runs tensor by tensor comes last.
+        ordered = sorted(members, key=lambda rule: rule.algorithm.per_tensor)
+        self._members = {Part(rule): members[rule] for rule in ordered if members[rule]}
+        kind = FusedPasses if isinstance(self.be, Backend) else ForeignPasses
+        self._passes = kind(self.be, self._members)
+        self._contents: list[list[Any]] | None = None  # the parts are to take their parameters
 
     # --- is it this one? ---
 
@@ -143,7 +136,7 @@ class Binding:
     def _take(self, filled: list[list[Any]]) -> None:
         """Give the parts their parameters as they are now, with states where there were none."""
         rows = self._given.rows
-        for part, indices in zip(self.parts, self._members.values(), strict=True):
+        for part, indices in self._members.items():
             part.take([rows[k] for k in indices], partial(self._given.words, indices), filled)
         self._contents = [list(states) for states in self._given.states]
         # Equal lists hold the same, and what is written is the same. Only of empty ones it matters which is filled.
@@ -153,27 +146,21 @@ class Binding:
 
     def step(self, epoch: float, batch_size: float, divides: bool) -> None:
         """Run one step: either all of it happens or, with an error, none."""
-        if self._owner.routes() != self._routes:
+        if self._owner.routes() != self._routes or not all(map(Part.stays, self._members)):
             self._form_parts()
-        for k, rule in enumerate(self._members):
-            before = self.parts[k]
-            if before.changes != rule.changes and not before.stays():
-                part = self.parts[k] = self._part(rule)
-                if (part.slots, part.per_tensor) != (before.slots, before.per_tensor):
-                    self._passes.forget()
-        levels = [part.rule.numbers(epoch, batch_size, divides) for part in self.parts]
+        steps = {part: part.rule.numbers(epoch, batch_size, divides) for part in self._members}
         filled: list[list[Any]] = []
         stored = False
         try:
             if self._contents is None:
                 self._take(filled)
-            stored = self._passes.run(self._owner, self.parts, levels)
+            stored = self._passes.run(self._owner, steps)
         finally:
             if not stored:
                 for states in filled:
                     states.clear()
         if stored:
-            for part, now in zip(self.parts, levels, strict=True):
+            for part, now in steps.items():
                 part.rule.commit(now)
 
 

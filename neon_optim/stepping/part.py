@@ -41,13 +41,12 @@ class Part:
     Attributes:
         rule: what updates them, counts the steps, and clips their gradients together.
         parameters: the tuples, once they are taken.
-        changes: what ``rule.changes`` was when somebody looked.
     """
 
     def __init__(self, rule: Rule):
         self.rule = rule
         self.parameters = FixedRows()
-        self.changes = rule.changes
+        self._changes = rule.changes
         self._form = rule.settings_form
         self._proof = _UNNEEDED
         self._words: Callable[[int], str] = str
@@ -56,8 +55,11 @@ class Part:
         self._traced: dict[Any, Traced] = {}
 
     def stays(self) -> bool:
-        """Whether this part is right after settings have changed: if those were numbers only."""
-        self.changes = self.rule.changes
+        """Whether this part is right still: no settings have changed since somebody asked, or numbers only."""
+        changes = self.rule.changes
+        if changes == self._changes:
+            return True
+        self._changes = changes
         if self._proof == _UNNEEDED:
             self._proof = _WANTED
         return self._form == self.rule.settings_form
