@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from neon_optim.described.arguments import PositiveInt
@@ -52,7 +51,7 @@ class GradientAccumulation(Wrapper):
         super().__post_init__()
         self.samples = 0.0
 
-    def prepare(self, now: Numbers) -> Mapping[str, Any]:
+    def prepare(self, now: Numbers) -> dict[str, Any]:
         """Every step counts. Only the last of N reaches the inner optimizer, which sees the mean over all samples."""
         t = self.t + 1
         last = t % self.every == 0

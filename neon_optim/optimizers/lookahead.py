@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Annotated, Any
 
 from neon_optim.described.arguments import PositiveInt, Scheduled
@@ -47,7 +46,7 @@ class Lookahead(Wrapper):
     every: PositiveInt = 5
     alpha: Scheduled[Annotated[float, Number(gt=0, le=1)]] = 0.5
 
-    def prepare(self, now: Numbers) -> Mapping[str, Any]:
+    def prepare(self, now: Numbers) -> dict[str, Any]:
         """Whether this is the step that goes back."""
         return {"goes_back": now.moves and now.t % self.every == 0}
 

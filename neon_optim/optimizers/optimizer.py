@@ -69,9 +69,6 @@ class Optimizer(BaseOptimizer, abstract=True):
     scales_update: ClassVar[bool] = False
     """True for a rule that multiplies its update by ``now.scale``, as neon's do, and wants its gradient unscaled."""
 
-    told_of_vanishing = False
-    """Whether a PrecisionWarning was given."""
-
     _: KW_ONLY
     stochastic_round: RoundBits | None = None
     gradient_clip_norm: Scheduled[NonNegative] | None = None
@@ -148,10 +145,6 @@ class Optimizer(BaseOptimizer, abstract=True):
         return None
 
     # --- the numbers of a step ---
-
-    def at(self, epoch: float) -> Numbers:
-        """The numbers of the step that follows."""
-        return self.numbers(epoch, float(getattr(self.be, "bsz", 0) or 1), True)
 
     def numbers(self, epoch: float, batch_size: float, divides: bool) -> Numbers:
         """The numbers of the step that follows, for gradients that are sums over so many samples."""

@@ -31,8 +31,6 @@ class Wrapper(BaseOptimizer, abstract=True):
     own_slots: ClassVar[tuple[str, ...]] = ()
     starts_at_zero: ClassVar[bool] = False
     """Whether the states of its own start at zero; else each is a copy of the parameter at first."""
-    told_of_vanishing = False
-    """Whether a PrecisionWarning was given."""
 
     optimizer: AnyOptimizer
 
@@ -59,10 +57,6 @@ class Wrapper(BaseOptimizer, abstract=True):
         return None
 
     # --- around the inner optimizer ---
-
-    def at(self, epoch: float) -> Numbers:
-        """The numbers of the step that follows."""
-        return self.numbers_around(self.optimizer.at(epoch), epoch, float(getattr(self.be, "bsz", 0) or 1))
 
     def numbers_around(self, inner: Numbers, epoch: float, batch_size: float) -> Numbers:
         """The numbers of the step that follows, given those of the level inside."""

@@ -6,9 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from neon_optim.backends.optree import NamedScalar
-from neon_optim.described.arguments import constructor_arguments, field_arguments
+from neon_optim.described.arguments import constructor_arguments, field_arguments, refuse
 from neon_optim.described.checks import Check, Either, Number
-from neon_optim.errors import ArgumentError, Problem
 from neon_optim.schedules.schedule import value_at
 
 __all__ = ["Hyperparameters", "Numbers"]
@@ -105,9 +104,8 @@ def checked_value(
     if name in ("schedule", "learning_rate"):
         check = _RATE
     if check is not None and any(check.faults(value)):
-        problem = Problem(name, value, f"must be {check.allowed}")
-        where = f"from {type(schedule).__name__}, epoch {epoch}, step {step}"
-        raise ArgumentError(f"{owner.classnm}: {problem} ({where})", [problem])
+        where = f" (from {type(schedule).__name__}, epoch {epoch}, step {step})"
+        refuse(owner.classnm, name, value, f"must be {check.allowed}", where)
     return value
 
 
