@@ -74,18 +74,13 @@ class BaseOptimizer(Counting, NervanaObject, kind="optimizer", abstract=True):
         """The numbers of the step that follows; where there are several optimizers, those of the default one."""
         return self.rule_for(None).numbers(epoch, self._usual_batch_size, True)[-1]
 
-    @property
-    def changes(self) -> Any:
-        """Another object after a setting has been changed."""
-        return vars(self).get("_changes", object())
-
     def hyperparameters(self) -> Hyperparameters:
-        """The hyper-parameters as they are set now."""
-        changes = self.changes
-        known: tuple[Any, Hyperparameters] | None = vars(self).get("_hyperparameters")
-        if known is None or known[0] != changes:
-            known = vars(self)["_hyperparameters"] = (changes, Hyperparameters(self))
-        return known[1]
+        """The hyper-parameters as they are set now: another object after any was changed."""
+        mine = vars(self)
+        known: Hyperparameters | None = mine.get("_hyperparameters")
+        if known is None or known.changes != mine.get("_changes"):
+            known = mine["_hyperparameters"] = Hyperparameters(self)
+        return known
 
     @property
     def _usual_batch_size(self) -> float:

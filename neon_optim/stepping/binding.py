@@ -9,12 +9,7 @@ from typing import Any
 
 from neon_optim.backends.contract import Backend
 from neon_optim.backends.identity import has_no_truth, same_lists, same_objects, same_where_equal
-from neon_optim.stepping.parameters import (
-    NamedParameters,
-    Parameter,
-    get_param_list,
-    named_parameters,
-)
+from neon_optim.stepping.parameters import NamedParameters, Parameter, get_param_list, named_parameters
 from neon_optim.stepping.part import Part
 from neon_optim.stepping.passes import ForeignPasses, FusedPasses
 from neon_optim.stepping.rule import Rule
@@ -177,8 +172,8 @@ class Bindings:
         latest = self._latest
         if latest is not None and latest.is_of(be, layer_list):
             return latest
-        if not isinstance(layer_list, (list, tuple)) and not hasattr(layer_list, "get_params"):
-            layer_list = list(layer_list) if hasattr(layer_list, "__next__") else layer_list
+        if hasattr(layer_list, "__next__"):
+            layer_list = list(layer_list)
         rows = get_param_list(layer_list)
         key = (len(rows), id(rows[0][0][0]) if rows else None)
         binding = self._kept.pop(key, None)

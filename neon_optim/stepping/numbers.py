@@ -62,11 +62,13 @@ class Hyperparameters:
     Attributes:
         constants: name → number; None where nothing is set.
         unset: names of those that are 0 or None, and stay so until they are set anew.
+        changes: how often settings had been set by then.
         form: what of the settings decides the form of a rule: which numbers are set, and all that is no number.
     """
 
     def __init__(self, owner: Any):
         self._owner = owner
+        self.changes = vars(owner).get("_changes")
         self.constants: dict[str, Any] = {}
         self.unset: set[str] = set()
         self._scheduled: list[tuple[str, Any, Check | None]] = []

@@ -133,19 +133,16 @@ _arrays: set[type] = set()
 
 
 def _is_parameter(item: Any) -> bool:
-    if type(item) is tuple and len(item) == 2:  # the usual case, quickly
-        pair, state = item
-        if type(pair) is tuple and len(pair) == 2 and type(pair[0]) in _arrays and type(state) is list:
-            return True
-    found = (
-        isinstance(item, (tuple, list))
-        and len(item) == 2
-        and isinstance(item[0], (tuple, list))
-        and len(item[0]) == 2
-        and not isinstance(item[0][0], (tuple, list))
-        and not hasattr(item[0][0], "get_params")
-        and isinstance(item[1], list)
-    )
-    if found and not hasattr(type(item[0][0]), "__getattr__"):
-        _arrays.add(type(item[0][0]))
-    return found
+    if not isinstance(item, (tuple, list)) or len(item) != 2 or not isinstance(item[1], list):
+        return False
+    pair = item[0]
+    if not isinstance(pair, (tuple, list)) or len(pair) != 2:
+        return False
+    kind = type(pair[0])
+    if kind in _arrays:
+        return True
+    if issubclass(kind, (tuple, list)) or hasattr(pair[0], "get_params"):
+        return False
+    if not hasattr(kind, "__getattr__"):
+        _arrays.add(kind)
+    return True

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import cached_property
-from operator import itemgetter
 from typing import Any, NamedTuple
 
 from neon_optim.backends.contract import Parameter, Rounding
@@ -27,12 +26,13 @@ class Traced(NamedTuple):
     """A rule as a Program, and how its run-time scalars come from the numbers of a step."""
 
     program: Program
-    named: Callable[[dict[str, Any]], tuple[Any, ...]]
-    constants: tuple[float, ...]
+    names: list[str]
+    constants: Sequence[float]
 
     def scalars(self, rule: Rule, now: Levels) -> list[float]:
         """The scalars of a step, in the Program's order."""
-        return [*self.named(rule.by_name(now)), *self.constants]
+        values = rule.by_name(now)
+        return [*[values[name] for name in self.names], *self.constants]
 
 
 class Part:
@@ -46,8 +46,7 @@ class Part:
     def __init__(self, rule: Rule):
         self.rule = rule
         self.parameters = FixedRows()
-        self._changes = rule.changes
-        self._form = rule.settings_form
+        self._settings = rule.settings()
         self._proof = _UNNEEDED
         self._words: Callable[[int], str] = str
         self.slots = ("param", "grad", *rule.slots)
@@ -56,13 +55,12 @@ class Part:
 
     def stays(self) -> bool:
         """Whether this part is right still: no settings have changed since somebody asked, or numbers only."""
-        changes = self.rule.changes
-        if changes == self._changes:
+        before, self._settings = self._settings, self.rule.settings()
+        if self._settings == before:
             return True
-        self._changes = changes
         if self._proof == _UNNEEDED:
             self._proof = _WANTED
-        return self._form == self.rule.settings_form
+        return [settings.form for settings in self._settings] == [settings.form for settings in before]
 
     def describe(self, index: int) -> str:
         """Words for a parameter of this part."""
@@ -151,8 +149,7 @@ class Part:
             return finite
 
         program, constants = trace(rule.classnm.lower(), self.slots, whole)
-        names = [name for name in program.scalars if name]
-        return Traced(program, _getter(names), tuple(constants))
+        return Traced(program, [name for name in program.scalars if name], constants)
 
     def clips(self, now: Levels) -> bool:
         """Whether the norm of the gradients is limited at this step."""
@@ -165,13 +162,3 @@ class Part:
             limit = now[0].gradient_clip_norm
             return (norm if self.guarded else None), clip_factor(norm, limit)
         return (Node("total", grad * 0.0) if self.guarded else None), 1.0  # x * 0 is NaN unless x is finite
-
-
-def _getter(names: Sequence[str]) -> Callable[[dict[str, Any]], tuple[Any, ...]]:
-    """A function that takes the values of some names out of a dict, as a tuple."""
-    if len(names) > 1:
-        return itemgetter(*names)
-    if names:
-        name = names[0]
-        return lambda values: (values[name],)
-    return lambda values: ()
