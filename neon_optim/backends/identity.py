@@ -11,7 +11,7 @@ import numpy as np
 
 from neon_optim.backends.contract import Tensor
 
-__all__ = ["FixedRows", "has_no_truth", "same_lists", "same_objects", "same_where_equal"]
+__all__ = ["FixedRows", "have_no_truth", "same_lists", "same_objects", "same_where_equal"]
 
 
 class FixedRows(tuple[Any, ...]):
@@ -46,6 +46,9 @@ def same_where_equal(values: Any, kept: Any) -> bool:
         return False
 
 
-def has_no_truth(value: Any) -> bool:
-    """Whether ``bool(value == anything else)`` raises: for expressions, and for arrays of several elements."""
-    return isinstance(value, Tensor) or (type(value) is np.ndarray and value.size > 1)
+def have_no_truth(values: Sequence[Any]) -> bool:
+    """Whether ``bool(value == anything else)`` raises for all: for expressions, and for arrays of several elements."""
+    kinds = {*map(type, values)} - {np.ndarray}
+    return all(issubclass(kind, Tensor) for kind in kinds) and all(
+        value.size > 1 for value in values if type(value) is np.ndarray
+    )

@@ -8,7 +8,7 @@ from itertools import chain
 from typing import Any
 
 from neon_optim.backends.contract import Backend
-from neon_optim.backends.identity import has_no_truth, same_lists, same_objects, same_where_equal
+from neon_optim.backends.identity import have_no_truth, same_lists, same_objects, same_where_equal
 from neon_optim.stepping.parameters import NamedParameters, Parameter, get_param_list, named_parameters
 from neon_optim.stepping.part import Part
 from neon_optim.stepping.passes import ForeignPasses, FusedPasses
@@ -55,7 +55,7 @@ class _Given:
 
     @cached_property
     def _have_no_truth(self) -> bool:
-        return all(has_no_truth(param) and has_no_truth(grad) for (param, grad), _ in self.rows)
+        return have_no_truth([*self.arrays(0), *self.arrays(1)])
 
     def is_same(self, layer_list: Any, states_compare: bool) -> bool:
         """Whether these are the very same layers with the very same lists; a quick look, which may miss that.
@@ -65,7 +65,9 @@ class _Given:
         """
         if type(layer_list) is NamedParameters:
             return layer_list is self._layer_list
-        if type(layer_list) is not list or not self._cannot_change:
+        if type(layer_list) is not list or not same_objects(layer_list[:1], self.rows[:1]):
+            return False
+        if not self._cannot_change:
             return False
         same = same_where_equal if states_compare and self._have_no_truth else same_objects
         return same(layer_list, self.rows)
@@ -78,6 +80,8 @@ class Binding:
         self._owner = owner
         self.be = be
         self._given = _Given(layer_list, rows)
+        self._contents: list[list[Any]] = []  # of the state lists
+        self._states_compare = False
         self._form_parts()
 
     def _form_parts(self) -> None:
@@ -93,7 +97,7 @@ class Binding:
         self._members = {Part(rule): members[rule] for rule in ordered if members[rule]}
         kind = FusedPasses if isinstance(self.be, Backend) else ForeignPasses
         self._passes = kind(self.be, self._members)
-        self._contents: list[list[Any]] | None = None  # the parts are to take their parameters
+        self._have_taken = False  # the parts their parameters
 
     # --- is it this one? ---
 
@@ -101,15 +105,13 @@ class Binding:
         """Whether these are the very parameters and states that this binding has; a quick look, which may miss that."""
         return (
             be is self.be
-            and self._contents is not None
+            and self._have_taken
             and self._given.is_same(layer_list, self._states_compare)
             and self._hold(self._given.states)
         )
 
     def _hold(self, states: Sequence[list[Any]]) -> bool:
         """Whether state lists hold what they held when the parts took their parameters."""
-        if self._contents is None:
-            return False
         return (same_where_equal if self._states_compare else same_lists)(states, self._contents)
 
     def renew(self, be: Any, layer_list: Any, rows: list[Parameter]) -> bool:
@@ -124,7 +126,7 @@ class Binding:
             if names != [(name.layer, name.name) for name in before.named]:
                 return False
         if not same_objects(given.arrays(1), before.arrays(1)) or not self._hold(given.states):
-            self._contents = None
+            self._have_taken = False
         self._given = given
         return True
 
@@ -133,9 +135,12 @@ class Binding:
         rows = self._given.rows
         for part, indices in self._members.items():
             part.take([rows[k] for k in indices], partial(self._given.words, indices), filled)
-        self._contents = [list(states) for states in self._given.states]
-        # Equal lists hold the same, and what is written is the same. Only of empty ones it matters which is filled.
-        self._states_compare = all(self._contents) and all(map(has_no_truth, chain(*self._contents)))
+        self._have_taken = True
+        states = self._given.states
+        if not self._hold(states):
+            self._contents = [list(arrays) for arrays in states]
+            # Equal lists hold the same, and what is written is the same. Only of empty ones it matters which is filled.
+            self._states_compare = all(states) and have_no_truth([*chain(*states)])
 
     # --- a step ---
 
@@ -147,7 +152,7 @@ class Binding:
         filled: list[list[Any]] = []
         stored = False
         try:
-            if self._contents is None:
+            if not self._have_taken:
                 self._take(filled)
             stored = self._passes.run(self._owner, steps)
         finally:
