@@ -50,14 +50,13 @@ class Lookahead(Wrapper):
         """Whether this is the step that goes back."""
         return {"goes_back": now.moves and now.t % self.every == 0}
 
-    def wrap(self, now: Numbers, param: Any, grad: Any, inner: Any, *own: Any) -> None:
+    def wrap(self, now: Numbers, param: Any, grad: Any, inner: Any, slow: Any) -> None:
         """See the class."""
-        (slow,) = own
         inner(param, grad)
         if now.goes_back:
             slow[:] = slow + now.alpha * (param - slow)
             param[:] = slow
 
-    def evaluated(self, param: Any, *own: Any) -> Any:
+    def evaluated(self, param: Any, slow: Any) -> Any:
         """The slow weights."""
-        return own[0]
+        return slow

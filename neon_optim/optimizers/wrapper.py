@@ -61,12 +61,8 @@ class Wrapper(BaseOptimizer, abstract=True):
     def numbers_around(self, inner: Numbers, epoch: float, batch_size: float) -> Numbers:
         """The numbers of the step that follows, given those of the level inside."""
         values = self.hyperparameters().at(epoch, self.t)
-        values["lr"] = inner.lr
-        values["t"] = self.t + int(inner.moves)
-        values["epoch"] = epoch
-        values["batch_size"] = batch_size
-        values["moves"] = inner.moves
-        values["reaches"] = True
+        values.update(lr=inner.lr, t=self.t + int(inner.moves), epoch=epoch, batch_size=batch_size)
+        values.update(moves=inner.moves, reaches=True)
         now = Numbers(values)
         values.update(self.prepare(now))
         return now

@@ -10,7 +10,11 @@ from neon_optim.described.arguments import constructor_arguments, field_argument
 from neon_optim.described.checks import Check, Either, Number
 from neon_optim.schedules.schedule import value_at
 
-__all__ = ["Hyperparameters", "Numbers"]
+__all__ = ["RATE", "Hyperparameters", "Numbers"]
+
+
+RATE = Number(ge=0)
+"""What a rate may be that a schedule gives: one that is set cannot be 0."""
 
 
 class Numbers:
@@ -80,7 +84,7 @@ class Hyperparameters:
                 others.append(value if isinstance(value, (bool, int, str, type(None))) else repr(value))
                 continue
             if callable(getattr(value, "get_learning_rate", None)):
-                self._scheduled.append((name, value, argument.check))
+                self._scheduled.append((name, value, RATE if name == "learning_rate" else argument.check))
             else:
                 self.constants[name] = value
                 if not value:
@@ -95,16 +99,11 @@ class Hyperparameters:
         return values
 
 
-_RATE = Number(ge=0)
-
-
 def checked_value(
-    owner: Any, name: str, schedule: Any, base: float, epoch: float, step: float, check: Check | None = None
+    owner: Any, name: str, schedule: Any, base: float, epoch: float, step: float, check: Check | None
 ) -> float:
-    """What a schedule gives now, checked as the number in its place would be (a rate may be 0)."""
+    """What a schedule gives now, where that passes a check."""
     value = value_at(schedule, base, epoch, step)
-    if name in ("schedule", "learning_rate"):
-        check = _RATE
     if check is not None and any(check.faults(value)):
         where = f" (from {type(schedule).__name__}, epoch {epoch}, step {step})"
         refuse(owner.classnm, name, value, f"must be {check.allowed}", where)

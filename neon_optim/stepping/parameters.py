@@ -94,7 +94,7 @@ def _layers(items: Any, where: str) -> Iterator[tuple[Any, list[Parameter]]]:
     if _is_parameter(items):
         yield None, [items]
     elif hasattr(items, "get_params"):
-        yield items, _listed(items.get_params(), f"{where} ({type(items).__name__}).get_params()")
+        yield items, [*_flat(items.get_params(), f"{where} ({type(items).__name__}).get_params()")]
     elif (
         isinstance(items, Iterable)
         and not isinstance(items, (str, bytes, dict))
@@ -106,12 +106,6 @@ def _layers(items: Any, where: str) -> Iterator[tuple[Any, list[Parameter]]]:
         raise StateError(
             f"{where} must hold layers with get_params() or ((param, grad), state) tuples, received {shown(items)}"
         )
-
-
-def _listed(values: Any, where: str) -> list[Parameter]:
-    if type(values) is list and all(map(_is_parameter, values)):
-        return values
-    return list(_flat(values, where))
 
 
 def _flat(values: Any, where: str) -> Iterator[Parameter]:
