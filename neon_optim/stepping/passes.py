@@ -98,11 +98,9 @@ class FusedPasses(_Passes):
             steps = clipped
         first_row = 0
         for ((_, rounding), group), one in zip(groups.items(), passes, strict=True):
-            if rounding is not None:
-                rounding = replace(rounding, first_row=first_row)
-                first_row += one.n_rows
-            if not one.run(owner, group, steps, rounding):
+            if not one.run(owner, group, steps, rounding and replace(rounding, first_row=first_row)):
                 return False
+            first_row += one.n_rows
         return True
 
     def _groups(
