@@ -92,7 +92,7 @@ def ours(
 def bytes_per_element(step: Any) -> tuple[int, int]:
     """The bytes that a step of :func:`ours` reads and those that it writes, for each element of a parameter."""
     rule = step.optimizer.rule_for(None)
-    program = Part(rule, step.rows, str).traced(rule.numbers(0, 1.0, False), alone=False).program
+    program = Part(rule).traced(rule.numbers(0, 1.0, False), alone=False).program
     (param, grad), states = step.rows[0]
     return _traffic(program, [np.asarray(a).dtype.itemsize for a in (param, grad, *states)])
 

@@ -71,7 +71,7 @@ def program_of(options: dict[str, float]) -> Program:
     gen_backend("cpu", engine="numpy")
     optimizer = Adam(**options)
     rule = optimizer.rule_for(None)
-    program = Part(rule, [], str).traced(rule.numbers(0, 1.0, False), alone=True).program
+    program = Part(rule).traced(rule.numbers(0, 1.0, False), alone=True).program
     cleanup_backend()
     return program
 

@@ -15,8 +15,6 @@ import textwrap
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from neon_optim import gen_backend, model, optimizers, schedules
 from neon_optim.described import registry
 from neon_optim.described.arguments import REQUIRED, constructor_arguments
@@ -299,10 +297,9 @@ def cost(cls: type) -> tuple[str, str, str]:
     state = f"{4 * len(optimizer.slots)}"
     if optimizer.per_tensor:
         return names, state, "tensor by tensor"
-    row = ((np.zeros((2, 2), np.float32), np.zeros((2, 2), np.float32)), [])
     optimizer.t = optimizer.every - 1 if hasattr(optimizer, "every") else 1
     rule = optimizer.rule_for(None)
-    program = Part(rule, [row], str).traced(rule.numbers(0, 1.0, True), alone=False).program
+    program = Part(rule).traced(rule.numbers(0, 1.0, True), alone=False).program
     moved = 0
     for stage in program.stages:
         moved += sum(1 for v in stage.element_code if program.code[v].op == "slot") + len(stage.outputs)

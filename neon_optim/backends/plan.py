@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from itertools import chain
-from operator import is_
 from typing import Any
 
 import numpy as np
 
-from neon_optim.backends.contract import Parameter, Plan, Tensor
+from neon_optim.backends.contract import Parameter, Plan
 from neon_optim.backends.dtypes import FLOAT_TYPES
+from neon_optim.backends.identity import FixedRows, same_lists, same_objects
 from neon_optim.backends.watch import Differ, Watch
 from neon_optim.errors import StateError
 
@@ -53,44 +53,34 @@ class MemoryPlan(Plan):
 
     def _remember(self, parameters: Sequence[Parameter], rows: list[list[np.ndarray]]) -> None:
         self._gradient_bytes = np.array([row[_GRAD].nbytes for row in rows], np.int64)
-        self._states = [states for _, states in parameters]
-        self._kept_states = [list(states) for states in self._states]
-        self._written = self._watch_of(
-            [param for (param, _), _ in parameters] + list(chain.from_iterable(self._kept_states))
-        )
-        self._remember_gradients(parameters, self._watch_of([grad for (_, grad), _ in parameters]))
+        self._params = [param for (param, _), _ in parameters]
+        self._states = [tuple(states) for _, states in parameters]
+        self._written = self._watch_of(self._params + list(chain.from_iterable(self._states)))
+        gradients = [grad for (_, grad), _ in parameters]
+        self._remember_gradients(parameters, gradients, self._watch_of(gradients))
 
-    def _remember_gradients(self, parameters: Sequence[Parameter], read: Watch) -> None:
-        self._given = parameters if type(parameters) is tuple else None  # which cannot change
-        self._kept = [(pair, states) for (pair, _), states in zip(parameters, self._kept_states, strict=True)]
-        self._read = read
-        self._values = list(_flat(parameters))
-        self._nested = all(type(p) is type(p[0]) is tuple for p in parameters) and all(
-            map(_has_no_truth, self._values)
-        )
+    def _remember_gradients(self, parameters: Sequence[Parameter], gradients: list[Any], read: Watch) -> None:
+        self._given, self._gradients, self._read = parameters, gradients, read
 
     def _watch_of(self, values: Sequence[Any]) -> Watch:
         return Watch(values, self._array_of, self._differ)
 
     def fits(self, parameters: Sequence[Parameter]) -> bool:
         """Whether these are the same arrays, where they were, as they were."""
-        return self._holds(parameters) and self._written.unchanged() and self._read.unchanged()
+        if parameters is not self._given or type(parameters) is not FixedRows:
+            if not same_objects([grad for (_, grad), _ in parameters], self._gradients):
+                return False
+            if not self._writes_to(parameters):
+                return False
+            self._given = parameters
+        return self._written.unchanged() and self._read.unchanged()
 
-    def _holds(self, parameters: Sequence[Parameter]) -> bool:
-        """Whether the tuples hold the very objects of this plan.
-
-        A list takes an object to be equal to itself without comparing it, so that comparing nested lists is far faster
-        than looking at each object; where one is another, its comparison has no truth value and raises.
-        """
-        if not self._nested:
-            values = list(_flat(parameters))
-            return len(values) == len(self._values) and all(map(is_, values, self._values))
-        try:
-            if parameters is self._given:
-                return self._states == self._kept_states
-            return list(parameters) == self._kept
-        except (TypeError, ValueError):
-            return False
+    def _writes_to(self, parameters: Sequence[Parameter]) -> bool:
+        """Whether parameters and states are those of this plan."""
+        params = [param for (param, _), _ in parameters]
+        return same_objects(params, self._params) and same_lists(
+            [states for _, states in parameters], self._states
+        )
 
     def renew(self, parameters: Sequence[Parameter]) -> bool:
         """Take other gradients in the place of those that were: True where nothing else has changed.
@@ -98,14 +88,8 @@ class MemoryPlan(Plan):
         A gradient may be another array at each step; it must be of the same shape and dtype, laid out alike, and share
         no memory with anything that is written.
         """
-        if len(parameters) != len(self._kept) or not self._written.unchanged():
+        if not self._writes_to(parameters) or not self._written.unchanged():
             return False
-        for ((param, _), states), ((kept_param, _), kept_states) in zip(parameters, self._kept, strict=True):
-            if param is not kept_param or len(states) != len(kept_states):
-                return False
-            for state, kept in zip(states, kept_states, strict=True):
-                if state is not kept:
-                    return False
         gradients = [grad for (_, grad), _ in parameters]
         read = self._watch_of(gradients)
         addresses = read.elsewhere(self._read)
@@ -113,7 +97,7 @@ class MemoryPlan(Plan):
             return False
         if not self.table.readdress(_GRAD, addresses, lambda: [self._array_of(grad) for grad in gradients]):
             return False
-        self._remember_gradients(parameters, read)
+        self._remember_gradients(parameters, gradients, read)
         return True
 
     def _are_written(self, addresses: np.ndarray) -> bool:
@@ -177,15 +161,6 @@ class MemoryPlan(Plan):
         written = [span for span in spans if self._slots[span[3]] != "grad"]
         starts, ends = ([span[k] for span in written] for k in (0, 1))
         return np.array(starts, np.int64), np.sort(np.array(ends, np.int64))
-
-
-def _flat(parameters: Sequence[Parameter]) -> Any:
-    return chain.from_iterable(chain.from_iterable(parameters))
-
-
-def _has_no_truth(value: Any) -> bool:
-    """Whether ``bool(value == anything else)`` raises: for expressions, and for arrays of several elements."""
-    return isinstance(value, Tensor) or (type(value) is np.ndarray and value.size > 1)
 
 
 _byte_bounds: Any = np.lib.array_utils.byte_bounds if hasattr(np.lib, "array_utils") else np.byte_bounds  # type: ignore[attr-defined]

@@ -11,27 +11,28 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 from functools import cache, partial
+from operator import methodcaller
 from typing import Any
 
 import numpy as np
 
 from neon_optim.backends.contract import Tensor
 
-__all__ = ["ArrayWatch", "Differ", "ForeignWatch", "PointerWatch", "Watch"]
+__all__ = ["EXTENTS", "FIELDS", "ArrayWatch", "Differ", "ForeignWatch", "PointerWatch", "Watch"]
 
 _HEAD = object.__basicsize__ // 8
-_FIELDS = np.array([_HEAD, _HEAD + 2, _HEAD + 5, _HEAD + 6])
+FIELDS = (_HEAD, _HEAD + 2, _HEAD + 5, _HEAD + 6)
 """Words of an array object: address of the data, of the extents and strides, of the dtype; flags."""
-_EXTENTS, _KIND = 1, (2, 3)
+EXTENTS, _KIND = 1, (2, 3)  # places in FIELDS
 _ARE_READABLE = sys.implementation.name == "cpython" and np.ndarray.__basicsize__ >= 8 * (_HEAD + 7)
 
 
-Differ = Callable[[int, int, int, int], None]
-"""Compiled code that compares words. Its arguments are
+Differ = Callable[[int, int, int], None]
+"""Compiled code that compares array objects with what they were. Its arguments are
 
-- the address of a table, whose rows are an address and the word expected there;
-- how many rows to look at first: the others are addresses only where these are as expected;
-- how many rows there are;
+- the address of a table: for each array its address, the words expected at ``FIELDS``, the number of its extents and
+  strides, and those;
+- how many arrays there are;
 - the address of a word that becomes 0 where all are as expected.
 """
 
@@ -61,7 +62,6 @@ class _Words:
         self._memory = np.asarray(_Window(low, n_words))
         self._places = ((addresses - low) // 8).reshape(-1)
         self.then = self._memory[self._places]
-        self.table = np.stack([addresses.reshape(-1), self.then], axis=1)
 
     def unchanged(self) -> bool:
         """Whether they are the same still."""
@@ -79,7 +79,7 @@ class ArrayWatch:
 
     Arguments:
         arrays: what to watch; they stay alive as long as this does.
-        differ: compiled code that compares words; None: NumPy does.
+        differ: compiled code that does the comparing; None: NumPy does.
 
     >>> a = np.zeros(10)
     >>> watch = ArrayWatch([a])
@@ -100,16 +100,23 @@ class ArrayWatch:
             self._look_directly(differ)
 
     def _look_directly(self, differ: Differ | None) -> None:
-        fields = _Words(np.array([id(a) for a in self._arrays])[:, None] + 8 * _FIELDS)
+        objects = np.array([id(a) for a in self._arrays])
+        fields = _Words(objects[:, None] + 8 * np.array(FIELDS))
         self._dimensions = [a.ndim for a in self._arrays]
-        extents_at = fields.then[_EXTENTS :: len(_FIELDS)]  # the strides follow the extents
+        extents_at = fields.then[EXTENTS :: len(FIELDS)]  # the strides follow the extents
         extents = _Words(_beyond(extents_at, self._dimensions))
         self._words = fields, extents
         if differ is not None:
-            self._table = np.concatenate([fields.table, extents.table])
+            n_extents = 2 * np.array(self._dimensions)
+            heads = np.column_stack([objects, fields.then.reshape(-1, len(FIELDS)), n_extents])
+            ends = np.cumsum(n_extents)
+            self._table = np.insert(
+                extents.then, np.repeat(ends - n_extents, heads.shape[1]), heads.reshape(-1)
+            )
             self._difference = np.zeros(1, np.int64)
-            arguments = (self._table.ctypes.data, len(fields.table), len(self._table))
-            self._compare = partial(differ, *arguments, self._difference.ctypes.data)
+            self._compare = partial(
+                differ, self._table.ctypes.data, len(objects), self._difference.ctypes.data
+            )
             self._found = self._difference.data
 
     def unchanged(self) -> bool:
@@ -132,11 +139,11 @@ class ArrayWatch:
             self._dimensions == before._dimensions
             and np.array_equal(extents.then, extents_before.then)
             and all(
-                np.array_equal(fields.then[k :: len(_FIELDS)], fields_before.then[k :: len(_FIELDS)])
+                np.array_equal(fields.then[k :: len(FIELDS)], fields_before.then[k :: len(FIELDS)])
                 for k in _KIND
             )
         )
-        return fields.then[:: len(_FIELDS)] if same else None
+        return fields.then[:: len(FIELDS)] if same else None
 
 
 @cache
@@ -148,8 +155,10 @@ def _can_be_read() -> bool:
         np.zeros((), np.int8),
         np.zeros((0, 5)),
     ]
-    fields = _Words(np.array([id(a) for a in arrays])[:, None] + 8 * _FIELDS).then.reshape(-1, len(_FIELDS))
-    extents = _Words(_beyond(fields[:, _EXTENTS], [a.ndim for a in arrays])).then.tolist()
+    fields = _Words(np.array([id(a) for a in arrays])[:, None] + 8 * np.array(FIELDS)).then.reshape(
+        -1, len(FIELDS)
+    )
+    extents = _Words(_beyond(fields[:, EXTENTS], [a.ndim for a in arrays])).then.tolist()
     found = fields[:, 0].tolist() == [_layout(a)[0] for a in arrays]
     return found and extents == [word for a in arrays for word in a.shape + a.strides]
 
@@ -216,6 +225,9 @@ class ForeignWatch:
         return np.array([then[0] for then in self._then], np.int64)
 
 
+_unchanged = methodcaller("unchanged")
+
+
 class Watch:
     """Remembers how some arrays are now, whoever made them; tensors of ours stay where they are."""
 
@@ -238,7 +250,7 @@ class Watch:
 
     def unchanged(self) -> bool:
         """Whether all are where they were and as they were."""
-        return all(watch.unchanged() for watch in self._watches)
+        return all(map(_unchanged, self._watches))
 
     def elsewhere(self, before: Watch) -> np.ndarray | None:
         """The addresses of the arrays, if they are of one kind and in all else like those of another watch."""

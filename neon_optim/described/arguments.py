@@ -248,6 +248,17 @@ def raise_problems(owner: str, problems: list[Problem]) -> None:
     raise (ArgumentTypeError if any(p.wrong_type for p in problems) else ArgumentError)(message, problems)
 
 
+def refuse(owner: str, argument: str, value: object, allowed: str, hint: str = "") -> None:
+    """Raise the error for an argument that is not what must be."""
+    raise_problems(owner, [Problem(argument, value, allowed, hint=hint)])
+
+
+def require(owner: str, argument: str, value: object, check: Check) -> None:
+    """Check the argument of a method, as a constructor's is checked."""
+    if any(check.faults(value)):
+        refuse(owner, argument, value, f"must be {check.allowed}")
+
+
 def check_arguments(cls: type, args: tuple = (), kwargs: Mapping[str, Any] | None = None) -> None:
     """Raise one error that lists everything wrong with the arguments of `cls(*args, **kwargs)`."""
     raise_problems(cls.__name__, argument_problems(cls, args, kwargs))

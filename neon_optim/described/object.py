@@ -70,8 +70,8 @@ class NervanaObject(metaclass=CheckedArguments):
 
     Attributes:
         closed: a public attribute that the class does not have cannot be set.
-        _changes: how often a setting has been set since construction. What lacks it (an object under construction, or
-            an :meth:`unchecked_copy`) takes everything as it comes.
+        _changes: how often a setting has been set since construction. What lacks it is under construction, and takes
+            everything as it comes.
 
     >>> from neon_optim.described.arguments import Name, Positive
     >>> class Gain(NervanaObject):
@@ -134,13 +134,6 @@ class NervanaObject(metaclass=CheckedArguments):
             raise AttributeError(f"{self.classnm} has no attribute '{name}'{hint}")
         else:
             super().__setattr__(name, value)
-
-    def unchecked_copy(self) -> Any:
-        """A shallow copy whose attributes can be set to anything: for the numbers of one step."""
-        copy = object.__new__(type(self))
-        vars(copy).update(vars(self))
-        vars(copy).pop("_changes", None)
-        return copy
 
     @property
     def classnm(self) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import KW_ONLY
 from typing import Any
 
@@ -53,7 +52,7 @@ class AdaBelief(Optimizer):
     eps_root: Scheduled[NonNegative] = 1e-16
     nesterov: Flag = False
 
-    def prepare(self, now: Numbers) -> Mapping[str, Any]:
+    def prepare(self, now: Numbers) -> dict[str, Any]:
         """What corrects the bias of m, at this step and the next, and of s."""
         return {
             "m_share": 1.0 - now.beta_1**now.t,

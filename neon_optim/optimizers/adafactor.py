@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import KW_ONLY
 from typing import Annotated, Any
 
@@ -69,7 +68,7 @@ class Adafactor(Optimizer):
         rows = shape[0] if shape else 1
         return (rows, 1) if slot == "row" else (1, math.prod(shape) // max(rows, 1))
 
-    def prepare(self, now: Numbers) -> Mapping[str, Any]:
+    def prepare(self, now: Numbers) -> dict[str, Any]:
         """The weight of this step in the averages, and the relative rate."""
         return {"weight": now.t**now.beta2_decay, "relative_rate": min(now.lr, now.t**-0.5)}
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from typing import Any
 
 from neon_optim.described.arguments import Flag, Fraction, Name, Positive, Scheduled
@@ -59,7 +58,7 @@ class Adam(Optimizer):
         """The moments; with amsgrad the largest second one too."""
         return ("m", "v", "v_max") if self.amsgrad else ("m", "v")
 
-    def prepare(self, now: Numbers) -> Mapping[str, Any]:
+    def prepare(self, now: Numbers) -> dict[str, Any]:
         """The root of what corrects the bias of v, and the rate with both corrections."""
         v_root = math.sqrt(1.0 - now.beta_2**now.t)
         rate = now.lr * v_root if self.epsilon_hat else now.lr

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import KW_ONLY
 from typing import Any
 
@@ -49,7 +48,7 @@ class Adamax(Optimizer):
     beta_2: Scheduled[Fraction] = 0.999
     epsilon: Scheduled[Positive] = 1e-8
 
-    def prepare(self, now: Numbers) -> Mapping[str, Any]:
+    def prepare(self, now: Numbers) -> dict[str, Any]:
         """The rate with its bias correction."""
         return {"corrected_lr": now.lr / (1.0 - now.beta_1**now.t)}
 

@@ -44,13 +44,12 @@ class EMA(Wrapper):
 
     decay: Scheduled[Fraction] = 0.999
 
-    def wrap(self, now: Numbers, param: Any, grad: Any, inner: Any, *own: Any) -> None:
+    def wrap(self, now: Numbers, param: Any, grad: Any, inner: Any, average: Any) -> None:
         """See the class."""
-        (average,) = own
         inner(param, grad)
         if now.moves:
             average[:] = now.decay * average + (1.0 - now.decay) * param
 
-    def evaluated(self, param: Any, *own: Any) -> Any:
+    def evaluated(self, param: Any, average: Any) -> Any:
         """The average."""
-        return own[0]
+        return average

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from neon_optim.described.arguments import PositiveInt
@@ -52,7 +51,7 @@ class GradientAccumulation(Wrapper):
         super().__post_init__()
         self.samples = 0.0
 
-    def prepare(self, now: Numbers) -> Mapping[str, Any]:
+    def prepare(self, now: Numbers) -> dict[str, Any]:
         """Every step counts. Only the last of N reaches the inner optimizer, which sees the mean over all samples."""
         t = self.t + 1
         last = t % self.every == 0
@@ -67,15 +66,13 @@ class GradientAccumulation(Wrapper):
             "batches": samples / now.batch_size,
         }
 
-    def incoming(self, now: Numbers, grad: Any, *own: Any) -> Any:
+    def incoming(self, now: Numbers, grad: Any, gathered: Any) -> Any:
         """The sum so far; at the last step the mean, as a sum over a batch of this step's size."""
-        (gathered,) = own
         total = grad if now.first else gathered + grad
         return total / now.batches if now.reaches else total
 
-    def wrap(self, now: Numbers, param: Any, grad: Any, inner: Any, *own: Any) -> None:
+    def wrap(self, now: Numbers, param: Any, grad: Any, inner: Any, gathered: Any) -> None:
         """See the class."""
-        (gathered,) = own
         if now.reaches:
             inner(param, self.incoming(now, grad, gathered))
         else:

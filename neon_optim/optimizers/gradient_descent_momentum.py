@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import KW_ONLY
 from typing import Annotated, Any
 
-from neon_optim.described.arguments import Flag, Fraction, Positive, Scheduled, raise_problems
+from neon_optim.described.arguments import Flag, Fraction, Positive, Scheduled, refuse
 from neon_optim.described.checks import Number
-from neon_optim.errors import Problem
 from neon_optim.optimizers.optimizer import CLIPS, Optimizer
 from neon_optim.stepping.numbers import Numbers
 
@@ -71,17 +69,14 @@ class GradientDescentMomentum(Optimizer):
         """Nesterov's look-ahead needs a momentum and no dampening."""
         super().check_fields()
         if self.nesterov and (self.momentum_coef == 0 or self.dampening != 0):
-            raise_problems(
-                "GradientDescentMomentum",
-                [Problem("nesterov", self.nesterov, "needs momentum_coef > 0 and dampening 0")],
-            )
+            refuse(self.classnm, "nesterov", self.nesterov, "needs momentum_coef > 0 and dampening 0")
 
     @property
     def slots(self) -> tuple[str, ...]:  # type: ignore[override]
         """The velocity, where there is momentum."""
         return ("velocity",) if self.momentum_coef else ()
 
-    def prepare(self, now: Numbers) -> Mapping[str, Any]:
+    def prepare(self, now: Numbers) -> dict[str, Any]:
         """How much of the gradient goes into the velocity: all of the first one."""
         return {"kept": 1.0 if now.t == 1 else 1.0 - now.dampening}
 

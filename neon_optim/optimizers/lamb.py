@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import KW_ONLY
 from typing import Any
 
@@ -54,7 +53,7 @@ class LAMB(Optimizer):
     epsilon: Scheduled[Positive] = 1e-6
     eps_root: Scheduled[NonNegative] = 0.0
 
-    def prepare(self, now: Numbers) -> Mapping[str, Any]:
+    def prepare(self, now: Numbers) -> dict[str, Any]:
         """What corrects the bias of the moments."""
         return {"m_share": 1.0 - now.beta_1**now.t, "v_share": 1.0 - now.beta_2**now.t}
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Annotated, Any
 
 from neon_optim.described.arguments import PositiveInt, Scheduled
@@ -47,18 +46,17 @@ class Lookahead(Wrapper):
     every: PositiveInt = 5
     alpha: Scheduled[Annotated[float, Number(gt=0, le=1)]] = 0.5
 
-    def prepare(self, now: Numbers) -> Mapping[str, Any]:
+    def prepare(self, now: Numbers) -> dict[str, Any]:
         """Whether this is the step that goes back."""
         return {"goes_back": now.moves and now.t % self.every == 0}
 
-    def wrap(self, now: Numbers, param: Any, grad: Any, inner: Any, *own: Any) -> None:
+    def wrap(self, now: Numbers, param: Any, grad: Any, inner: Any, slow: Any) -> None:
         """See the class."""
-        (slow,) = own
         inner(param, grad)
         if now.goes_back:
             slow[:] = slow + now.alpha * (param - slow)
             param[:] = slow
 
-    def evaluated(self, param: Any, *own: Any) -> Any:
+    def evaluated(self, param: Any, slow: Any) -> Any:
         """The slow weights."""
-        return own[0]
+        return slow

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from neon_optim.described.arguments import raise_problems
+from neon_optim.described.arguments import refuse
 from neon_optim.described.counters import set_all_counters
-from neon_optim.errors import ArgumentError, Problem, StateError, shown
+from neon_optim.errors import ArgumentError, StateError, shown
 from neon_optim.optimizers.optimizer import Optimizer
 from neon_optim.optimizers.wrapper import AnyOptimizer
 from neon_optim.schedules import BaseSchedule
 from neon_optim.stepping.base_optimizer import BaseOptimizer
-from neon_optim.stepping.numbers import Numbers
 from neon_optim.stepping.parameters import NamedParameter
 from neon_optim.stepping.patterns import check_patterns, is_pattern, matches
 from neon_optim.stepping.rule import Rule
@@ -51,14 +50,8 @@ class MultiOptimizer(BaseOptimizer):
     def check_fields(self) -> None:
         """There must be a default, and regular expressions must be some."""
         if "default" not in self.optimizer_mapping:
-            raise_problems(
-                "MultiOptimizer",
-                [
-                    Problem(
-                        "optimizer_mapping", sorted(self.optimizer_mapping), "must have an entry 'default'"
-                    )
-                ],
-            )
+            names = sorted(self.optimizer_mapping)
+            refuse(self.classnm, "optimizer_mapping", names, "must have an entry 'default'")
         check_patterns(self.classnm, "optimizer_mapping", filter(is_pattern, self.optimizer_mapping))
 
     def optimizer_for(self, parameter: NamedParameter) -> Any:
@@ -85,11 +78,6 @@ class MultiOptimizer(BaseOptimizer):
     def routes(self) -> Any:
         """The mapping, and what the optimizers in it go by."""
         return [(name, optimizer, optimizer.routes()) for name, optimizer in self.optimizer_mapping.items()]
-
-    def at(self, epoch: float) -> Numbers:
-        """The numbers of the step that follows, of the default optimizer."""
-        now: Numbers = self.optimizer_mapping["default"].at(epoch)
-        return now
 
     def all_schedules(self) -> list[BaseSchedule]:
         """The schedules of every optimizer of the mapping."""

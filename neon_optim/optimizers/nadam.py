@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import KW_ONLY
 from typing import Any
 
@@ -68,7 +67,7 @@ class NAdam(Optimizer):
         """What ``wdecay`` means."""
         return "decoupled" if self.decoupled_weight_decay else "coupled"
 
-    def prepare(self, now: Numbers) -> Mapping[str, Any]:
+    def prepare(self, now: Numbers) -> dict[str, Any]:
         """The momenta of this step and the next make the factors of the gradient and of m."""
         mu, following = (
             now.beta_1 * (1.0 - 0.5 * 0.96 ** (t * now.momentum_decay)) for t in (now.t, now.t + 1)

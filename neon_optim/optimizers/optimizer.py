@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal
 from neon_optim.described.arguments import AnySchedule, Flag, NonNegative, OnNonFinite, RoundBits, Scheduled
 from neon_optim.schedules import Schedule
 from neon_optim.stepping.base_optimizer import BaseOptimizer
-from neon_optim.stepping.numbers import Numbers, checked_value
+from neon_optim.stepping.numbers import RATE, Numbers, checked_value
 from neon_optim.stepping.parameters import NamedParameter
 from neon_optim.stepping.patterns import check_patterns, matches
 from neon_optim.stepping.rule import Rule
@@ -68,9 +68,6 @@ class Optimizer(BaseOptimizer, abstract=True):
     """What ``wdecay`` means: added to the gradient, taken off the parameter, or left to the rule."""
     scales_update: ClassVar[bool] = False
     """True for a rule that multiplies its update by ``now.scale``, as neon's do, and wants its gradient unscaled."""
-
-    told_of_vanishing = False
-    """Whether a PrecisionWarning was given."""
 
     _: KW_ONLY
     stochastic_round: RoundBits | None = None
@@ -149,26 +146,17 @@ class Optimizer(BaseOptimizer, abstract=True):
 
     # --- the numbers of a step ---
 
-    def at(self, epoch: float) -> Numbers:
-        """The numbers of the step that follows."""
-        return self.numbers(epoch, float(getattr(self.be, "bsz", 0) or 1), True)
-
     def numbers(self, epoch: float, batch_size: float, divides: bool) -> Numbers:
         """The numbers of the step that follows, for gradients that are sums over so many samples."""
         values = self.hyperparameters().at(epoch, self.t)
         rate = values.get("learning_rate", 1.0)
         if not self._is_constant():
-            rate = checked_value(self, "schedule", self.schedule, rate, epoch, self.t)
+            rate = checked_value(self, "schedule", self.schedule, rate, epoch, self.t, RATE)
         for bound in ("gradient_clip_norm", "gradient_clip_value", "param_clip_value"):
             if values[bound] == 0.0 and bound not in self.hyperparameters().unset:
                 values[bound] = _OFF  # a schedule has come to 0
-        values["lr"] = rate
-        values["t"] = self.t + 1
-        values["epoch"] = epoch
-        values["batch_size"] = batch_size
-        values["divides"] = divides
-        values["scale"] = 1.0
-        values["moves"] = values["reaches"] = True
+        values.update(lr=rate, t=self.t + 1, epoch=epoch, batch_size=batch_size, divides=divides)
+        values.update(scale=1.0, moves=True, reaches=True)
         now = Numbers(values)
         values.update(self.prepare(now))
         return now

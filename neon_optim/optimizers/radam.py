@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import KW_ONLY
 from typing import Any
 
@@ -60,7 +59,7 @@ class RAdam(Optimizer):
         """What ``wdecay`` means."""
         return "decoupled" if self.decoupled_weight_decay else "coupled"
 
-    def prepare(self, now: Numbers) -> Mapping[str, Any]:
+    def prepare(self, now: Numbers) -> dict[str, Any]:
         """The rectification: the factors of the adaptive step and of the plain one, one of which is 0."""
         power = now.beta_2**now.t
         longest = 2.0 / (1.0 - now.beta_2) - 1.0

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import KW_ONLY
 from typing import Any
 
-from neon_optim.described.arguments import Positive, Scheduled, raise_problems
-from neon_optim.errors import Problem
+from neon_optim.described.arguments import Positive, Scheduled, refuse
 from neon_optim.optimizers.optimizer import Optimizer
 from neon_optim.stepping.numbers import Numbers
 
@@ -54,16 +52,11 @@ class Rprop(Optimizer):
         super().check_fields()
         etas, sizes = self.etas, self.step_sizes
         if len(etas) != 2 or not etas[0] < 1.0 < etas[1]:
-            raise_problems(
-                self.classnm,
-                [Problem("etas", etas, "must be two numbers, the first below 1, the second above")],
-            )
+            refuse(self.classnm, "etas", etas, "must be two numbers, the first below 1, the second above")
         if len(sizes) != 2 or not sizes[0] <= sizes[1]:
-            raise_problems(
-                self.classnm, [Problem("step_sizes", sizes, "must be the smallest and the largest step")]
-            )
+            refuse(self.classnm, "step_sizes", sizes, "must be the smallest and the largest step")
 
-    def prepare(self, now: Numbers) -> Mapping[str, Any]:
+    def prepare(self, now: Numbers) -> dict[str, Any]:
         """The two pairs by name."""
         (shrink, grow), (smallest, largest) = self.etas, self.step_sizes
         return {"shrink": shrink, "grow": grow, "smallest": smallest, "largest": largest}

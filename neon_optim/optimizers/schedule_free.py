@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import KW_ONLY
 from typing import Annotated, Any
 
@@ -74,7 +73,7 @@ class ScheduleFreeAdamW(Optimizer):
         """z starts at the parameter, v at zero."""
         return self.copy_state(slot, param, grad) if slot == "z" else super().new_state(slot, param, grad)
 
-    def prepare(self, now: Numbers) -> Mapping[str, Any]:
+    def prepare(self, now: Numbers) -> dict[str, Any]:
         """The warmed-up rate and the weight of z in the average."""
         lr = now.lr * min(1.0, now.t / self.warmup_steps) if self.warmup_steps else now.lr
         largest_rate = max(self.largest_rate, float(lr))

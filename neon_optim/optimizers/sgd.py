@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import KW_ONLY
-from typing import Annotated, Any
+from typing import Any
 
-from neon_optim.described.arguments import Flag, Fraction, Positive, Scheduled, raise_problems
-from neon_optim.described.checks import Number
-from neon_optim.errors import Problem
-from neon_optim.optimizers.optimizer import Optimizer
+from neon_optim.described.arguments import Fraction, Positive, Scheduled
+from neon_optim.optimizers.gradient_descent_momentum import GradientDescentMomentum
 from neon_optim.stepping.numbers import Numbers
 
 
-class SGD(Optimizer):
+class SGD(GradientDescentMomentum):
     r"""Stochastic gradient descent in PyTorch's form: the velocity holds gradients, the rate is applied after it.
 
     .. math::
@@ -44,28 +41,13 @@ class SGD(Optimizer):
     [0.95 2.3 ]
     """
 
+    decay_form = "coupled"  # type: ignore[assignment]
+    scales_update = False
+    positional = ("learning_rate",)  # type: ignore[assignment]
+
     learning_rate: Scheduled[Positive] = 0.001
     _: KW_ONLY
     momentum_coef: Scheduled[Fraction] = 0.0
-    dampening: Scheduled[Annotated[float, Number(ge=0, le=1)]] = 0.0
-    nesterov: Flag = False
-
-    def check_fields(self) -> None:
-        """Nesterov's look-ahead needs a momentum and no dampening."""
-        super().check_fields()
-        if self.nesterov and (self.momentum_coef == 0 or self.dampening != 0):
-            raise_problems(
-                self.classnm, [Problem("nesterov", self.nesterov, "needs momentum_coef > 0 and dampening 0")]
-            )
-
-    @property
-    def slots(self) -> tuple[str, ...]:  # type: ignore[override]
-        """The velocity, where there is momentum."""
-        return ("velocity",) if self.momentum_coef else ()
-
-    def prepare(self, now: Numbers) -> Mapping[str, Any]:
-        """How much of the gradient goes into the velocity: all of the first one."""
-        return {"kept": 1.0 if now.t == 1 else 1.0 - now.dampening}
 
     def update(self, now: Numbers, param: Any, grad: Any, *states: Any) -> None:
         """See the class."""

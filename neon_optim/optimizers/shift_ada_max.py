@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from neon_optim.described.arguments import Fraction, Name, Positive, Scheduled
@@ -51,7 +50,7 @@ class ShiftAdaMax(Optimizer):
     epsilon: Scheduled[Positive] = 1e-8
     name: Name = "ShiftAdaMax"
 
-    def prepare(self, now: Numbers) -> Mapping[str, Any]:
+    def prepare(self, now: Numbers) -> dict[str, Any]:
         """The rate with its bias correction, which counts epochs."""
         return {"corrected_lr": now.lr / (1.0 - now.beta_1 ** (now.epoch + 1))}
 

@@ -31,8 +31,6 @@ class Wrapper(BaseOptimizer, abstract=True):
     own_slots: ClassVar[tuple[str, ...]] = ()
     starts_at_zero: ClassVar[bool] = False
     """Whether the states of its own start at zero; else each is a copy of the parameter at first."""
-    told_of_vanishing = False
-    """Whether a PrecisionWarning was given."""
 
     optimizer: AnyOptimizer
 
@@ -60,19 +58,11 @@ class Wrapper(BaseOptimizer, abstract=True):
 
     # --- around the inner optimizer ---
 
-    def at(self, epoch: float) -> Numbers:
-        """The numbers of the step that follows."""
-        return self.numbers_around(self.optimizer.at(epoch), epoch, float(getattr(self.be, "bsz", 0) or 1))
-
     def numbers_around(self, inner: Numbers, epoch: float, batch_size: float) -> Numbers:
         """The numbers of the step that follows, given those of the level inside."""
         values = self.hyperparameters().at(epoch, self.t)
-        values["lr"] = inner.lr
-        values["t"] = self.t + int(inner.moves)
-        values["epoch"] = epoch
-        values["batch_size"] = batch_size
-        values["moves"] = inner.moves
-        values["reaches"] = True
+        values.update(lr=inner.lr, t=self.t + int(inner.moves), epoch=epoch, batch_size=batch_size)
+        values.update(moves=inner.moves, reaches=True)
         now = Numbers(values)
         values.update(self.prepare(now))
         return now

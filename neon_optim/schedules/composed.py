@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY
 from typing import Annotated, Any
 
-from neon_optim.described.arguments import AnySchedule, NonNegative, Positive, Real, raise_problems
+from neon_optim.described.arguments import AnySchedule, NonNegative, Positive, Real, refuse
 from neon_optim.described.checks import Number
 from neon_optim.described.counters import set_all_counters
-from neon_optim.errors import Problem, StateError, shown
+from neon_optim.errors import StateError, shown
 from neon_optim.schedules.decay import Constant
 from neon_optim.schedules.schedule import BaseSchedule, Unit, value_at
 
@@ -18,15 +18,16 @@ __all__ = ["Chain", "Piecewise", "Sequential", "Warmup"]
 Boundary = Annotated[float, Number(gt=0)]
 
 
-def _reject(owner: BaseSchedule, argument: str, received: object, allowed: str) -> None:
-    raise_problems(owner.classnm, [Problem(argument, received, allowed)])
-
-
 def _check_boundaries(owner: BaseSchedule, boundaries: Sequence[float], count: int, what: str) -> None:
     if list(boundaries) != sorted(set(boundaries)):
-        _reject(owner, "boundaries", boundaries, "must rise")
+        refuse(owner.classnm, "boundaries", boundaries, "must rise")
     if len(boundaries) != count:
-        _reject(owner, "boundaries", boundaries, f"must hold {count} times, one less than there are {what}")
+        refuse(
+            owner.classnm,
+            "boundaries",
+            boundaries,
+            f"must hold {count} times, one less than there are {what}",
+        )
 
 
 class Composed(BaseSchedule, abstract=True):
@@ -128,7 +129,7 @@ class Sequential(Composed):
         for schedule in self.schedules:
             unit = self.unit
             if getattr(schedule, "unit", unit) != unit and not isinstance(schedule, Constant):
-                _reject(self, "schedules", schedule, f"must count time in {unit}s, as the whole does")
+                refuse(self.classnm, "schedules", schedule, f"must count time in {unit}s, as the whole does")
 
     def inner(self) -> list[Any]:
         """The schedules."""

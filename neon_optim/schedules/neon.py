@@ -9,9 +9,8 @@ from __future__ import annotations
 import math
 from typing import Annotated, Any
 
-from neon_optim.described.arguments import NonNegative, NonNegativeInt, PositiveInt, raise_problems
+from neon_optim.described.arguments import NonNegative, NonNegativeInt, PositiveInt, refuse
 from neon_optim.described.checks import Either, Items, Nothing, Number
-from neon_optim.errors import Problem
 from neon_optim.schedules.schedule import BaseSchedule, power_of
 
 __all__ = ["ExpSchedule", "PolySchedule", "PowerSchedule", "Schedule", "ShiftSchedule", "StepSchedule"]
@@ -54,7 +53,7 @@ class Schedule(BaseSchedule):
         if _is_list(self.change):
             if not _is_list(self.step_config):
                 allowed = "must be a list of epochs where change is a list"
-                raise_problems(self.classnm, [Problem("step_config", self.step_config, allowed)])
+                refuse(self.classnm, "step_config", self.step_config, allowed)
             _check_lengths(self.classnm, self.step_config, self.change)
 
     def get_learning_rate(self, learning_rate: float, epoch: float) -> float:
@@ -73,7 +72,7 @@ class Schedule(BaseSchedule):
 def _check_lengths(owner: str, epochs: list[int], rates: list[float]) -> None:
     if len(epochs) != len(rates):
         allowed = f"must hold one rate for each of the {len(epochs)} epochs of step_config"
-        raise_problems(owner, [Problem("change", rates, allowed)])
+        refuse(owner, "change", rates, allowed)
 
 
 def _whole(epoch: float, interval: int) -> int:

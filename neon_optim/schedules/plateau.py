@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from dataclasses import KW_ONLY
 from typing import Annotated, Any, Literal
 
-from neon_optim.described.arguments import NonNegative, NonNegativeInt, raise_problems
+from neon_optim.described.arguments import NonNegative, NonNegativeInt, require
 from neon_optim.described.checks import Number
 from neon_optim.described.counters import check_counters
-from neon_optim.errors import Problem, StateError
+from neon_optim.errors import StateError
 from neon_optim.schedules.schedule import BaseSchedule
 
 __all__ = ["Plateau"]
@@ -57,8 +57,7 @@ class Plateau(BaseSchedule):
 
     def observe(self, metric: float) -> None:
         """Take note of the metric of one more epoch; NaN is no improvement."""
-        if Number(finite=False).verdict(metric) is not None:
-            raise_problems("Plateau.observe", [Problem("metric", metric, "must be a number")])
+        require("Plateau.observe", "metric", metric, Number(finite=False))
         seen = self._seen
         if self._improves(float(metric)):
             seen["best"], seen["bad"] = float(metric), 0

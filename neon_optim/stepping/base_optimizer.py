@@ -10,9 +10,9 @@ from dataclasses import KW_ONLY
 from typing import Any, ClassVar
 
 from neon_optim.backends import gen_backend
-from neon_optim.described.arguments import Name, raise_problems
+from neon_optim.described.arguments import Name, refuse
 from neon_optim.described.object import NervanaObject
-from neon_optim.errors import BackendError, NonFiniteError, Problem, StateError
+from neon_optim.errors import BackendError, NonFiniteError, StateError
 from neon_optim.stepping.binding import Bindings
 from neon_optim.stepping.bound import BoundOptimizer
 from neon_optim.stepping.counting import Counting
@@ -34,6 +34,8 @@ class BaseOptimizer(Counting, NervanaObject, kind="optimizer", abstract=True):
 
     closed: ClassVar[bool] = True
     positional: ClassVar[tuple[str, ...]]
+    told_of_vanishing = False
+    """Whether a PrecisionWarning was given."""
 
     _: KW_ONLY
     name: Name = None
@@ -69,21 +71,21 @@ class BaseOptimizer(Counting, NervanaObject, kind="optimizer", abstract=True):
         return None
 
     def at(self, epoch: float) -> Numbers:
-        """The numbers of the step that follows."""
-        raise NotImplementedError(f"{self.classnm} must define at(self, epoch)")
-
-    @property
-    def changes(self) -> Any:
-        """Another object after a setting has been changed."""
-        return vars(self).get("_changes", object())
+        """The numbers of the step that follows; where there are several optimizers, those of the default one."""
+        return self.rule_for(None).numbers(epoch, self._usual_batch_size, True)[-1]
 
     def hyperparameters(self) -> Hyperparameters:
-        """The hyper-parameters as they are set now."""
-        changes = self.changes
-        known: tuple[Any, Hyperparameters] | None = vars(self).get("_hyperparameters")
-        if known is None or known[0] != changes:
-            known = vars(self)["_hyperparameters"] = (changes, Hyperparameters(self))
-        return known[1]
+        """The hyper-parameters as they are set now: another object after any was changed."""
+        mine = vars(self)
+        known: Hyperparameters | None = mine.get("_hyperparameters")
+        if known is None or known.changes != mine.get("_changes"):
+            known = mine["_hyperparameters"] = Hyperparameters(self)
+        return known
+
+    @property
+    def _usual_batch_size(self) -> float:
+        """The samples that gradients are sums over where nobody says more."""
+        return float(getattr(self.be, "bsz", 0) or 1)
 
     # --- a step ---
 
@@ -109,8 +111,8 @@ class BaseOptimizer(Counting, NervanaObject, kind="optimizer", abstract=True):
         be = self.be
         if be is None:
             raise BackendError("no backend: call neon_optim.gen_backend() before the first step")
-        usual = be.bsz or 1
-        batch_size = float(usual if batch_size is None else batch_size)
+        usual = self._usual_batch_size
+        batch_size = usual if batch_size is None else float(batch_size)
         with self._stepping, Uninterrupted():
             if self._evaluating:
                 raise StateError(f"{self.name}: no step while the parameters are set for evaluation")
@@ -180,8 +182,8 @@ class BaseOptimizer(Counting, NervanaObject, kind="optimizer", abstract=True):
         if not clip_norm:
             return 1.0
         if clip_norm < 0:
-            raise_problems("clip_gradient_norm", [Problem("clip_norm", clip_norm, "must be a number >= 0")])
-        norm = GradientNorm(self.be).of(get_param_list(param_list), {}, float(self.be.bsz or 1))
+            refuse("clip_gradient_norm", "clip_norm", clip_norm, "must be a number >= 0")
+        norm = GradientNorm(self.be).of(get_param_list(param_list), {}, self._usual_batch_size)
         if getattr(self, "on_nonfinite", None) != "ignore" and not math.isfinite(norm):
             raise NonFiniteError(f"{self.name}: the norm of the gradients is {norm}")
         return clip_norm / max(norm, clip_norm)

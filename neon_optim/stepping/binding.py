@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
-from operator import is_
+from functools import cached_property, partial
+from itertools import chain
 from typing import Any
 
 from neon_optim.backends.contract import Backend
-from neon_optim.stepping.parameters import (
-    NamedParameters,
-    Parameter,
-    get_param_list,
-    named_parameters,
-)
+from neon_optim.backends.identity import have_no_truth, same_lists, same_objects, same_where_equal
+from neon_optim.stepping.parameters import NamedParameters, Parameter, get_param_list, named_parameters
 from neon_optim.stepping.part import Part
 from neon_optim.stepping.passes import ForeignPasses, FusedPasses
 from neon_optim.stepping.rule import Rule
@@ -24,116 +20,147 @@ _MOST = 16
 """Bindings kept for one optimizer: they hold on to their arrays, so lists that come and go must not pile up."""
 
 
-class _Names:
-    """The names of the parameters of a list, found when somebody asks."""
-
-    def __init__(self, layer_list: Any):
-        self._layer_list = layer_list
-        self._found: NamedParameters | None = None
-
-    def all(self) -> NamedParameters:
-        """Every parameter with its name."""
-        if self._found is None:
-            self._found = named_parameters(self._layer_list)
-        return self._found
-
-    def words(self, indices: Sequence[int], index: int) -> str:
-        """Words for one of some parameters."""
-        named = self.all()[indices[index]]
-        return f"layer '{named.layer}', parameter '{named.name}'"
-
-
-class Binding:
-    """The parameters of one list under one optimizer, on one backend.
+class _Given:
+    """Layers as somebody gave them: the parameters in them, with their names.
 
     Attributes:
         rows: the tuples.
-        parts: the rules that update them, each with its parameters.
+        states: the state list of each.
     """
+
+    def __init__(self, layer_list: Any, rows: list[Parameter]):
+        self._layer_list = layer_list
+        self._are_rows = type(layer_list) is list and same_objects(layer_list, rows)
+        self.rows = rows
+        self.states = [states for _, states in rows]
+
+    def arrays(self, place: int) -> list[Any]:
+        """The parameters (0) or the gradients (1)."""
+        return [pair[place] for pair, _ in self.rows]
+
+    @cached_property
+    def named(self) -> NamedParameters:
+        """Every parameter with its name."""
+        return named_parameters(self._layer_list)
+
+    def words(self, indices: Sequence[int], index: int) -> str:
+        """Words for one of some parameters."""
+        named = self.named[indices[index]]
+        return f"layer '{named.layer}', parameter '{named.name}'"
+
+    @cached_property
+    def _cannot_change(self) -> bool:
+        """Whether this is a list of tuples, which always hold the same pair and the same list."""
+        return self._are_rows and all(type(row) is type(row[0]) is tuple for row in self.rows)
+
+    @cached_property
+    def _have_no_truth(self) -> bool:
+        return have_no_truth([*self.arrays(0), *self.arrays(1)])
+
+    def is_same(self, layer_list: Any, states_compare: bool) -> bool:
+        """Whether these are the very same layers with the very same lists; a quick look, which may miss that.
+
+        Arguments:
+            states_compare: whether any other list that is equal to one of the states' will do.
+        """
+        if type(layer_list) is NamedParameters:
+            return layer_list is self._layer_list
+        if type(layer_list) is not list or not same_objects(layer_list[:1], self.rows[:1]):
+            return False
+        if not self._cannot_change:
+            return False
+        same = same_where_equal if states_compare and self._have_no_truth else same_objects
+        return same(layer_list, self.rows)
+
+
+class Binding:
+    """The parameters of one list under one optimizer, on one backend."""
 
     def __init__(self, owner: Any, be: Any, layer_list: Any, rows: list[Parameter]):
         self._owner = owner
         self.be = be
-        self._passes = FusedPasses(be) if isinstance(be, Backend) else ForeignPasses(be)
-        self._take(layer_list, rows)
+        self._given = _Given(layer_list, rows)
+        self._contents: list[list[Any]] = []  # of the state lists
+        self._states_compare = False
         self._form_parts()
-
-    def _take(self, layer_list: Any, rows: list[Parameter]) -> None:
-        self._layer_list = layer_list
-        self._names = _Names(layer_list)
-        self.rows = rows
-        self._params = [param for (param, _), _ in rows]
-        plain = (
-            type(layer_list) is list
-            and len(layer_list) == len(rows)
-            and all(map(_is_tuple_of, rows, layer_list))
-        )
-        self._items = list(layer_list) if plain else None
 
     def _form_parts(self) -> None:
         self._routes = self._owner.routes()
         members: dict[Rule, list[int]] = {}
         if self._routes is None:
-            members[self._owner.rule_for(None)] = list(range(len(self.rows)))
+            members[self._owner.rule_for(None)] = list(range(len(self._given.rows)))
         else:
-            for index, parameter in enumerate(self._names.all()):
+            for index, parameter in enumerate(self._given.named):
                 members.setdefault(self._owner.rule_for(parameter), []).append(index)
-        self._members = {rule: indices for rule, indices in members.items() if indices}
-        self.parts = [self._part(rule, indices) for rule, indices in self._members.items()]
-        self._passes.forget()
-
-    def _part(self, rule: Rule, indices: list[int]) -> Part:
-        return Part(rule, tuple([self.rows[k] for k in indices]), partial(self._names.words, indices))
+        # What runs tensor by tensor comes last.
+        ordered = sorted(members, key=lambda rule: rule.algorithm.per_tensor)
+        self._members = {Part(rule): members[rule] for rule in ordered if members[rule]}
+        kind = FusedPasses if isinstance(self.be, Backend) else ForeignPasses
+        self._passes = kind(self.be, self._members)
+        self._have_taken = False  # the parts their parameters
 
     # --- is it this one? ---
 
     def is_of(self, be: Any, layer_list: Any) -> bool:
-        """Whether these are the very tuples that this binding has; a quick look, which may miss that."""
-        if be is not self.be:
-            return False
-        if layer_list is self._layer_list and type(layer_list) is NamedParameters:
-            return True
-        items = self._items
+        """Whether these are the very parameters and states that this binding has; a quick look, which may miss that."""
         return (
-            items is not None
-            and type(layer_list) is list
-            and len(layer_list) == len(items)
-            and all(map(is_, layer_list, items))
+            be is self.be
+            and self._have_taken
+            and self._given.is_same(layer_list, self._states_compare)
+            and self._hold(self._given.states)
         )
+
+    def _hold(self, states: Sequence[list[Any]]) -> bool:
+        """Whether state lists hold what they held when the parts took their parameters."""
+        return (same_where_equal if self._states_compare else same_lists)(states, self._contents)
 
     def renew(self, be: Any, layer_list: Any, rows: list[Parameter]) -> bool:
         """Take another list of the same parameters over, whose gradients may be others; False: it is of others."""
-        if be is not self.be or len(rows) != len(self.rows):
+        given, before = _Given(layer_list, rows), self._given
+        if be is not self.be or not same_objects(given.arrays(0), before.arrays(0)):
             return False
-        if not all(map(is_, [param for (param, _), _ in rows], self._params)):
-            return False
-        if any(states is not kept for (_, states), (_, kept) in zip(rows, self.rows, strict=True)):
+        if not same_objects(given.states, before.states):
             return False
         if self._routes is not None and type(layer_list) is not NamedParameters:
-            names = [(name.layer, name.name) for name in named_parameters(layer_list)]
-            if names != [(name.layer, name.name) for name in self._names.all()]:
+            names = [(name.layer, name.name) for name in given.named]
+            if names != [(name.layer, name.name) for name in before.named]:
                 return False
-        self._take(layer_list, rows)
-        for part, indices in zip(self.parts, self._members.values(), strict=True):
-            part.parameters = tuple([rows[k] for k in indices])
+        if not same_objects(given.arrays(1), before.arrays(1)) or not self._hold(given.states):
+            self._have_taken = False
+        self._given = given
         return True
+
+    def _take(self, filled: list[list[Any]]) -> None:
+        """Give the parts their parameters as they are now, with states where there were none."""
+        rows = self._given.rows
+        for part, indices in self._members.items():
+            part.take([rows[k] for k in indices], partial(self._given.words, indices), filled)
+        self._have_taken = True
+        states = self._given.states
+        if not self._hold(states):
+            self._contents = [list(arrays) for arrays in states]
+            # Equal lists hold the same, and what is written is the same. Only of empty ones it matters which is filled.
+            self._states_compare = all(states) and have_no_truth([*chain(*states)])
 
     # --- a step ---
 
     def step(self, epoch: float, batch_size: float, divides: bool) -> None:
         """Run one step: either all of it happens or, with an error, none."""
-        if self._owner.routes() != self._routes:
+        if self._owner.routes() != self._routes or not all(map(Part.stays, self._members)):
             self._form_parts()
-        for k, (rule, indices) in enumerate(self._members.items()):
-            before = self.parts[k]
-            if before.changes != rule.changes and not before.stays():
-                part = self.parts[k] = self._part(rule, indices)
-                if (part.slots, part.per_tensor) != (before.slots, before.per_tensor):
-                    self._passes.forget()
-        parts = self.parts
-        levels = [part.rule.numbers(epoch, batch_size, divides) for part in parts]
-        if self._passes.run(self._owner, parts, levels):
-            for part, now in zip(parts, levels, strict=True):
+        steps = {part: part.rule.numbers(epoch, batch_size, divides) for part in self._members}
+        filled: list[list[Any]] = []
+        stored = False
+        try:
+            if not self._have_taken:
+                self._take(filled)
+            stored = self._passes.run(self._owner, steps)
+        finally:
+            if not stored:
+                for states in filled:
+                    states.clear()
+        if stored:
+            for part, now in steps.items():
                 part.rule.commit(now)
 
 
@@ -150,8 +177,8 @@ class Bindings:
         latest = self._latest
         if latest is not None and latest.is_of(be, layer_list):
             return latest
-        if not isinstance(layer_list, (list, tuple)) and not hasattr(layer_list, "get_params"):
-            layer_list = list(layer_list) if hasattr(layer_list, "__next__") else layer_list
+        if hasattr(layer_list, "__next__"):
+            layer_list = list(layer_list)
         rows = get_param_list(layer_list)
         key = (len(rows), id(rows[0][0][0]) if rows else None)
         binding = self._kept.pop(key, None)
@@ -161,8 +188,3 @@ class Bindings:
         while len(self._kept) > _MOST:
             del self._kept[next(iter(self._kept))]
         return binding
-
-
-def _is_tuple_of(parameter: Any, item: Any) -> bool:
-    """Whether a list's item is the parameter itself, and will always hold the same pair and list."""
-    return parameter is item and type(item) is tuple and type(item[0]) is tuple

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from neon_optim.described.arguments import raise_problems
+from neon_optim.described.arguments import refuse, require
 from neon_optim.described.checks import Number
-from neon_optim.errors import NonFiniteError, Problem, StateError, shown
+from neon_optim.errors import NonFiniteError, StateError, shown
 from neon_optim.stepping.norm import GradientNorm
 from neon_optim.stepping.parameters import NamedParameter, NamedParameters, named_parameters
 from neon_optim.stepping.variables import SingleParameter, layers_of
@@ -40,8 +40,7 @@ class BoundOptimizer:
     """
 
     def __init__(self, optimizer: Any, parameters: Any, batch_size: float = 1):
-        if Number(gt=0).verdict(batch_size) is not None:
-            raise_problems("bind", [Problem("batch_size", batch_size, "must be a number > 0")])
+        require("bind", "batch_size", batch_size, Number(gt=0))
         self.optimizer = optimizer
         self.batch_size = batch_size
         self._layers = layers_of(parameters, self.be)
@@ -126,8 +125,7 @@ class BoundOptimizer:
         Raises:
             NonFiniteError: the norm is not finite; the gradients stay as they are.
         """
-        if Number(gt=0).verdict(max_norm) is not None:
-            raise_problems("clip_grad_norm", [Problem("max_norm", max_norm, "must be a number > 0")])
+        require("clip_grad_norm", "max_norm", max_norm, Number(gt=0))
         norm = self.grad_norm
         if not math.isfinite(norm):
             raise NonFiniteError(f"the norm of the gradients is {norm}; they were not clipped")
@@ -140,7 +138,7 @@ class BoundOptimizer:
     def clip_grad_value(self, min: float, max: float) -> None:
         """Limit every element of the gradients to the range from ``min`` to ``max``."""
         if not min <= max:
-            raise_problems("clip_grad_value", [Problem("min", min, f"must be a number <= max ({max})")])
+            refuse("clip_grad_value", "min", min, f"must be a number <= max ({max})")
         for grad in self._tensors():
             grad[:] = self.be.clip(grad, min, max)
 
@@ -153,8 +151,7 @@ class BoundOptimizer:
 
     @learning_rate.setter
     def learning_rate(self, rate: float) -> None:
-        if Number(ge=0).verdict(rate) is not None:
-            raise_problems(self.optimizer.classnm, [Problem("learning_rate", rate, "must be a number >= 0")])
+        require(self.optimizer.classnm, "learning_rate", rate, Number(ge=0))
         self._rate_holder().set_learning_rate(float(rate))
 
     def _number(self) -> float | None:

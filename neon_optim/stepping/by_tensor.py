@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from operator import is_
 from typing import Any
 
-from neon_optim.backends.contract import Backend, Parameter, Plan, Rounding
+from neon_optim.backends.contract import Backend, Plan, Rounding
 from neon_optim.backends.dtypes import compute_type
+from neon_optim.backends.identity import FixedRows
 from neon_optim.backends.optree import Symbol
 from neon_optim.backends.program import linearize
 from neon_optim.errors import StateError
@@ -19,28 +19,36 @@ __all__ = ["TensorByTensor"]
 
 
 class TensorByTensor:
-    """The parameters of a part as tensors, checked as a plan checks them.
+    """A part whose rule runs on one tensor after the other."""
 
-    Raises:
-        StateError: an array does not fit.
-    """
-
-    def __init__(self, be: Backend, part: Part):
+    def __init__(self, be: Backend, parts: Sequence[Part]):
         self._be = be
-        rows, slots = self._planned(part)
-        self._plan = be.plan(rows, slots, None, None, part.describe)
-        self._whole = slots is part.slots
-        self._states = [list(states) for _, states in part.parameters]
+        (self._part,) = parts
+        self._taken: FixedRows | None = None
+        self._rows: FixedRows
+        self._plan: Plan
+
+    def prepare(self) -> None:
+        """Make tensors on the parameters, and check these as a plan checks them, unless they are as they were.
+
+        Raises:
+            StateError: an array does not fit.
+        """
+        part = self._part
+        if part.parameters is self._taken and self._plan.fits(self._rows):
+            return
+        self._rows, slots = self._planned()
+        self._plan = self._be.plan(self._rows, slots, None, None, part.describe)
         self._tensors = [
-            [be.as_tensor(value) for value in (param, grad, *states)]
+            [self._be.as_tensor(value) for value in (param, grad, *states)]
             for (param, grad), states in part.parameters
         ]
         self._wide: list[_Wide | None] = [None] * len(self._tensors)
+        self._taken = part.parameters
 
-    @staticmethod
-    def _planned(part: Part) -> tuple[Sequence[Parameter], Sequence[str]]:
+    def _planned(self) -> tuple[FixedRows, Sequence[str]]:
         """What a plan can hold: pairs alone where states have shapes of their own, which are checked here."""
-        own = False
+        part, own = self._part, False
         for index, ((param, _), states) in enumerate(part.parameters):
             for slot, state in zip(part.slots[2:], states, strict=True):
                 shape = part.rule.state_shape(slot, tuple(param.shape))
@@ -51,18 +59,17 @@ class TensorByTensor:
                     )
         if not own:
             return part.parameters, part.slots
-        return [(pair, []) for pair, _ in part.parameters], part.slots[:2]
+        return FixedRows.of((pair, ()) for pair, _ in part.parameters), part.slots[:2]
 
-    def fits(self, parameters: Sequence[Parameter]) -> bool:
-        """Whether these are the same arrays as before, as they were."""
-        if self._whole:
-            return self._plan.fits(parameters)
-        states = [states for _, states in parameters]
-        same = len(states) == len(self._states) and all(map(_same, states, self._states))
-        return same and self._plan.fits([(pair, []) for pair, _ in parameters])
+    @property
+    def n_rows(self) -> int:
+        """Rows whose stores are rounded: each tensor counts as one."""
+        return len(self._tensors) * len(self._part.slots)
 
-    def run(self, rule: Rule, now: Levels, rounding: Rounding | None) -> None:
-        """Apply a rule to one tensor after the other."""
+    def run(self, owner: Any, group: Any, steps: Mapping[Part, Levels], rounding: Rounding | None) -> bool:
+        """Apply the rule to one tensor after the other."""
+        self._be.settle()  # what runs tensor by tensor is stored at once, whatever was refused before it
+        rule, now = self._part.rule, steps[self._part]
         for index, tensors in enumerate(self._tensors):
             if not tensors[0].size:
                 continue
@@ -72,6 +79,7 @@ class TensorByTensor:
             wide = self._wide[index] = self._wide[index] or _Wide(self._be, tensors)
             first_row = rounding.first_row + index * len(tensors)
             wide.apply(rule, now, replace(rounding, first_row=first_row))
+        return True
 
 
 class _Wide:
@@ -94,7 +102,3 @@ class _Wide:
             copy.copy_from(tensor)
         rule.apply(now, *self._copies)
         self._be.execute(self._program, self._plan, [self._scalars], rounding)
-
-
-def _same(states: Sequence[Any], kept: Sequence[Any]) -> bool:
-    return len(states) == len(kept) and all(map(is_, states, kept))

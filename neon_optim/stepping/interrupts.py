@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from signal import SIGINT
 from types import FrameType, TracebackType
 from typing import Any
@@ -26,11 +25,13 @@ class Uninterrupted:
     def __enter__(self) -> None:
         self._handler: Any = None
         self._received: tuple[int, FrameType | None] | None = None
-        if threading.current_thread() is threading.main_thread():
-            handler = getsignal(SIGINT)
-            if callable(handler):
-                self._handler = handler
+        handler = getsignal(SIGINT)
+        if callable(handler):
+            try:
                 signal(SIGINT, self._receive)
+            except ValueError:  # not the main thread
+                return
+            self._handler = handler
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
         self._received = number, frame

@@ -6,12 +6,15 @@ from collections.abc import Mapping
 from typing import Any
 
 from neon_optim.backends.optree import NamedScalar
-from neon_optim.described.arguments import constructor_arguments, field_arguments
+from neon_optim.described.arguments import constructor_arguments, field_arguments, refuse
 from neon_optim.described.checks import Check, Either, Number
-from neon_optim.errors import ArgumentError, Problem
 from neon_optim.schedules.schedule import value_at
 
-__all__ = ["Hyperparameters", "Numbers"]
+__all__ = ["RATE", "Hyperparameters", "Numbers"]
+
+
+RATE = Number(ge=0)
+"""What a rate may be that a schedule gives: one that is set cannot be 0."""
 
 
 class Numbers:
@@ -63,11 +66,13 @@ class Hyperparameters:
     Attributes:
         constants: name → number; None where nothing is set.
         unset: names of those that are 0 or None, and stay so until they are set anew.
+        changes: how often settings had been set by then.
         form: what of the settings decides the form of a rule: which numbers are set, and all that is no number.
     """
 
     def __init__(self, owner: Any):
         self._owner = owner
+        self.changes = vars(owner).get("_changes")
         self.constants: dict[str, Any] = {}
         self.unset: set[str] = set()
         self._scheduled: list[tuple[str, Any, Check | None]] = []
@@ -79,7 +84,7 @@ class Hyperparameters:
                 others.append(value if isinstance(value, (bool, int, str, type(None))) else repr(value))
                 continue
             if callable(getattr(value, "get_learning_rate", None)):
-                self._scheduled.append((name, value, argument.check))
+                self._scheduled.append((name, value, RATE if name == "learning_rate" else argument.check))
             else:
                 self.constants[name] = value
                 if not value:
@@ -94,20 +99,14 @@ class Hyperparameters:
         return values
 
 
-_RATE = Number(ge=0)
-
-
 def checked_value(
-    owner: Any, name: str, schedule: Any, base: float, epoch: float, step: float, check: Check | None = None
+    owner: Any, name: str, schedule: Any, base: float, epoch: float, step: float, check: Check | None
 ) -> float:
-    """What a schedule gives now, checked as the number in its place would be (a rate may be 0)."""
+    """What a schedule gives now, where that passes a check."""
     value = value_at(schedule, base, epoch, step)
-    if name in ("schedule", "learning_rate"):
-        check = _RATE
     if check is not None and any(check.faults(value)):
-        problem = Problem(name, value, f"must be {check.allowed}")
-        where = f"from {type(schedule).__name__}, epoch {epoch}, step {step}"
-        raise ArgumentError(f"{owner.classnm}: {problem} ({where})", [problem])
+        where = f" (from {type(schedule).__name__}, epoch {epoch}, step {step})"
+        refuse(owner.classnm, name, value, f"must be {check.allowed}", where)
     return value
 
 

@@ -94,7 +94,7 @@ def _layers(items: Any, where: str) -> Iterator[tuple[Any, list[Parameter]]]:
     if _is_parameter(items):
         yield None, [items]
     elif hasattr(items, "get_params"):
-        yield items, _listed(items.get_params(), f"{where} ({type(items).__name__}).get_params()")
+        yield items, [*_flat(items.get_params(), f"{where} ({type(items).__name__}).get_params()")]
     elif (
         isinstance(items, Iterable)
         and not isinstance(items, (str, bytes, dict))
@@ -106,12 +106,6 @@ def _layers(items: Any, where: str) -> Iterator[tuple[Any, list[Parameter]]]:
         raise StateError(
             f"{where} must hold layers with get_params() or ((param, grad), state) tuples, received {shown(items)}"
         )
-
-
-def _listed(values: Any, where: str) -> list[Parameter]:
-    if type(values) is list and all(map(_is_parameter, values)):
-        return values
-    return list(_flat(values, where))
 
 
 def _flat(values: Any, where: str) -> Iterator[Parameter]:
@@ -133,19 +127,16 @@ _arrays: set[type] = set()
 
 
 def _is_parameter(item: Any) -> bool:
-    if type(item) is tuple and len(item) == 2:  # the usual case, quickly
-        pair, state = item
-        if type(pair) is tuple and len(pair) == 2 and type(pair[0]) in _arrays and type(state) is list:
-            return True
-    found = (
-        isinstance(item, (tuple, list))
-        and len(item) == 2
-        and isinstance(item[0], (tuple, list))
-        and len(item[0]) == 2
-        and not isinstance(item[0][0], (tuple, list))
-        and not hasattr(item[0][0], "get_params")
-        and isinstance(item[1], list)
-    )
-    if found and not hasattr(type(item[0][0]), "__getattr__"):
-        _arrays.add(type(item[0][0]))
-    return found
+    if not isinstance(item, (tuple, list)) or len(item) != 2 or not isinstance(item[1], list):
+        return False
+    pair = item[0]
+    if not isinstance(pair, (tuple, list)) or len(pair) != 2:
+        return False
+    kind = type(pair[0])
+    if kind in _arrays:
+        return True
+    if issubclass(kind, (tuple, list)) or hasattr(pair[0], "get_params"):
+        return False
+    if not hasattr(kind, "__getattr__"):
+        _arrays.add(kind)
+    return True

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from operator import itemgetter
+from functools import cached_property
 from typing import Any, NamedTuple
 
 from neon_optim.backends.contract import Parameter, Rounding
+from neon_optim.backends.identity import FixedRows
 from neon_optim.backends.optree import Node, Symbol
 from neon_optim.backends.program import Program, trace
 from neon_optim.errors import StateError, shown
@@ -25,12 +26,13 @@ class Traced(NamedTuple):
     """A rule as a Program, and how its run-time scalars come from the numbers of a step."""
 
     program: Program
-    named: Callable[[dict[str, Any]], tuple[Any, ...]]
-    constants: tuple[float, ...]
+    names: list[str]
+    constants: Sequence[float]
 
     def scalars(self, rule: Rule, now: Levels) -> list[float]:
         """The scalars of a step, in the Program's order."""
-        return [*self.named(rule.by_name(now)), *self.constants]
+        values = rule.by_name(now)
+        return [*[values[name] for name in self.names], *self.constants]
 
 
 class Part:
@@ -38,34 +40,32 @@ class Part:
 
     Attributes:
         rule: what updates them, counts the steps, and clips their gradients together.
-        parameters: the tuples.
-        describe: turns an index into words for a parameter, for messages.
-        changes: what ``rule.changes`` was when somebody looked.
+        parameters: the tuples, once they are taken.
     """
 
-    def __init__(self, rule: Rule, parameters: Sequence[Parameter], describe: Callable[[int], str]):
+    def __init__(self, rule: Rule):
         self.rule = rule
-        self.parameters = parameters
-        self.changes = rule.changes
-        self._form = rule.settings_form
+        self.parameters = FixedRows()
+        self._settings = rule.settings()
         self._proof = _UNNEEDED
-        self._describe = describe
+        self._words: Callable[[int], str] = str
         self.slots = ("param", "grad", *rule.slots)
         self.per_tensor = rule.algorithm.per_tensor
-        self._narrow = any(is_narrow(param) for (param, _), _ in parameters)
         self._traced: dict[Any, Traced] = {}
 
     def stays(self) -> bool:
-        """Whether this part is right after settings have changed: if those were numbers only."""
-        self.changes = self.rule.changes
+        """Whether this part is right still: no settings have changed since somebody asked, or numbers only."""
+        before, self._settings = self._settings, self.rule.settings()
+        if self._settings == before:
+            return True
         if self._proof == _UNNEEDED:
             self._proof = _WANTED
-        return self._form == self.rule.settings_form
+        return [settings.form for settings in self._settings] == [settings.form for settings in before]
 
     def describe(self, index: int) -> str:
         """Words for a parameter of this part."""
         optimizer = self.rule.algorithm
-        return f"{self._describe(index)}, optimizer '{optimizer.name}' ({optimizer.classnm})"
+        return f"{self._words(index)}, optimizer '{optimizer.name}' ({optimizer.classnm})"
 
     @property
     def guarded(self) -> bool:
@@ -77,10 +77,21 @@ class Part:
         bits = self.rule.round_bits(be, self._narrow)
         return Rounding(0 if bits is True else int(bits), be.noise_seed, now[-1].t) if bits else None
 
-    def fill_states(self, filled: list[list[Any]]) -> None:
-        """Fill empty state lists and add them to ``filled``; refuse those of another length."""
-        names = self.slots[2:]
-        for index, ((param, grad), states) in enumerate(self.parameters):
+    @cached_property
+    def _narrow(self) -> bool:
+        return any(is_narrow(param) for (param, _), _ in self.parameters)
+
+    def take(self, rows: Sequence[Parameter], words: Callable[[int], str], filled: list[list[Any]]) -> None:
+        """Take the parameters as they are now; empty state lists are filled, and added to ``filled``.
+
+        Arguments:
+            words: turns an index into words for a parameter, for messages.
+
+        Raises:
+            StateError: a state list has another length.
+        """
+        self._words, names = words, self.slots[2:]
+        for index, ((param, grad), states) in enumerate(rows):
             if len(states) == len(names):
                 continue
             if states:
@@ -94,6 +105,7 @@ class Part:
                     raise StateError(f"{self.describe(index)}: {what} is no array, received {shown(array)}")
             filled.append(states)
             states.extend([self.rule.new_state(name, param, grad) for name in names])
+        self.parameters = FixedRows.of(rows)
 
     # --- the rule as a Program ---
 
@@ -137,8 +149,7 @@ class Part:
             return finite
 
         program, constants = trace(rule.classnm.lower(), self.slots, whole)
-        names = [name for name in program.scalars if name]
-        return Traced(program, _getter(names), tuple(constants))
+        return Traced(program, [name for name in program.scalars if name], constants)
 
     def clips(self, now: Levels) -> bool:
         """Whether the norm of the gradients is limited at this step."""
@@ -151,13 +162,3 @@ class Part:
             limit = now[0].gradient_clip_norm
             return (norm if self.guarded else None), clip_factor(norm, limit)
         return (Node("total", grad * 0.0) if self.guarded else None), 1.0  # x * 0 is NaN unless x is finite
-
-
-def _getter(names: Sequence[str]) -> Callable[[dict[str, Any]], tuple[Any, ...]]:
-    """A function that takes the values of some names out of a dict, as a tuple."""
-    if len(names) > 1:
-        return itemgetter(*names)
-    if names:
-        name = names[0]
-        return lambda values: (values[name],)
-    return lambda values: ()

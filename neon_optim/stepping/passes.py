@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import chain
 from typing import Any
 
 import numpy as np
 
 from neon_optim.backends.contract import Backend, Plan, Rounding
-from neon_optim.backends.program import Program
+from neon_optim.backends.identity import FixedRows, same_objects
 from neon_optim.errors import NonFiniteError
 from neon_optim.stepping.by_tensor import TensorByTensor
 from neon_optim.stepping.norm import GradientNorm
@@ -20,59 +21,45 @@ from neon_optim.stepping.rule import Levels
 
 __all__ = ["ForeignPasses", "FusedPasses"]
 
-Scales = dict[Any, float]
-"""For each optimizer the factor of clipping by norm."""
+Steps = Mapping[Part, Levels]
+"""For each part the numbers of its step."""
 
 
 class _Passes(ABC):
-    """What both kinds share: the look at the gradients before anything is run, and what follows a step that failed."""
+    """What both kinds share: the look at the gradients before anything is run."""
 
-    def __init__(self, be: Any):
+    def __init__(self, be: Any, parts: Iterable[Part]):
         self._be = be
+        self._has_per_tensor = any(part.per_tensor for part in parts)
         self._norms: dict[Any, GradientNorm] = {}
 
-    def forget(self) -> None:
-        """The parts are others than before."""
-        self._norms.clear()
-
-    def run(self, owner: Any, parts: Sequence[Part], levels: Sequence[Levels]) -> bool:
-        """Run a step; False where it was skipped. State lists that were filled for one that is not done are emptied."""
-        filled: list[list[Any]] = []
-        stored = False
-        try:
-            stored = self._run(owner, parts, levels, filled)
-        finally:
-            if not stored:
-                for states in filled:
-                    states.clear()
-        return stored
-
     @abstractmethod
-    def _run(
-        self, owner: Any, parts: Sequence[Part], levels: Sequence[Levels], filled: list[list[Any]]
-    ) -> bool:
-        """Run a step; False where it was skipped. State lists that it fills are added to ``filled``."""
+    def run(self, owner: Any, steps: Steps) -> bool:
+        """Run a step; False where it was skipped."""
 
-    def _scales(self, parts: Sequence[Part], levels: Sequence[Levels]) -> Scales | None:
-        """The factors of clipping, or None where the step is skipped.
+    def _clipped(self, steps: Steps) -> dict[Part, Levels] | None:
+        """The numbers with the factors of clipping by norm, or None where the step is skipped.
 
         Raises:
             NonFiniteError: a gradient that must be finite is not.
         """
-        scales: Scales = {}
-        for optimizer in dict.fromkeys(part.rule.algorithm for part in parts):
-            mine = [(p, now) for p, now in zip(parts, levels, strict=True) if p.rule.algorithm is optimizer]
-            part, now = mine[0]
-            clips = part.clips(now)
-            if not part.guarded and not clips:
-                continue
-            norm = self._norm([p for p, _ in mine], now)
-            if part.guarded and not np.isfinite(norm):
-                refuse([p for p, _ in mine])
-                return None
-            limit = now[0].gradient_clip_norm
-            scales[optimizer] = limit / max(norm, limit) if clips and limit < np.inf else 1.0
-        return scales
+        clipped: dict[Part, Levels] = {}
+        for optimizer in dict.fromkeys(part.rule.algorithm for part in steps):
+            mine = [part for part in steps if part.rule.algorithm is optimizer]
+            part, now = mine[0], steps[mine[0]]
+            scale, clips = 1.0, part.clips(now)
+            if part.guarded or clips:
+                norm = self._norm(mine, now)
+                if part.guarded and not np.isfinite(norm):
+                    refuse(mine)
+                    return None
+                limit = now[0].gradient_clip_norm
+                if clips and limit < np.inf:
+                    scale = limit / max(norm, limit)
+            for part in mine:
+                innermost, *wrappers = steps[part]
+                clipped[part] = (innermost.with_numbers(scale=scale), *wrappers)
+        return clipped
 
     def _norm(self, parts: Sequence[Part], now: Levels) -> float:
         """The norm of the gradients of one optimizer."""
@@ -91,118 +78,113 @@ class _Passes(ABC):
 
 
 class FusedPasses(_Passes):
-    """Steps on a backend of ours: plans are kept for the parts that run together."""
+    """Steps on a backend of ours: what can run together runs together."""
 
-    def __init__(self, be: Backend):
-        super().__init__(be)
-        self._plans: dict[tuple[int, ...], Plan] = {}
-        self._by_tensor: dict[int, TensorByTensor] = {}
+    def __init__(self, be: Backend, parts: Iterable[Part]):
+        super().__init__(be, parts)
+        self._known: dict[tuple[Part, ...], _Together | TensorByTensor] = {}
 
-    def forget(self) -> None:
-        """The parts are others than before."""
-        super().forget()
-        self._plans.clear()
-        self._by_tensor.clear()
-
-    def _run(
-        self, owner: Any, parts: Sequence[Part], levels: Sequence[Levels], filled: list[list[Any]]
-    ) -> bool:
-        be = self._be
-        by_tensor = [k for k, part in enumerate(parts) if part.per_tensor]
-        groups = self._groups(parts, levels, alone=True)
-        alone = not by_tensor and len(groups) <= 1
+    def run(self, owner: Any, steps: Steps) -> bool:
+        """See :meth:`_Passes.run`."""
+        alone = not self._has_per_tensor
+        groups = self._groups(steps, alone)
+        if alone and len(groups) > 1:
+            alone, groups = False, self._groups(steps, False)
+        passes = [self._pass(tuple(group)) for group in groups.values()]
         if not alone:
-            groups = self._groups(parts, levels, alone=False)
-        plans = [self._plan(parts, [k for k, _ in group], filled) for group in groups.values()]
-        for k in by_tensor:
-            self._ready(k, parts[k], filled)
-        if not alone:
-            scales = self._scales(parts, levels)
-            if scales is None:
+            clipped = self._clipped(steps)
+            if clipped is None:
                 return False
-            levels = [_scaled(part, now, scales) for part, now in zip(parts, levels, strict=True)]
+            steps = clipped
         first_row = 0
-        for ((program, rounding), group), plan in zip(groups.items(), plans, strict=True):
-            if rounding is not None:
-                rounding = replace(rounding, first_row=first_row)
-            scalars = [traced.scalars(parts[k].rule, levels[k]) for k, traced in group]
-            mine = [parts[k] for k, _ in group]
-            first_row += sum([len(part.parameters) for part in mine])
-            outcome = be.execute(program, plan, scalars, rounding)
-            if program.guard is None or not all(part.rule.on_nonfinite == "skip" for part in mine):
-                outcome.when_refused(owner, partial(refuse, mine))
-            elif not outcome.stored:
+        for ((_, rounding), group), one in zip(groups.items(), passes, strict=True):
+            if not one.run(owner, group, steps, rounding and replace(rounding, first_row=first_row)):
                 return False
-        if by_tensor:
-            be.settle()  # what runs tensor by tensor is stored at once, whatever was refused before it
-        for k in by_tensor:
-            rounding = parts[k].rounding(be, levels[k])
-            self._by_tensor[k].run(
-                parts[k].rule, levels[k], rounding and replace(rounding, first_row=first_row)
-            )
-            first_row += len(parts[k].parameters) * len(parts[k].slots)
+            first_row += one.n_rows
         return True
 
     def _groups(
-        self, parts: Sequence[Part], levels: Sequence[Levels], alone: bool
-    ) -> dict[tuple[Program, Rounding | None], list[tuple[int, Traced]]]:
+        self, steps: Steps, alone: bool
+    ) -> dict[tuple[Any, Rounding | None], dict[Part, Traced | None]]:
         """What can run in one pass: parts whose rules are the same Program and whose stores are rounded alike."""
-        groups: dict[tuple[Program, Rounding | None], list[tuple[int, Traced]]] = {}
-        for k, (part, now) in enumerate(zip(parts, levels, strict=True)):
-            if not part.per_tensor:
-                traced = part.traced(now, alone)
-                groups.setdefault((traced.program, part.rounding(self._be, now)), []).append((k, traced))
+        groups: dict[tuple[Any, Rounding | None], dict[Part, Traced | None]] = {}
+        for part, now in steps.items():
+            traced = None if part.per_tensor else part.traced(now, alone)
+            what = part if traced is None else traced.program
+            groups.setdefault((what, part.rounding(self._be, now)), {})[part] = traced
         return groups
 
-    def _plan(self, parts: Sequence[Part], members: Sequence[int], filled: list[list[Any]]) -> Plan:
-        """The plan for parts that run together; the kept one where it still fits."""
-        key = tuple(members)
-        mine = [parts[k] for k in members]
-        rows = mine[0].parameters if len(mine) == 1 else [row for part in mine for row in part.parameters]
-        plan = self._plans.get(key)
-        if plan is not None and (plan.fits(rows) or plan.renew(rows)):
-            return plan
-        for part in mine:
-            part.fill_states(filled)
-        sets = [k for k, part in enumerate(mine) for _ in part.parameters]
-        optimizers = list(dict.fromkeys(part.rule.algorithm for part in mine))
-        scopes = [optimizers.index(part.rule.algorithm) for part in mine]
+    def _pass(self, parts: tuple[Part, ...]) -> _Together | TensorByTensor:
+        """The pass of some parts, ready to run."""
+        known = self._known.get(parts)
+        if known is None:
+            kind = TensorByTensor if parts[0].per_tensor else _Together
+            known = self._known[parts] = kind(self._be, parts)
+        known.prepare()
+        return known
+
+
+class _Together:
+    """Parts whose rules are the same Program, and which therefore run in one pass."""
+
+    def __init__(self, be: Backend, parts: Sequence[Part]):
+        self._be = be
+        self._parts = parts
+        self._taken: list[FixedRows] = []
+        self._rows = FixedRows()
+        self._plan: Plan
+
+    def prepare(self) -> None:
+        """Make a plan for the parameters, unless the kept one still fits.
+
+        Raises:
+            StateError: an array does not fit.
+        """
+        taken, rows = [part.parameters for part in self._parts], self._rows
+        if not same_objects(taken, self._taken):
+            rows = taken[0] if len(taken) == 1 else FixedRows(chain(*taken))
+        if not self._taken or not (self._plan.fits(rows) or self._plan.renew(rows)):
+            self._plan = self._new_plan(rows)
+        self._taken, self._rows = taken, rows
+
+    @property
+    def n_rows(self) -> int:
+        """Rows whose stores are rounded."""
+        return len(self._rows)
+
+    def _new_plan(self, rows: FixedRows) -> Plan:
+        parts = self._parts
+        sets = [k for k, part in enumerate(parts) for _ in part.parameters]
+        optimizers = list(dict.fromkeys(part.rule.algorithm for part in parts))
+        scopes = [optimizers.index(part.rule.algorithm) for part in parts]
 
         def describe(index: int) -> str:
-            return mine[sets[index]].describe(index - sets.index(sets[index]))
+            return parts[sets[index]].describe(index - sets.index(sets[index]))
 
-        plan = self._plans[key] = self._be.plan(rows, mine[0].slots, sets, scopes, describe)
-        return plan
+        return self._be.plan(rows, parts[0].slots, sets, scopes, describe)
 
-    def _ready(self, k: int, part: Part, filled: list[list[Any]]) -> None:
-        """Check a part that runs tensor by tensor."""
-        known = self._by_tensor.get(k)
-        if known is None or not known.fits(part.parameters):
-            part.fill_states(filled)
-            self._by_tensor[k] = TensorByTensor(self._be, part)
+    def run(self, owner: Any, group: Mapping[Part, Any], steps: Steps, rounding: Rounding | None) -> bool:
+        """Run the rule; False where that was refused, and the step is to be skipped."""
+        parts = self._parts
+        program = group[parts[0]].program
+        scalars = [traced.scalars(part.rule, steps[part]) for part, traced in group.items()]
+        outcome = self._be.execute(program, self._plan, scalars, rounding)
+        if program.guard is None or not all(part.rule.on_nonfinite == "skip" for part in parts):
+            outcome.when_refused(owner, partial(refuse, parts))
+            return True
+        return outcome.stored
 
 
 class ForeignPasses(_Passes):
     """Steps on a neon-style backend that is none of ours: the rule runs on its tensors, one after the other."""
 
-    def _run(
-        self, owner: Any, parts: Sequence[Part], levels: Sequence[Levels], filled: list[list[Any]]
-    ) -> bool:
-        for part in parts:
-            part.fill_states(filled)
-        scales = self._scales(parts, levels)
-        if scales is None:
-            return False
-        for part, now in zip(parts, levels, strict=True):
-            scaled = _scaled(part, now, scales)
+    def run(self, owner: Any, steps: Steps) -> bool:
+        """See :meth:`_Passes.run`."""
+        clipped = self._clipped(steps)
+        for part, now in (clipped or {}).items():
             for (param, grad), states in part.parameters:
-                part.rule.apply(scaled, param, grad, *states)
-        return True
-
-
-def _scaled(part: Part, now: Levels, scales: Scales) -> Levels:
-    """The numbers of a step with the factor of clipping."""
-    return (now[0].with_numbers(scale=scales.get(part.rule.algorithm, 1.0)), *now[1:])
+                part.rule.apply(now, param, grad, *states)
+        return clipped is not None
 
 
 def refuse(parts: Sequence[Part], rows: Sequence[int] | None = None) -> None:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable
 from functools import lru_cache
 
-from neon_optim.errors import ArgumentError, Problem
+from neon_optim.described.arguments import refuse
 from neon_optim.stepping.parameters import NamedParameter
 
 __all__ = ["check_patterns", "is_pattern", "matches"]
@@ -54,5 +54,4 @@ def check_patterns(owner: str, argument: str, patterns: Iterable[str]) -> None:
         try:
             _compiled(pattern)
         except re.error as error:
-            problem = Problem(argument, pattern, f"must hold regular expressions between slashes ({error})")
-            raise ArgumentError(f"{owner}: {problem}", [problem]) from None
+            refuse(owner, argument, pattern, f"must hold regular expressions between slashes ({error})")

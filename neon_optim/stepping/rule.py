@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from neon_optim.stepping.numbers import Numbers
+from neon_optim.stepping.numbers import Hyperparameters, Numbers
 from neon_optim.stepping.states import copied, is_narrow, warn_of_standstill, warn_of_vanishing, zeros
 
 __all__ = ["Levels", "Rule"]
@@ -71,15 +71,9 @@ class Rule:
             names.append(f"{own}#{taken + 1}" if taken else own)
         return tuple(names)
 
-    @property
-    def changes(self) -> tuple[Any, ...]:
-        """What is another after a setting of any level was changed."""
-        return tuple([level.changes for level in (self.algorithm, *self.wrappers)])
-
-    @property
-    def settings_form(self) -> tuple[Any, ...]:
-        """What of the settings decides the form of the rule; numbers that are set do not."""
-        return tuple([level.hyperparameters().form for level in (self.algorithm, *self.wrappers)])
+    def settings(self) -> list[Hyperparameters]:
+        """The settings of every level: other objects after any was changed."""
+        return [level.hyperparameters() for level in (self.algorithm, *self.wrappers)]
 
     @property
     def on_nonfinite(self) -> str:
@@ -115,11 +109,10 @@ class Rule:
         return tuple(
             [
                 level.symbols(
-                    {name for name, value in vars(level).items() if type(value) in _NUMBERS}
-                    - thing.hyperparameters().unset,
+                    {name for name, value in vars(level).items() if type(value) in _NUMBERS} - settings.unset,
                     self._prefix(k),
                 )
-                for k, (thing, level) in enumerate(zip((self.algorithm, *self.wrappers), now, strict=True))
+                for k, (settings, level) in enumerate(zip(self.settings(), now, strict=True))
             ]
         )
 

@@ -387,13 +387,6 @@ def test_a_closed_class_takes_no_other_attributes() -> None:
     Halving().anything = 1  # not closed
 
 
-def test_an_unchecked_copy_takes_everything() -> None:
-    made = Momentum()
-    now = made.unchecked_copy()
-    now.learning_rate, now.lr = -1.0, 0.0
-    assert (made.learning_rate, made._changes, now.t) == (0.001, 0, 0)
-
-
 def test_words_of_other_libraries_are_understood() -> None:
     class Adaptive(NervanaObject):
         learning_rate: Positive = 0.1

@@ -273,10 +273,10 @@ def test_an_exception_between_the_launches_of_two_groups_leaves_the_norm_right(b
 
     rows, optimizer = layers()
     optimizer.optimize(rows, 0)
-    (plan,) = optimizer._bindings._latest._passes._plans.values()
+    (together,) = optimizer._bindings._latest._passes._known.values()
     (launches,) = [
         launches
-        for scratch in plan.table.scratch.values()
+        for scratch in together._plan.table.scratch.values()
         for (stage, *_), launches in scratch.launches.items()
         if stage == 0
     ]

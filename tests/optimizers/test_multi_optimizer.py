@@ -209,3 +209,19 @@ def test_counters_that_do_not_fit_change_nothing():
     with pytest.raises(StateError, match="Plateau"):
         multi.set_counters(wrong)
     assert multi.get_counters() == before
+
+
+@pytest.mark.parametrize("kind", [SGD, Muon])
+def test_the_random_numbers_of_a_tensor_do_not_depend_on_who_else_is_rounded(kind):
+    """A tensor has those of its place among all tensors of the step."""
+
+    def trained(**options):
+        layers = [Dense("a"), Dense("b")]
+        for layer in layers:
+            layer.params[:] = [((np.ones((64, 64), np.float32), np.full((64, 64), 0.3, np.float32)), [])]
+        gen_backend("cpu", rng_seed=1, batch_size=1)
+        mapping = {"default": SGD(0.01, **options), "b": kind(learning_rate=0.01, stochastic_round=7)}
+        MultiOptimizer(mapping).optimize(layers, 0)
+        return layers[1].params[0][0][0]
+
+    np.testing.assert_array_equal(trained(stochastic_round=7), trained(stochastic_round=False))

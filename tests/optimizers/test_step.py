@@ -9,7 +9,7 @@ import pytest
 
 from neon_optim import NervanaObject, cleanup_backend, gen_backend
 from neon_optim.errors import ArgumentError, BackendError, NonFiniteError, StateError
-from neon_optim.optimizers import Adam, GradientDescentMomentum, MultiOptimizer, RMSProp, Schedule
+from neon_optim.optimizers import SGD, Adam, GradientDescentMomentum, MultiOptimizer, RMSProp, Schedule
 
 
 class Dense:
@@ -207,6 +207,35 @@ def test_replaced_and_added_arrays_are_noticed():
     layers.append(Dense("b", pair(value=9.0)))
     optimizer.optimize(layers, 0)
     np.testing.assert_array_equal(layers[1]._params[0][0][0], 8.5)
+
+
+@pytest.mark.parametrize("between", ["emptied", "set"])
+def test_of_equal_lists_of_states_the_one_that_was_given_is_filled(between):
+    """Lists are compared without looking at each object; two that are empty are equal, and are not the same."""
+    optimizer = GradientDescentMomentum(0.1, 0.9) if between == "emptied" else SGD(0.1)
+    (w, dw), states = pair()
+    for _ in range(3):
+        optimizer.optimize([((w, dw), states)], 0)
+    states.clear()
+    if between == "set":
+        optimizer.momentum_coef = 0.9
+    others = []
+    optimizer.optimize([((w, dw), others)], 0)
+    assert (len(states), len(others)) == (0, 1)
+    velocity = others[0]
+    optimizer.optimize([((w, dw), others)], 0)
+    assert others[0] is velocity
+
+
+def test_other_arrays_of_one_equal_element_are_other_parameters():
+    optimizer = SGD(0.5)
+    one, other = (((np.ones(1), np.ones(1)), []) for _ in range(2))
+    rows = [one]
+    for _ in range(2):
+        optimizer.optimize(rows, 0)
+    one[0][0][:] = 1.0
+    optimizer.optimize([other], 0)
+    assert (one[0][0], other[0][0]) == (1.0, 0.5)
 
 
 def test_lists_that_come_and_go_do_not_pile_up():

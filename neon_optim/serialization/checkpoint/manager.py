@@ -16,7 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from neon_optim.errors import ArgumentError, CheckpointError, CheckpointWarning, Problem, printable, shown
+from neon_optim.described.arguments import refuse
+from neon_optim.errors import CheckpointError, CheckpointWarning, printable
 from neon_optim.serialization import durable
 from neon_optim.serialization.checkpoint import archive, training_state
 from neon_optim.serialization.checkpoint.checkpoint import Checkpoint, load_checkpoint
@@ -69,14 +70,19 @@ class CheckpointManager:
     ) -> None:
         for name, count in (("keep_last", keep_last), ("keep_every", keep_every)):
             if count is not None and (isinstance(count, bool) or not isinstance(count, int) or count < 1):
-                _refuse(name, count, "must be an integer >= 1 or None")
+                refuse("CheckpointManager", name, count, "must be an integer >= 1 or None")
         if keep_best is not None and not (
             isinstance(keep_best, tuple | list)
             and len(keep_best) == 2
             and isinstance(keep_best[0], str)
             and keep_best[1] in ("min", "max")
         ):
-            _refuse("keep_best", keep_best, "must be (metric, 'min'), (metric, 'max') or None")
+            refuse(
+                "CheckpointManager",
+                "keep_best",
+                keep_best,
+                "must be (metric, 'min'), (metric, 'max') or None",
+            )
         self.folder = os.path.abspath(os.fsdecode(folder))
         self.keep_last = keep_last
         self.keep_every = keep_every
@@ -131,11 +137,11 @@ class CheckpointManager:
     ) -> str:
         """:meth:`save` for arrays and JSON values that are there already."""
         if isinstance(step, bool) or not isinstance(step, int | np.integer) or not 0 <= step < 10**18:
-            _refuse("step", step, "must be an integer >= 0")
+            refuse("CheckpointManager", "step", step, "must be an integer >= 0")
         step = int(step)
         for key, value in (metrics or {}).items():
             if not isinstance(value, int | float | np.number | np.bool_):
-                _refuse(f"metrics[{key!r}]", value, "must be a number")
+                refuse("CheckpointManager", f"metrics[{key!r}]", value, "must be a number")
         self.wait()
         self._lock()
         numbers = {key: float(value) for key, value in (metrics or {}).items()}
@@ -367,11 +373,6 @@ def _tell_lost_errors() -> None:
             manager.close()
         except BaseException as error:
             warnings.warn(f"the last checkpoint was not written: {error}", CheckpointWarning, stacklevel=1)
-
-
-def _refuse(name: str, value: Any, allowed: str) -> None:
-    problem = Problem(name, value, allowed)
-    raise ArgumentError(f"CheckpointManager: {name} {allowed}, received {shown(value)}", [problem])
 
 
 os.register_at_fork(after_in_child=_leave_locks_to_the_parent)
