@@ -77,6 +77,17 @@ class Flat:
         """Equal for trees that differ in what arrays hold, and in numbers, only."""
         return tuple(self.entries), tuple(self.stores)
 
+    def with_leaves(self, leaves: Mapping[int, Leaf]) -> Flat:
+        """The same with other arrays in the place of some, by their numbers among the leaves."""
+        other = Flat()
+        other.entries, other.leaves = list(self.entries), list(self.leaves)
+        other.numbers, other.stores, other.held = self.numbers, self.stores, self.held
+        places = [place for place, entry in enumerate(self.entries) if entry[0] == "leaf"]
+        for k, leaf in leaves.items():
+            other.leaves[k] = leaf
+            other.entries[places[k]] = leaf.entry
+        return other
+
 
 def flatten(
     assignments: Sequence[tuple[Any, Any]],

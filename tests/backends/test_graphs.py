@@ -350,6 +350,24 @@ def test_captured_assignments_take_other_tensors(be):
     np.testing.assert_array_equal(parts.get(), [[0, 6, 0, 8, 0, 10]])
 
 
+def test_one_tensor_may_be_given_twice(be):
+    x, y, out = be.zeros((2, 3)), be.zeros((2, 3)), be.empty((2, 3))
+    run = be.capture([(out, x * 10.0 + y)], inputs=[x, y])
+    for k in range(5):
+        given = be.array(np.full((2, 3), float(k)))
+        run(given, given)
+        assert (out.get() == 11.0 * k).all()
+
+
+def test_inputs_that_overlap_what_is_written_are_refused():
+    be = gen_backend("cpu")
+    x, out = be.ones((2, 3)), be.zeros((4, 3))
+    run = be.capture([(out[:2], x * 2.0)], inputs=[x])
+    with pytest.raises(BackendError, match=r"an input of shape \(2, 3\) overlaps a tensor that is written"):
+        run(out[1:3])
+    run(out[2:])
+
+
 def test_inputs_that_do_not_fit_are_refused(be):
     x, out = be.ones((2, 3)), be.zeros((2, 3))
     run = be.capture([(out, x * 2.0)], inputs=[x])

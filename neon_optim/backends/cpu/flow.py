@@ -162,12 +162,9 @@ class Flow:
             loop.bind()
         self._bind_numbers(flat.numbers)
 
-    def place_of(self, array: np.ndarray) -> Place | None:
-        """Where an array stands that another may take the place of; None: the flow does not know it."""
-        found = [v for v in self._graph.leaves if self._arrays[v] is array]
-        if not found:
-            return None
-        (leaf,) = found
+    def place_of(self, k: int) -> Place:
+        """Where the k-th leaf stands, so that another may take its place."""
+        leaf = self._graph.leaves[k]
         homes = [v for v, target in self._homes if target == leaf]
         moved = {leaf, *homes}
         views = []

@@ -9,12 +9,12 @@ import numpy as np
 
 from neon_optim.backends.contract import Captured, Tensor
 from neon_optim.backends.cpu.engine import Engine
-from neon_optim.backends.cpu.flow import Flow, FlowPlan
+from neon_optim.backends.cpu.flow import Flow, FlowPlan, Place
 from neon_optim.backends.cpu.tensor import CPUTensor
 from neon_optim.backends.cpu.whole_arrays import WholeArrays
 from neon_optim.backends.dtypes import FLOAT_TYPES
 from neon_optim.backends.graph import Flat, Leaf, flatten
-from neon_optim.errors import BackendError
+from neon_optim.errors import BackendError, shown
 
 __all__ = ["Flows", "Replay", "leaf_of"]
 
@@ -101,7 +101,7 @@ class Flows:
         read = {a for _, _, operands in flat.entries for a in operands}
         if read.intersection(target for _, target in flat.stores):
             raise BackendError("a tensor that is written is read by a tree of the same capture")
-        return Replay(self.flow(FlowPlan(flat), flat), inputs)
+        return Replay(self, flat, inputs)
 
     def close(self) -> None:
         """Forget all plans, and give back their memory."""
@@ -109,52 +109,75 @@ class Flows:
 
 
 class Replay(Captured):
-    """A flow of its own for assignments that were captured."""
+    """Assignments that were captured: a flow of their own for each layout that inputs are given in."""
 
-    def __init__(self, flow: Flow, inputs: Sequence[CPUTensor]):
-        self._flow = flow
-        self._places = []
+    def __init__(self, flows: Flows, flat: Flat, inputs: Sequence[Any]):
+        self._flows = flows
+        self._flat = flat
+        known = {id(leaf.array): k for k, leaf in enumerate(flat.leaves)}
         for tensor in inputs:
-            place = flow.place_of(tensor.leaf.array)
-            if place is None:
+            if id(tensor.leaf.array) not in known:
                 raise BackendError(
                     f"{tensor!r} is not part of the assignments, and so cannot be an input of them"
                 )
-            self._places.append((place, tensor.leaf))
+        self._inputs = [known[id(tensor.leaf.array)] for tensor in inputs]
+        self._written = {target for _, target in flat.stores}
+        self._owners = {id(_owner(flat.leaves[k].array)) for k in self._targets()}
+        self._by_layout: dict[Any, tuple[Flow, list[Place]]] = {}
+        self._layout = tuple([tensor.leaf.entry for tensor in inputs])
+        self._flow, self._places = self._of_layout(self._layout, [tensor.leaf for tensor in inputs])
+
+    def _targets(self) -> list[int]:
+        """Which leaves are written."""
+        leaves = [k for k, entry in enumerate(self._flat.entries) if entry[0] == "leaf"]
+        return [index for index, place in enumerate(leaves) if place in self._written]
+
+    def _of_layout(self, layout: Any, inputs: Sequence[Leaf]) -> tuple[Flow, list[Place]]:
+        found = self._by_layout.get(layout)
+        if found is None:
+            flat = self._flat.with_leaves(dict(zip(self._inputs, inputs, strict=True)))
+            flow = self._flows.flow(FlowPlan(flat), flat)
+            found = self._by_layout[layout] = flow, [flow.place_of(k) for k in self._inputs]
+        return found
 
     def __call__(self, *inputs: Any) -> None:
         """See :class:`Captured`."""
-        if len(inputs) != len(self._places):
-            raise BackendError(f"{len(self._places)} inputs were named, received {len(inputs)}")
-        for tensor, (_, expected) in zip(inputs, self._places, strict=True):
-            array = tensor.leaf.array
-            if (array.shape, array.dtype) != (expected.array.shape, expected.array.dtype):
-                raise BackendError(
-                    f"an input has the shape {array.shape} and the type {array.dtype}; captured were "
-                    f"{expected.array.shape} and {expected.array.dtype}"
-                )
-        copied = []
-        for tensor, (place, expected) in zip(inputs, self._places, strict=True):
-            leaf = tensor.leaf
-            if leaf.entry != expected.entry:  # laid out in another way
-                copied.append((leaf.array, own := Leaf(_like(expected.array))))
-                np.copyto(own.array, leaf.array)
-                leaf = own
+        leaves = self._checked(inputs)
+        layout = tuple([leaf.entry for leaf in leaves])
+        if layout != self._layout:
+            self._flow, self._places = self._of_layout(layout, leaves)
+            self._layout = layout
+        for place, leaf in zip(self._places, leaves, strict=True):
             self._flow.put(place, leaf)
         self._flow.run()
-        for array, own in copied:
-            np.copyto(array, own.array)
+
+    def _checked(self, inputs: Sequence[Any]) -> list[Leaf]:
+        if len(inputs) != len(self._inputs):
+            raise BackendError(f"{len(self._inputs)} inputs were named, received {len(inputs)}")
+        leaves = []
+        for tensor, k in zip(inputs, self._inputs, strict=True):
+            leaf = leaf_of(tensor)
+            if leaf is None:
+                raise BackendError(f"an input is a tensor, received {shown(tensor)}")
+            array, expected = leaf.array, self._flat.leaves[k].array
+            if array.shape != expected.shape or array.dtype != expected.dtype:
+                raise BackendError(
+                    f"an input has the shape {array.shape} and the type {array.dtype}; captured were "
+                    f"{expected.shape} and {expected.dtype}"
+                )
+            if array is not expected and id(_owner(array)) in self._owners:
+                self._refuse_overlap(array, k)
+            leaves.append(leaf)
+        return leaves
+
+    def _refuse_overlap(self, array: np.ndarray, k: int) -> None:
+        for other in self._targets():
+            if other != k and np.may_share_memory(array, self._flat.leaves[other].array):
+                raise BackendError(f"an input of shape {array.shape} overlaps a tensor that is written")
 
 
-def _like(array: np.ndarray) -> np.ndarray:
-    """New memory of the layout of an array."""
-    size = (
-        1
-        + sum((n - 1) * stride for n, stride in zip(array.shape, array.strides, strict=True))
-        // array.itemsize
-    )
-    memory = np.empty(max(0, size), array.dtype)
-    return np.lib.stride_tricks.as_strided(memory, array.shape, array.strides)
+def _owner(array: np.ndarray) -> Any:
+    return array if array.base is None else array.base
 
 
 def leaf_of(value: Any) -> Leaf | None:

@@ -8,14 +8,8 @@ from typing import Any
 import numpy as np
 
 from neon_optim.backends.cpu.compiled.cache import load_kernel
-from neon_optim.backends.cpu.compiled.loop_source import (
-    ARGUMENTS,
-    TABLE,
-    Operand,
-    Scratch,
-    loop_source,
-    scratch_of,
-)
+from neon_optim.backends.cpu.compiled.loop_source import ARGUMENTS, loop_source, scratch_of
+from neon_optim.backends.cpu.compiled.loop_writer import TABLE, Operand, Scratch
 from neon_optim.backends.cpu.loop_layout import LoopLayout, lay_out
 from neon_optim.backends.cpu.workers import run_together, thread_count
 from neon_optim.backends.fusion import Loop

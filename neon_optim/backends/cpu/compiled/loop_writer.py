@@ -1,0 +1,359 @@
+"""What the source of all loops of graphs has in common: the table, the tasks, the elements of a row."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from neon_optim.backends.cpu.compiled.element_source import expression, load, store
+from neon_optim.backends.fusion import CHEAP, Loop
+from neon_optim.backends.graph import TOTALS, Graph
+
+__all__ = ["SIZES", "TABLE", "LoopWriter", "Operand", "Scratch", "cast", "indented"]
+
+TABLE = ("n_tasks", "units", "units_per_task", "n_blocks", "block", "inner", "along")
+"""What the table begins with. After these come the extents of the outer axes, then for each array its address and its
+strides (bytes), then for each piece of scratch memory where it begins. A unit is a row, or a block of one."""
+
+SIZES = {"float16": 2, "bfloat16": 2, "float32": 4, "float64": 8}
+
+
+@dataclass(frozen=True)
+class Operand:
+    """An array of a loop.
+
+    Attributes:
+        value: the value that it holds.
+        stored: the name of the type of its elements.
+        scope: arrays of the same scope may be the same memory; others never overlap one that is written.
+        inner: how far neighbours on the innermost axis are apart: 'one' element, 'none' (they are the same), or 'any'.
+        writes: whether it is written.
+    """
+
+    value: int
+    stored: str
+    scope: int
+    inner: str
+    writes: bool
+
+
+@dataclass(frozen=True)
+class Scratch:
+    """A piece of scratch memory.
+
+    Attributes:
+        name: what it is called.
+        kind: the name of the type of its elements.
+        per: what it has elements for: 'lane', 'row' or 'element'; with columns side by side, in each column.
+    """
+
+    name: str
+    kind: str
+    per: str
+
+
+_HEAD = '''"""{title}
+
+Made by neon_optim.backends.cpu.compiled.loop_source.
+"""
+
+import numpy as np
+from numba import float32, float64, njit
+
+from neon_optim.backends.cpu.compiled import support
+
+
+@njit("void(int64, int64, int64, int64)", error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
+def {name}(counter, table, numbers, scratch):
+'''
+
+
+class LoopWriter(ABC):
+    """What all loops have in common: the table, the tasks, the elements."""
+
+    n_axes: int
+    """Axes of the table's strides, beside the outer ones."""
+
+    def __init__(self, graph: Graph, loop: Loop, operands: Sequence[Operand], n_outer: int):
+        self._values = graph.values
+        self._loop = loop
+        self._operands = operands
+        self._n_outer = n_outer
+        self._read = {o.value: k for k, o in enumerate(operands) if not o.writes}
+        self._written = {o.value: k for k, o in enumerate(operands) if o.writes}
+
+    # --- the function ---
+
+    def write(self, name: str) -> str:
+        """The module."""
+        kinds = dict.fromkeys(
+            self._values[v].attrs.get("kind", self._values[v].op) for v in self._loop.values
+        )
+        what = ", ".join(kinds)
+        title = f"{what if len(what) < 90 else what[:90] + ' …'}: over {self._loop.shape}."
+        lines = [
+            *self._table(),
+            *self._numbers(),
+            "task = support.claim(counter)",
+            "while task < n_tasks:",
+            "    for unit in range(task * units_per_task, min(units, (task + 1) * units_per_task)):",
+            *indented([*self._place(), *self._unit()], 2),
+            "    task = support.claim(counter)",
+        ]
+        return _HEAD.format(title=title, name=name) + "\n".join(indented(lines)) + "\n"
+
+    def _table(self) -> Iterator[str]:
+        names = [*TABLE, *(f"extent_{k}" for k in range(self._n_outer))]
+        for k in range(len(self._operands)):
+            names += [f"a{k}_base", *(f"a{k}_step_{axis}" for axis in range(self._n_outer + self.n_axes))]
+        names += [piece.name for piece in self.scratch]
+        pieces = {piece.name for piece in self.scratch}
+        for k, name in enumerate(names):
+            yield f"{name} = {'scratch + ' if name in pieces else ''}support.read_int64(table, {k})"
+        for k, operand in enumerate(self._operands):
+            if operand.inner == "any":
+                inner = self._n_outer + self.n_axes - 1
+                yield f"a{k}_inner = a{k}_step_{inner} // {SIZES[operand.stored]}"
+
+    def _numbers(self) -> Iterator[str]:
+        """The numbers that the loop uses, in float64, and what they are in the types that meet them."""
+        used = {a for v in self._loop.values for a in self._values[v].args if self._values[a].is_number}
+        wanted, waiting = set(used), list(used)
+        while waiting:
+            for a in self._values[waiting.pop()].args:
+                if self._values[a].is_number and a not in wanted:
+                    wanted.add(a)
+                    waiting.append(a)
+        for a in sorted(wanted):
+            value = self._values[a]
+            if value.op == "number" or value.op in TOTALS:
+                yield f"n{a} = support.read_float64(numbers, {a})"
+            else:
+                yield f"n{a} = {expression(value.op, [f'n{b}' for b in value.args], 'float64')}"
+        for a in sorted(used):
+            yield f"s{a} = float32(n{a})"
+
+    def _place(self) -> Iterator[str]:
+        """Where the unit's row begins in each array."""
+        yield "row = unit // n_blocks"
+        yield "first = (unit - row * n_blocks) * block"
+        yield "stop = min(first + block, inner)"
+        for k in reversed(range(self._n_outer)):
+            yield f"at_{k} = row % extent_{k}" if k else "at_0 = row"
+            if k:
+                yield f"row = row // extent_{k}"
+        for k in range(len(self._operands)):
+            offsets = "".join(f" + at_{axis} * a{k}_step_{axis}" for axis in range(self._n_outer))
+            yield f"a{k}_at = a{k}_base{offsets}"
+
+    @abstractmethod
+    def _unit(self) -> Iterator[str]:
+        """What is done for one unit."""
+
+    # --- phases ---
+
+    @cached_property
+    def scratch(self) -> list[Scratch]:
+        """See :func:`scratch_of`."""
+        lanes = [Scratch(f"lanes_{v}", self._lane_type(v), "lane") for v in self._reductions]
+        return lanes + [Scratch(f"kept_{v}", self._values[v].dtype.name, "element") for v in self._kept]
+
+    @cached_property
+    def _reductions(self) -> list[int]:
+        return [v for v in self._loop.values if self._values[v].op == "reduce"]
+
+    @cached_property
+    def _kept(self) -> list[int]:
+        """Values of elements that a later phase reads, and that would be dear to compute again."""
+        loop = self._loop
+        kept, seen = set(), set()
+        waiting = [
+            (a, loop.phase[v]) for v in loop.values if v not in loop.rows for a in self._values[v].args
+        ]
+        while waiting:
+            a, phase = waiting.pop()
+            if (a, phase) in seen or a in loop.rows or loop.phase.get(a, phase) >= phase:
+                continue
+            seen.add((a, phase))
+            if self._values[a].op in CHEAP:
+                waiting.extend((b, phase) for b in self._values[a].args)
+            else:
+                kept.add(a)
+        return sorted(kept)
+
+    def _phases(self) -> Iterator[tuple[int, list[int]]]:
+        """The phases in which there is something to do, and the reductions that each completes."""
+        for phase in range(max(self._loop.phase.values()) + 1):
+            done = [v for v in self._reductions if self._loop.phase[v] == phase + 1]
+            if done or self._in_phase(phase):
+                yield phase, done
+
+    def _in_phase(self, phase: int) -> list[int]:
+        loop = self._loop
+        return [v for v in loop.values if v not in loop.rows and loop.phase[v] == phase]
+
+    def _rows_after(self, phase: int) -> list[int]:
+        """What there is one of for each row, and is known after a phase."""
+        return [v for v in self._loop.values if v in self._loop.rows and self._loop.phase[v] == phase + 1]
+
+    # --- elements ---
+
+    def _elements(self, phase: int, done: Sequence[int] = ()) -> Iterator[str]:
+        """One element in one phase: loads, values, stores, and what is added to lanes."""
+        own = self._in_phase(phase)
+        operands = [a for v in done for a in self._values[v].args]
+        needed = self._needed([*own, *operands], phase)
+        for a in needed:
+            if a not in self._loop.phase and self._operands[self._read[a]].inner != "none":
+                yield f"x{a} = {self._load(self._read[a], self._index(self._read[a]))}"
+        for v in needed:
+            if v in self._loop.rows:
+                yield from self._row_of_element(v)
+            elif v in self._loop.phase:
+                again = self._loop.phase[v] < phase and v in self._kept
+                yield f"v{v} = {self._kept_element(v) if again else self._computed(v, self._name)}"
+        for v in own:
+            if v in self._written:
+                yield self._store(self._written[v], self._index(self._written[v]), f"v{v}")
+            if v in self._kept:
+                yield self._keep(v)
+        for v in done:
+            yield from self._add_to_lane(v)
+
+    def _needed(self, wanted: Sequence[int], phase: int) -> list[int]:
+        """The values that others are computed from in a phase, in order."""
+        found: set[int] = set()
+        waiting = list(wanted)
+        while waiting:
+            v = waiting.pop()
+            if v in found or self._values[v].is_number:
+                continue
+            found.add(v)
+            in_loop = v in self._loop.phase and v not in self._loop.rows
+            if in_loop and (self._loop.phase[v] == phase or v not in self._kept):
+                waiting.extend(self._values[v].args)
+        return sorted(found)
+
+    def _name(self, a: int) -> str:
+        return f"v{a}" if a in self._loop.phase else f"x{a}"
+
+    def _computed(self, v: int, name: Callable[[int], str]) -> str:
+        """The operation of a value on its operands, each in the type of the value."""
+        value = self._values[v]
+        real = value.dtype.name
+        args = []
+        for a in value.args:
+            operand = self._values[a]
+            if operand.is_number:
+                args.append(f"s{a}" if real == "float32" else f"n{a}")
+            else:
+                args.append(cast(name(a), operand.dtype.name, real))
+        return expression(value.op, args, real)
+
+    def _hoisted(self) -> Iterator[str]:
+        """Loads of what is the same for all elements of the innermost axis."""
+        for k, operand in enumerate(self._operands):
+            if not operand.writes and operand.inner == "none":
+                yield f"x{operand.value} = {self._load(k, '0')}"
+
+    def _row_of_element(self, v: int) -> Iterator[str]:
+        """What an element reads of its row: a variable already."""
+        return iter(())
+
+    # --- reductions ---
+
+    def _is_sum(self, v: int) -> bool:
+        return self._values[v].attrs["kind"] in ("sum", "mean")
+
+    def _lane_type(self, v: int) -> str:
+        return "float64" if self._is_sum(v) else self._values[v].dtype.name
+
+    def _start(self, v: int) -> str:
+        start = {"amax": "-np.inf", "amin": "np.inf"}.get(self._values[v].attrs["kind"], "0.0")
+        return f"{self._lane_type(v)}({start})"
+
+    def _join(self, v: int, one: str, other: str) -> str:
+        if self._is_sum(v):
+            return f"{one} + {other}"
+        return (
+            f"support.{'maximum' if self._values[v].attrs['kind'] == 'amax' else 'minimum'}({one}, {other})"
+        )
+
+    def _result(self, v: int, lane: str) -> str:
+        if self._values[v].attrs["kind"] == "mean":
+            lane = f"{lane} / float64(along)"
+        return cast(lane, self._lane_type(v), self._values[v].dtype.name)
+
+    def _add_to_lane(self, v: int) -> Iterator[str]:
+        (a,) = self._values[v].args
+        place = self._lane_place()
+        address = self._lane_address(v)
+        value = cast(self._name(a), self._values[a].dtype.name, self._lane_type(v))
+        joined = self._join(v, self._from(f"lanes_{v}", place, address), value)
+        yield self._into(f"lanes_{v}", place, joined, address)
+
+    def _halved(self, v: int, each: str, count: str) -> Iterator[str]:
+        """Lanes joined by halving; ``count`` is how many elements half of the lanes have."""
+        yield "lanes = width"
+        yield "while lanes > 1:"
+        yield "    lanes //= 2"
+        yield f"    for {each} in range({count}):"
+        name = f"lanes_{v}"
+        joined = self._join(v, self._from(name, each), self._from(name, f"{each} + {count}"))
+        yield f"        {self._into(name, each, joined)}"
+
+    def _lane_place(self) -> str:
+        return "lane"
+
+    def _lane_address(self, v: int) -> str | None:
+        return None
+
+    # --- memory ---
+
+    at = "a"
+    """What the addresses of elements are called."""
+
+    def _index(self, k: int) -> str:
+        return {"one": "i", "none": "0", "any": f"i * a{k}_inner"}[self._operands[k].inner]
+
+    def _load(self, k: int, index: str, at: str | None = None) -> str:
+        operand = self._operands[k]
+        real = self._values[operand.value].dtype.name
+        return load(operand.stored, f"{at or self.at}{k}_at", index, operand.scope, real)
+
+    def _store(self, k: int, index: str, value: str, at: str | None = None) -> str:
+        operand = self._operands[k]
+        real = self._values[operand.value].dtype.name
+        return store(operand.stored, f"{at or self.at}{k}_at", index, operand.scope, value, real)
+
+    @cached_property
+    def _pieces(self) -> dict[str, tuple[str, int]]:
+        """The type of each piece of scratch memory, and its scope."""
+        first = max((o.scope for o in self._operands), default=-1) + 1
+        return {piece.name: (piece.kind, first + k) for k, piece in enumerate(self.scratch)}
+
+    def _from(self, name: str, index: str, at: str | None = None) -> str:
+        kind, scope = self._pieces[name]
+        return load(kind, at or name, index, scope, kind)
+
+    def _into(self, name: str, index: str, value: str, at: str | None = None) -> str:
+        kind, scope = self._pieces[name]
+        return store(kind, at or name, index, scope, value, kind)
+
+    def _kept_element(self, v: int) -> str:
+        return self._from(f"kept_{v}", "i")
+
+    def _keep(self, v: int) -> str:
+        return self._into(f"kept_{v}", "i", f"v{v}")
+
+
+def cast(text: str, have: str, want: str) -> str:
+    """A value of the type ``have`` as one of the type ``want``."""
+    return text if have == want else f"{want}({text})"
+
+
+def indented(lines: Iterable[str], levels: int = 1) -> Iterator[str]:
+    """Lines, further to the right."""
+    return ("    " * levels + line for line in lines)
