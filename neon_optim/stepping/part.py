@@ -31,8 +31,7 @@ class Traced(NamedTuple):
 
     def scalars(self, rule: Rule, now: Levels) -> list[float]:
         """The scalars of a step, in the Program's order."""
-        values = rule.by_name(now)
-        return [*[values[name] for name in self.names], *self.constants]
+        return [*map(rule.by_name(now).__getitem__, self.names), *self.constants]
 
 
 class Part:
