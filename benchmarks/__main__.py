@@ -33,6 +33,16 @@ from benchmarks.contenders import (
 )
 from benchmarks.shapes import SHAPES
 from benchmarks.timing import Times, interleaved
+from benchmarks.training import (
+    MLPS,
+    jax_mlp,
+    our_inference,
+    our_mlp,
+    our_softmax,
+    softmax_floor,
+    torch_inference,
+    torch_mlp,
+)
 from neon_optim import __version__, optimizers
 
 ONE_LARGE, SMALL = "1 of 16M", "2,000 of 1,024"
@@ -269,10 +279,44 @@ def pytorch_tensors(rounds: int) -> Any:
     return results
 
 
-PARTS = {
-    part.__name__.replace("_", "-"): part
-    for part in (adam, clipping, half, every_optimizer, numpy_engine, start_up, python_time, pytorch_tensors)
-}
+def training(rounds: int) -> Any:
+    """One minibatch: forward, cost, backward, update; time / time of the other, ten minibatches a turn."""
+    results = []
+    for name, (sizes, batch) in MLPS.items():
+        count = 10 if sizes[1] < 1_000 else 3
+        contenders = {"ours": our_mlp(sizes, batch), "ours on NumPy": our_mlp(sizes, batch, "numpy")}
+        if HAS_TORCH:
+            contenders["PyTorch"] = torch_mlp(sizes, batch)
+        contenders = {other: _repeated(step, count) for other, step in contenders.items()}
+        row = _against(name, interleaved(contenders, rounds))
+        row["ms"] /= count
+        jax = jax_mlp(sizes, batch)
+        if jax is not None:
+            pair = {"ours": contenders["ours"], "JAX": _repeated(jax, count)}
+            times = interleaved(pair, rounds)
+            row["JAX"] = times.ratio("ours", "JAX")
+            row["best"]["JAX"] = times.best_ratio("ours", "JAX")
+        results.append(row)
+    return results
+
+
+def passes(rounds: int) -> Any:
+    """Softmax with cross-entropy against its reads and writes; the outputs for one sample."""
+    floor_of_it = {"ours": our_softmax(4_096, 1_000), "floor": softmax_floor(4_096, 1_000)}
+    results = [_against("softmax with cross-entropy, 1,000 x 4,096", interleaved(floor_of_it, rounds))]
+    sizes = MLPS["64-128-10, batch 32"][0]
+    contenders = {"ours": our_inference(sizes)}
+    if HAS_TORCH:
+        contenders["PyTorch"] = torch_inference(sizes)
+    count = 100
+    contenders = {other: _repeated(step, count) for other, step in contenders.items()}
+    row = _against("64-128-10, one sample", interleaved(contenders, rounds))
+    row["ms"] /= count
+    return [*results, row]
+
+
+STEPS = (adam, clipping, half, every_optimizer, numpy_engine, start_up, python_time, pytorch_tensors)
+PARTS = {part.__name__.replace("_", "-"): part for part in (*STEPS, training, passes)}
 
 
 def machine() -> dict[str, Any]:

@@ -11,6 +11,7 @@ from neon_optim.described.arguments import Name
 from neon_optim.described.checks import OfKind
 from neon_optim.described.object import NervanaObject
 from neon_optim.errors import ArgumentError, BackendError
+from neon_optim.model.transient import Transient
 
 __all__ = ["Layer", "ParameterLayer"]
 
@@ -55,7 +56,7 @@ class Layer(Sized, NervanaObject, kind="layer", abstract=True):
         self.number = 0
         self.propagates = True
         self._buffers: dict[tuple[str, int], Any] = {}
-        self._passed: tuple[Any, Any] = None, None
+        self._passed = Transient()
 
     def new_name(self) -> str:
         """A name until a container numbers the layer."""
@@ -106,7 +107,7 @@ class Layer(Sized, NervanaObject, kind="layer", abstract=True):
             self.draw(samples)
         value = self.forward(inputs, inference)
         if not inference:
-            self._passed = inputs, value
+            self._passed["last"] = inputs, value
         outputs = self.buffer("outputs", self.nout, samples)
         outputs[:] = value
         return outputs
@@ -116,7 +117,7 @@ class Layer(Sized, NervanaObject, kind="layer", abstract=True):
 
         Gradients of parameters are sums over the minibatch, stored in their ``grad`` tensors.
         """
-        inputs, value = self._passed
+        inputs, value = self._passed["last"]
         pairs = self.pairs()
         wanted = [param for param, _ in pairs] + ([inputs] if self.propagates else [])
         trees = gradients(value, wanted, error)

@@ -17,6 +17,7 @@ from neon_optim.model.captured import CapturedPasses, capture_inference, capture
 from neon_optim.model.container import Sequential, backward
 from neon_optim.model.layer import Layer
 from neon_optim.model.layers import Activation
+from neon_optim.model.transient import Transient
 
 __all__ = ["Model"]
 
@@ -63,7 +64,7 @@ class Model(NervanaObject, kind="model"):
         self.epoch_index = self.minibatch_index = self.step = 0
         self.cost_sum = 0.0
         self._initialized: Any = None
-        self._captured: dict[Any, Any] = {}
+        self._captured = Transient()
 
     def check_fields(self) -> None:
         """Layers become a Sequential."""

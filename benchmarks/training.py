@@ -1,0 +1,189 @@
+"""One minibatch of training, forward, cost, backward and update, as this package and others do it."""
+
+from __future__ import annotations
+
+import importlib.util
+import itertools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from neon_optim import gen_backend
+from neon_optim.model import (
+    Affine,
+    ArrayIterator,
+    Constant,
+    CrossEntropyMulti,
+    GlorotUniform,
+    Model,
+    Rectlin,
+    Softmax,
+)
+from neon_optim.model.training import Training
+from neon_optim.optimizers import Adam
+
+__all__ = [
+    "MLPS",
+    "jax_mlp",
+    "our_inference",
+    "our_mlp",
+    "our_softmax",
+    "softmax_floor",
+    "torch_inference",
+    "torch_mlp",
+]
+
+Step = Callable[[], object]
+
+#: Features of the layers, and samples of a minibatch.
+MLPS = {
+    "64-128-10, batch 32": ((64, 128, 10), 32),
+    "784-100-10, batch 128": ((784, 100, 10), 128),
+    "784-1024-1024-10, batch 128": ((784, 1024, 1024, 10), 128),
+}
+RATE = 1e-3
+
+
+def _samples(sizes: Sequence[int], batch: int) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(0)
+    return rng.standard_normal((batch, sizes[0]), dtype=np.float32), rng.integers(0, sizes[-1], batch)
+
+
+def _our_model(sizes: Sequence[int]) -> Model:
+    functions = [Rectlin()] * (len(sizes) - 2) + [Softmax()]
+    return Model(
+        [
+            Affine(n, GlorotUniform(), Constant(0.0), activation=function)
+            for n, function in zip(sizes[1:], functions, strict=True)
+        ]
+    )
+
+
+def our_mlp(sizes: Sequence[int], batch: int, engine: str = "numba") -> Step:
+    """A step of this package's training loop."""
+    be = gen_backend("cpu", rng_seed=0, batch_size=batch, engine=engine)
+    x, labels = _samples(sizes, batch)
+    data = ArrayIterator(x, labels, nclass=sizes[-1])
+    model = _our_model(sizes)
+    training = Training(model, data, CrossEntropyMulti(), Adam(learning_rate=RATE), 1)
+    inputs, targets = (be.array(a.get()) for a in next(iter(data.batches())))
+
+    def step() -> None:
+        model.minibatch_index = 0
+        training._step(inputs, targets)
+
+    return step
+
+
+def our_inference(sizes: Sequence[int]) -> Step:
+    """The outputs for one sample."""
+    be = gen_backend("cpu", rng_seed=0, batch_size=1, engine="numba")
+    x, labels = _samples(sizes, 2)
+    model = _our_model(sizes)
+    model.initialize(ArrayIterator(x, labels, nclass=sizes[-1]))
+    one = be.array(x[:1].T)
+    return lambda: model.fprop(one, inference=True)
+
+
+def _torch_model(sizes: Sequence[int]) -> Any:
+    import torch
+
+    layers: list[Any] = []
+    for nin, nout in itertools.pairwise(sizes):
+        layers += [torch.nn.Linear(nin, nout), torch.nn.ReLU()]
+    return torch.nn.Sequential(*layers[:-1])
+
+
+def torch_mlp(sizes: Sequence[int], batch: int, compiled: bool = False) -> Step:
+    """The same in PyTorch, eager or compiled, with its fused Adam."""
+    import torch
+
+    model = _torch_model(sizes)
+    optimizer = torch.optim.Adam(model.parameters(), lr=RATE, fused=True)
+    x, labels = (torch.from_numpy(a) for a in _samples(sizes, batch))
+
+    def loss() -> Any:
+        return torch.nn.functional.cross_entropy(model(x), labels)
+
+    cost = torch.compile(loss) if compiled else loss
+
+    def step() -> None:
+        optimizer.zero_grad()
+        cost().backward()
+        optimizer.step()
+
+    return step
+
+
+def torch_inference(sizes: Sequence[int]) -> Step:
+    """The outputs for one sample in PyTorch."""
+    import torch
+
+    model = _torch_model(sizes).eval()
+    one = torch.from_numpy(_samples(sizes, 1)[0])
+
+    def step() -> None:
+        with torch.inference_mode():
+            torch.softmax(model(one), dim=1)
+
+    return step
+
+
+def jax_mlp(sizes: Sequence[int], batch: int) -> Step | None:
+    """The same in JAX under jit, with donated buffers and Optax' Adam; None where they are not installed."""
+    if importlib.util.find_spec("jax") is None or importlib.util.find_spec("optax") is None:
+        return None
+    import jax
+    import optax
+
+    x, labels = _samples(sizes, batch)
+    rng = np.random.default_rng(0)
+    weights = [
+        (
+            rng.standard_normal((nin, nout), dtype=np.float32) / np.sqrt(nin, dtype=np.float32),
+            np.zeros(nout, np.float32),
+        )
+        for nin, nout in itertools.pairwise(sizes)
+    ]
+    adam = optax.adam(RATE)
+
+    def loss(weights: Any) -> Any:
+        y = x
+        for k, (w, b) in enumerate(weights):
+            y = y @ w + b
+            y = jax.nn.relu(y) if k < len(weights) - 1 else y
+        return optax.softmax_cross_entropy_with_integer_labels(y, labels).mean()
+
+    @jax.jit
+    def update(weights: Any, state: Any) -> Any:
+        changes, state = adam.update(jax.grad(loss)(weights), state)
+        return optax.apply_updates(weights, changes), state
+
+    held = jax.tree.map(jax.numpy.asarray, weights)
+    kept = [held, adam.init(held)]
+
+    def step() -> None:
+        kept[:] = update(*kept)
+        jax.block_until_ready(kept[0])
+
+    return step
+
+
+def our_softmax(classes: int, samples: int) -> Step:
+    """Softmax, cross-entropy and the derivative of both."""
+    be = gen_backend("cpu", engine="numba")
+    rng = np.random.default_rng(0)
+    x = be.array(rng.standard_normal((classes, samples), dtype=np.float32))
+    t = be.array(np.eye(classes, dtype=np.float32)[:, rng.integers(0, classes, samples)])
+    power = be.exp(x - be.max(x, axis=0))
+    y = power / be.sum(power, axis=0)
+    error, cost = be.empty((classes, samples)), be.empty((1, samples))
+    return be.capture([(error, y - t), (cost, -be.sum(t * be.safelog(y), axis=0))])
+
+
+def softmax_floor(classes: int, samples: int) -> Step:
+    """The reads and the write of that, and one subtraction."""
+    be = gen_backend("cpu", engine="numba")
+    x, t, error = (be.ones((classes, samples)) for _ in range(3))
+    return be.capture([(error, x - t)])
