@@ -25,7 +25,8 @@ Build = Callable[..., Any]
 def function(build: Build) -> Callable[..., Variable]:
     """A function of variables from one of op-trees: ``build(be, *operands, **settings)``.
 
-    Its derivative follows; :func:`neon_optim.backends.optree.stated` in it states another.
+    Its derivative follows; :func:`neon_optim.backends.optree.stated` in it states another. It is called for the value,
+    and again for a derivative, and must give the same tree.
 
     >>> from neon_optim import gen_backend
     >>> be = gen_backend("cpu")
