@@ -74,7 +74,9 @@ def test_every_float_type_is_a_datatype(name: str) -> None:
 
 
 def test_what_a_config_says_for_the_backend() -> None:
-    config = load_config("backend: cpu\nbatch_size: 16\nengine: numpy\ndatatype: float64\nrng_seed: 3\ndeterministic: true\n")
+    config = load_config(
+        "backend: cpu\nbatch_size: 16\nengine: numpy\ndatatype: float64\nrng_seed: 3\ndeterministic: true\n"
+    )
     assert config.backend_arguments() == {
         "backend": "cpu",
         "engine": "numpy",

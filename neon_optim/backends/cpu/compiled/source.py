@@ -38,7 +38,6 @@ _FUNCTIONS = {
     "maximum": "support.maximum",
     "minimum": "support.minimum",
     "sgn": "support.sgn",
-    "power": "np.power",  # in float64, where it has no formula
 }
 LANES_SCOPE, WORDS_SCOPE = SLOTS_OF_A_ROW, SLOTS_OF_A_ROW + 1
 """What accesses to the lanes and to the random words name as their slot."""
