@@ -140,8 +140,8 @@ class Value(NamedTuple):
 
     Attributes:
         op: the operation. Beside those of :mod:`neon_optim.backends.optree`: 'leaf', 'number', 'places' (the numbers
-            0, 1, … along an axis), 'contiguous' (its operand, in memory without gaps) and 'copy' (its operand, broadcast
-            to the shape of a target).
+            0, 1, … along an axis), 'contiguous' (its operand, in memory without gaps) and 'copy' (its operand,
+            broadcast to the shape of a target).
         args: the numbers of its operands.
         attrs: its settings.
         shape: its shape; () for a number.
@@ -203,6 +203,7 @@ class Graph:
             leaf = known[target, False]
             source = operand(value, self.values[leaf].dtype == _DOUBLE)
             self.stores.append((self._copy(source, leaf), leaf))
+        del self._flat  # a graph outlives the arrays that it was made for
 
     def _entry(self, op: str, attrs: tuple[Any, ...], args: tuple[int, ...], wide: bool) -> int:
         if op == "leaf":

@@ -6,15 +6,14 @@ step come in as arguments.
 
 from __future__ import annotations
 
-import keyword
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 
 import numpy as np
 
+from neon_optim.backends.cpu.compiled.element_source import expression, identifier, load, store
 from neon_optim.backends.dtypes import compute_type
-from neon_optim.backends.elementary import elementary
 from neon_optim.backends.program import ROW, SET, Program, Stage
 from neon_optim.backends.rounding import SLOTS_OF_A_ROW, StoreRounding, store_rounding
 from neon_optim.backends.sums import LANES
@@ -22,23 +21,6 @@ from neon_optim.errors import BackendError
 
 __all__ = ["ARGUMENTS", "LANES_SCOPE", "WORDS_BLOCK", "WORDS_SCOPE", "bounds", "kernel_source"]
 
-_INFIX = {"add": "+", "subtract": "-", "multiply": "*", "divide": "/"}
-_COMPARISONS = {
-    "equal": "==",
-    "not_equal": "!=",
-    "less": "<",
-    "less_equal": "<=",
-    "greater": ">",
-    "greater_equal": ">=",
-}
-_FUNCTIONS = {
-    "absolute": "abs",
-    "sqrt": "np.sqrt",
-    "rint": "np.rint",
-    "maximum": "support.maximum",
-    "minimum": "support.minimum",
-    "sgn": "support.sgn",
-}
 LANES_SCOPE, WORDS_SCOPE = SLOTS_OF_A_ROW, SLOTS_OF_A_ROW + 1
 """What accesses to the lanes and to the random words name as their slot."""
 
@@ -149,7 +131,7 @@ class _Writer:
         self._stage = stage
         self._dtypes = dtypes
         self._real = compute_type(dtypes).name
-        self._slots = [_identifier(slot, f"slot_{k}") for k, slot in enumerate(program.slots)]
+        self._slots = [identifier(slot, f"slot_{k}") for k, slot in enumerate(program.slots)]
         self._names: dict[int, str] = {}
         self._rounded: dict[int, StoreRounding] = {}
         if rounding_bits is not None:
@@ -160,7 +142,7 @@ class _Writer:
 
     def write(self) -> tuple[str, str]:
         program, stage = self._program, self._stage
-        function = f"{_identifier(program.name, 'rule')}_{program.stages.index(stage)}"
+        function = f"{identifier(program.name, 'rule')}_{program.stages.index(stage)}"
         arrays = ", ".join(f"{s}: {d}" for s, d in zip(self._slots, self._dtypes, strict=True))
         title = f"{function}({arrays}), computed in {self._real}."
         head = _HEAD.rstrip().format(
@@ -213,7 +195,7 @@ class _Writer:
 
     def _number_name(self, v: int) -> str:
         """What a number of the step is called in the source: by its own name, where that means nothing else there."""
-        name = _identifier(self._program.names[v], f"s{v}")
+        name = identifier(self._program.names[v], f"s{v}")
         taken = name in _LOCALS or name in self._names.values() or _GENERATED.fullmatch(name) is not None
         return f"s{v}" if taken else name
 
@@ -254,29 +236,12 @@ class _Writer:
             a, bound = sorted(operands, key=self._bounds.__contains__)
             function = "at_least" if op == "maximum" else "at_most"
             return f"support.{function}({self._names[a]}, {self._names[bound]})"
-        if op in _INFIX:
-            return f"{args[0]} {_INFIX[op]} {args[1]}"
-        if op in _COMPARISONS:
-            return f"{self._real}(1) if {args[0]} {_COMPARISONS[op]} {args[1]} else {self._real}(0)"
-        if elementary(op, self._real) is not None or op == "shift":
-            return f"support.{op}_{self._real}({', '.join(args)})"
-        if op == "negative":
-            return f"-{args[0]}"
-        if op == "where":
-            return f"{args[1]} if {args[0]} != 0 else {args[2]}"
-        return f"{_FUNCTIONS[op]}({', '.join(args)})"
+        return expression(op, args, self._real)
 
     def _load(self, slot: int) -> str:
-        kind, place = self._dtypes[slot].name, f"({self._slots[slot]}_at, i, {slot})"
-        if kind in ("float16", "bfloat16"):
-            loaded = f"support.widen_{kind}(support.load_uint16{place})"
-            kind = "float32"
-        else:
-            loaded = f"support.load_{kind}{place}"
-        return loaded if kind == self._real else f"{self._real}({loaded})"
+        return load(self._dtypes[slot].name, f"{self._slots[slot]}_at", "i", slot, self._real)
 
     def _store(self, slot: int, value: str) -> str:
-        kind, place = self._dtypes[slot].name, f"{self._slots[slot]}_at, i, {slot}"
         if slot in self._rounded:
             how = self._rounded[slot]
             word = f"support.load_uint32({self._slots[slot]}_words, i - start, {WORDS_SCOPE})"
@@ -285,10 +250,7 @@ class _Writer:
                 value = f"support.round_coarsely_{self._real}({arguments})"
             else:
                 value = f"support.drop_bits_{self._real}({value}, {word}, {how.drop})"
-        if kind in ("float16", "bfloat16"):
-            near = value if self._real == "float32" else f"support.odd_float32({value})"
-            return f"support.store_uint16({place}, support.narrow_{kind}({near}))"
-        return f"support.store_{kind}({place}, {value if kind == self._real else f'{kind}({value})'})"
+        return store(self._dtypes[slot].name, f"{self._slots[slot]}_at", "i", slot, value, self._real)
 
     def _reduce(self) -> Iterator[str]:
         """Lanes over the chunk, then joined: the fixed order of a sum."""
@@ -330,9 +292,3 @@ def _joined(op: str, one: str, other: str) -> str:
     if op in ("amax", "amin"):
         return f"support.{'maximum' if op == 'amax' else 'minimum'}({one}, {other})"
     return f"{one} + {other}"
-
-
-def _identifier(name: str, otherwise: str) -> str:
-    """A name that is safe in source, whatever a class called its slots."""
-    fits = re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name) is not None and not keyword.iskeyword(name)
-    return name if fits else otherwise
