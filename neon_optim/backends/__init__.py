@@ -44,8 +44,8 @@ def gen_backend(
         device_id: which GPU.
         max_devices, compat_mode: neon's; accepted, without effect.
         deterministic: give the same bits on every engine, backend and processor, for matrix products and for exp, log
-            and their like too (see docs/numerics.md for what it costs). Without it a result is the same each time
-            on one machine with one engine.
+            and their like too; docs/numerics.md says what it costs. Without it a result is the same each time on one
+            machine with one engine.
         engine: for 'cpu': 'numpy', 'numba', or 'auto' (Numba where it is installed).
 
     Raises:

@@ -72,10 +72,10 @@ def _times_power_of_two(y: Recorded, shifted: Recorded) -> Recorded:
     return y * one * other
 
 
-def _upper_half(x: Recorded) -> Recorded:
+def _upper_half(x: Recorded, one_bit_less: bool = False) -> Recorded:
     """A float without the lower half of its mantissa: its product with another one of half the bits is exact."""
     t = _TYPES[x.kind]
-    return (x.bits() & (2 * t.sign - (1 << (t.mantissa + 1) // 2))).real()
+    return (x.bits() & (2 * t.sign - (1 << (t.mantissa + 1) // 2 + one_bit_less))).real()
 
 
 def _times_split(high: Recorded, low: Recorded, factor: tuple[float, float]) -> tuple[Recorded, Recorded]:
@@ -290,20 +290,93 @@ def _tanh_by_exp(x: Recorded) -> Recorded:
 # --- power ---
 
 
+_POWER = (
+    0.4285714285714976,
+    0.33333333330011955,
+    0.27272727909113686,
+    0.2307685927826047,
+    0.2000364749484584,
+    0.17527504127527924,
+    0.17866953514687278,
+)
+"""((3 atanh(s) / s - 3 - z) / z**2 - 3/5) / z as a polynomial in z = s**2, where s = f / (2 + f) as for log."""
+
+_THREE_FIFTHS = (0.5999999940395355, 5.960464477539063e-09)
+"""In half the bits of a mantissa, and what it lacks."""
+
+_TWO_THIRDS = (0.9617966860532761, 7.872699542894897e-09)
+"""2 / (3 log(2)) in half the bits of a mantissa, and what it lacks."""
+
+
 def _power(x: Recorded, y: Recorded) -> Recorded:
-    """float32, by way of float64. The square is that of a multiplication, its ties included."""
+    """float32, by way of float64."""
     base, exponent = x.widen(), y.widen()
-    size = abs(base)
-    value = _exp2(exponent * _log2(size))
-    value = select(size.equals(1.0) & exponent.equals(exponent), 1.0, value)
-    value = select(exponent.equals(2.0), base * base, value)
-    half = exponent * 0.5
-    whole = exponent.rint().equals(exponent)
+    return _power_cases(base, exponent, _exp2(exponent * _log2(abs(base)))).narrow()
+
+
+def _power_wide(x: Recorded, y: Recorded) -> Recorded:
+    """float64: the logarithm, and its product with y, are numbers in two parts."""
+    log_high, log_low = _log2_in_parts(abs(x))
+    y_bounded = y.between(-(2.0**70), 2.0**70)  # beyond it powers are 0, 1 or infinite
+    y_high = _upper_half(y_bounded)
+    high = y_high * log_high
+    low = (y_bounded - y_high) * log_high + y_bounded * log_low
+    whole = high + low
+    value = _exp2_of_parts(whole, select(abs(whole) < 2000.0, (high - whole) + low, 0.0))
+    limit = (abs(x).equals(0.0) & (y < 0.0)) | (abs(x).equals(math.inf) & (y > 0.0))
+    extreme = abs(x).equals(0.0) | abs(x).equals(math.inf)
+    value = select(extreme, select(limit, x.constant(math.inf, x.kind), 0.0), value)
+    return _power_cases(x, y, select(x.equals(x) & y.equals(y), value, math.nan))
+
+
+def _power_cases(x: Recorded, y: Recorded, value: Recorded) -> Recorded:
+    """x**y, where ``value`` is that of the size of x and usual numbers. The square is a product, its ties too."""
+    value = select(abs(x).equals(1.0) & y.equals(y), 1.0, value)
+    value = select(y.equals(2.0), x * x, value)
+    half = y * 0.5
+    whole = y.rint().equals(y)
     odd = whole & ~half.rint().equals(half)
-    sign = base.bits() & _TYPES["float64"].sign
-    value = (value.bits() | select(odd, sign, 0)).real()
-    value = select((base < 0.0) & (base > -math.inf) & ~whole, math.nan, value)
-    return select(base.equals(1.0) | exponent.equals(0.0), 1.0, value).narrow()
+    value = (value.bits() | select(odd, x.bits() & _TYPES[x.kind].sign, 0)).real()
+    value = select((x < 0.0) & (x > -math.inf) & ~whole, math.nan, value)
+    return select(x.equals(1.0) | y.equals(0.0), 1.0, value)
+
+
+def _log2_in_parts(x: Recorded) -> tuple[Recorded, Recorded]:
+    """log2 of a positive float64 other than infinity, to some 64 bits; the first part has half of a mantissa's.
+
+    log(1 + f) = 2/3 s (3 + z + 3/5 z**2 + z**3 Q(z)), where z = s**2; all but the last term are in two parts.
+    """
+    k, f = _exponent_and_fraction(x)
+    d = f + 2.0
+    s = f / d
+    s_high, d_high = _upper_half(s, one_bit_less=True), _upper_half(d)
+    s_low = ((f - s_high * d_high) - s_high * (f - (d_high - 2.0))) / d
+    z, z_high, z_low = s * s, s_high * s_high, s_low * (s_high + s)
+    z_upper = _upper_half(z_high, one_bit_less=True)
+    square = z_upper * z_upper
+    square_low = (z_high + z_upper) * (z_high - z_upper) + (z_high * 2.0 + z_low) * z_low
+    square_upper = _upper_half(square)
+    fifths, fifths_low = _times_split(square_upper, (square - square_upper) + square_low, _THREE_FIFTHS)
+    t_rest = z_low + (fifths_low + z * z * z * _polynomial(z, _POWER))
+    t_high = _upper_half(z_high + 3.0 + (fifths + t_rest))
+    t_low = t_rest - (((t_high - 3.0) - z_high) - fifths)
+    u, v = s_high * t_high, s_low * t_high + t_low * s
+    p_high = _upper_half(u + v)
+    exact, more = _times_split(p_high, v - (p_high - u), _TWO_THIRDS)
+    high = _upper_half(k + (exact + more), one_bit_less=True)
+    return high, more - ((high - k) - exact)
+
+
+def _exp2_of_parts(x: Recorded, low: Recorded) -> Recorded:
+    """2**(x + low), where low is below the last bit of x."""
+    t = _TYPES[x.kind]
+    x = x.between(*_EXP2_RANGE[x.kind])
+    shifted = x + t.to_integer
+    rest = x - (shifted - t.to_integer)
+    r = rest + low
+    high = _upper_half(r)
+    exact, more = _times_split(high, (r - high) + ((rest - r) + low), _LN2[x.kind])
+    return _times_power_of_two(exact + (more + r * r * _polynomial(r, _EXP2[x.kind])) + 1.0, shifted)
 
 
 ELEMENTARY = ("exp", "exp2", "log", "log2", "tanh", "power")
@@ -314,7 +387,7 @@ _DEFINITIONS = {"exp": _exp, "exp2": _exp2, "log": _log, "log2": _log2, "tanh": 
 
 @cache
 def elementary(op: str, real: str) -> Formula | None:
-    """The formula of an operation in 'float32' or 'float64'; None for one that has none, as power in float64."""
-    if op == "power" and real == "float32":
-        return formula("power_float32", _power, "float32", "float32")
+    """The formula of an operation in 'float32' or 'float64'; None for one that has none."""
+    if op == "power":
+        return formula(f"power_{real}", _power if real == "float32" else _power_wide, real, real)
     return formula(f"{op}_{real}", _DEFINITIONS[op], real) if op in _DEFINITIONS else None

@@ -20,7 +20,7 @@ FLOAT = {"float16": np.dtype(np.float16), "bfloat16": BFLOAT16} | {
     name: np.dtype(name) for name in ("float32", "float64")
 }
 SHAPES = [(), (1,), (0, 3), (5,), (3, 7), (70_001, 1), (2, 65_536)]
-INEXACT = {"exp", "exp2", "log", "log2", "tanh", "power"}  # not correctly rounded by any library
+INEXACT = {"exp", "exp2", "log", "log2", "tanh", "power"}  # which NumPy has in its own way, too
 
 
 @pytest.fixture(autouse=True)
@@ -150,7 +150,6 @@ def test_a_processor_without_float16(monkeypatch):
 # --- random rules ---
 
 SLOTS = ("param", "grad", "a", "b")
-EXACT = sorted(set(ELEMENTWISE) - INEXACT)
 
 
 @st.composite
@@ -164,7 +163,7 @@ def expressions(draw, slots):
         )
     )
     for _ in range(draw(st.integers(3, 10))):
-        op = draw(st.sampled_from(EXACT))
+        op = draw(st.sampled_from(sorted(ELEMENTWISE)))
         operands = [pool[draw(st.integers(0, len(pool) - 1))] for _ in range(ELEMENTWISE[op])]
         pool.append(Node(op, *operands))
     return pool[-1]
@@ -174,7 +173,7 @@ SPECIAL = [0.0, -0.0, 1.0, -1.0, np.inf, -np.inf, np.nan, 1e-45, -1e-40, 6e-8, 3
 
 
 def run_rule(engine, outputs, types, sizes, rounding):
-    be = gen_backend("cpu", engine=engine)
+    be = gen_backend("cpu", engine=engine, deterministic=True)
     rng = np.random.default_rng(1)
     rows = []
     with np.errstate(over="ignore"):

@@ -1,4 +1,4 @@
-"""Matrix products in the fixed order of ``deterministic=True``, in NumPy.
+"""Matrix products in the fixed order of `deterministic=True`, in NumPy.
 
 An element is the sum of its products, each rounded, added one after the other from 0 on, in the compute type.
 """

@@ -46,9 +46,6 @@ template <class T> __device__ __forceinline__ T maximum(T a, T b) { return a != 
 template <class T> __device__ __forceinline__ T minimum(T a, T b) { return a != a || b != b ? a + b : fmin(a, b); }
 template <class T> __device__ __forceinline__ T sgn(T a) { return a > 0 ? T(1) : a < 0 ? T(-1) : a == 0 ? T(0) : a; }
 
-// In double there is no formula: CUDA's.
-__device__ __forceinline__ double power_formula(double a, double b) { return pow(a, b); }
-
 // a * sgn(b) * 2**rint(log2|b|), exactly.
 template <class T> __device__ T shift(T a, T b) {
   const T size = fabs(b);

@@ -26,7 +26,6 @@ _FUNCTIONS = {
     "maximum": "support.maximum",
     "minimum": "support.minimum",
     "sgn": "support.sgn",
-    "power": "np.power",  # in float64, where it has no formula
 }
 
 

@@ -17,7 +17,7 @@ from neon_optim.backends.formula import Formula
 
 __all__ = [
     *("exp2_float32", "exp2_float64", "exp_float32", "exp_float64", "log2_float32", "log2_float64"),
-    *("log_float32", "log_float64", "power_float32", "tanh_float32", "tanh_float64"),
+    *("log_float32", "log_float64", "power_float32", "power_float64", "tanh_float32", "tanh_float64"),
 ]
 
 _TYPES = {
@@ -107,4 +107,4 @@ exp2_float32, exp2_float64 = _function("exp2", "float32"), _function("exp2", "fl
 log_float32, log_float64 = _function("log", "float32"), _function("log", "float64")
 log2_float32, log2_float64 = _function("log2", "float32"), _function("log2", "float64")
 tanh_float32, tanh_float64 = _function("tanh", "float32"), _function("tanh", "float64")
-power_float32 = _function("power", "float32")
+power_float32, power_float64 = _function("power", "float32"), _function("power", "float64")

@@ -27,7 +27,7 @@ _WORTH_A_THREAD = 4 * _BLOCK
 _COLUMNS = 64
 """Rows that are gone through side by side, where the reduced axis is not the innermost one."""
 
-_SCRATCH = 1 << 18
+_SCRATCH = 1 << 20
 """Bytes of what is kept of elements, above which fewer rows are gone through side by side."""
 
 

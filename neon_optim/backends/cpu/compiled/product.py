@@ -1,4 +1,4 @@
-"""Matrix products in the fixed order of ``deterministic=True``, in compiled code.
+"""Matrix products in the fixed order of `deterministic=True`, in compiled code.
 
 Blocks of rows and columns are computed together; each element of them adds its products in order all the same.
 """

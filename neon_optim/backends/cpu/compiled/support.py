@@ -24,6 +24,7 @@ from neon_optim.backends.cpu.compiled.formulas import (  # noqa: F401 (kernels c
     log_float32,
     log_float64,
     power_float32,
+    power_float64,
     tanh_float32,
     tanh_float64,
 )
