@@ -11,11 +11,13 @@ from typing import Any
 import numpy as np
 
 from neon_optim.backends.autodiff import Autodiff
+from neon_optim.backends.derivatives import gradients
 from neon_optim.backends.dtypes import float_dtype
+from neon_optim.backends.optree import stated
 from neon_optim.described.object import NervanaObject
 from neon_optim.errors import BackendError
 
-__all__ = ["Autodiff", "cleanup_backend", "gen_backend"]
+__all__ = ["Autodiff", "cleanup_backend", "gen_backend", "gradients", "stated"]
 
 
 def gen_backend(
