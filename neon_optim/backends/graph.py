@@ -17,7 +17,7 @@ from neon_optim.backends.optree import ELEMENTWISE, STRUCTURAL, Node
 from neon_optim.backends.optree_shapes import result_shape
 from neon_optim.errors import BackendError, shown
 
-__all__ = ["TOTALS", "VIEWS", "Flat", "Graph", "Leaf", "Value", "flatten", "lies_contiguous"]
+__all__ = ["TOTALS", "VIEWS", "Flat", "Graph", "Leaf", "Value", "fits", "flatten", "lies_contiguous"]
 
 TOTALS = ("sum", "sum_square", "amax", "amin", "size")
 """Reductions of a whole tensor. They give a float64 number."""

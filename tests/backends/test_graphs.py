@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from neon_optim import gen_backend
 from neon_optim.backends.buffers import place_buffers
+from neon_optim.backends.cpu.compiled import lazy_loop
 from neon_optim.backends.cpu.flows import leaf_of
 from neon_optim.backends.fusion import Call, Loop, fuse
 from neon_optim.backends.graph import Graph, flatten
@@ -20,6 +21,11 @@ from neon_optim.backends.optree import Node
 from neon_optim.errors import BackendError
 
 ENGINES = ("numpy", "numba")
+
+
+@pytest.fixture(autouse=True)
+def compiled_after_two_runs(monkeypatch):
+    monkeypatch.setattr(lazy_loop, "COMPILED", 2)
 
 
 def planned(be, *assignments):
@@ -159,6 +165,31 @@ def test_arrays_of_every_layout(engine, dtype, layout):
         out[:] = be.as_tensor(array) * 2.0 - be.max(be.as_tensor(array), axis=0)
     wide = array.astype(np.float64)
     np.testing.assert_array_equal(out.get(), wide * 2.0 - wide.max(axis=0, keepdims=True))
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_integers_are_copied_exactly(engine):
+    be = gen_backend("cpu", engine=engine)
+    large = np.array([[2**24 + 1, 2**53 - 1, -(2**40) - 1]])
+    out = be.empty((2, 3), dtype="float64")
+    out[:] = large
+    np.testing.assert_array_equal(out.get(), np.broadcast_to(large, (2, 3)))
+    with pytest.raises(BackendError, match=r"\(1, 3\) does not fit"):
+        be.empty((3, 1))[:] = large
+
+
+def test_a_loop_of_very_many_arrays_is_computed_all_the_same():
+    """Compiled code tells 66 pieces of memory apart."""
+    be = gen_backend("cpu", engine="numba")
+    x = be.array(np.linspace(0.1, 1.0, 12).reshape(3, 4))
+    parts = [be.exp(x * (0.1 * k)) for k in range(40)]
+    outs = [be.empty((3, 4)) for _ in parts]
+    run = be.capture([(out, part / be.sum(part, axis=0)) for out, part in zip(outs, parts, strict=True)])
+    for _ in range(4):
+        run()
+    for k, out in enumerate(outs):
+        power = np.exp(x.get().astype(float) * 0.1 * k)
+        np.testing.assert_allclose(out.get(), power / power.sum(0), rtol=1e-6)
 
 
 @pytest.mark.parametrize("engine", ENGINES)

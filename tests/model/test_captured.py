@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from neon_optim import gen_backend
+from neon_optim.backends.cpu.compiled import lazy_loop
 from neon_optim.model import (
     Activation,
     Affine,
@@ -31,6 +32,11 @@ from neon_optim.model.layer import Layer
 from neon_optim.optimizers import Adam
 
 SAMPLES = 8
+
+
+@pytest.fixture(autouse=True)
+def compiled_after_two_runs(monkeypatch):
+    monkeypatch.setattr(lazy_loop, "COMPILED", 2)
 
 
 def data(nout=3, n=2 * SAMPLES):

@@ -13,16 +13,18 @@ from neon_optim.backends.cpu.flow import Flow, FlowPlan, Place
 from neon_optim.backends.cpu.tensor import CPUTensor
 from neon_optim.backends.cpu.whole_arrays import WholeArrays
 from neon_optim.backends.dtypes import FLOAT_TYPES
-from neon_optim.backends.graph import Flat, Leaf, flatten
+from neon_optim.backends.graph import Flat, Leaf, fits, flatten
 from neon_optim.errors import BackendError, shown
 
 __all__ = ["Flows", "Replay", "leaf_of"]
 
 _MOST_PLANS = 2_048
-"""Plans that are remembered; a program that has more kinds of assignments than that makes them anew."""
+_MOST_BYTES = 1 << 26
+"""Plans that are remembered, and memory that they may keep in all. A program that has more kinds of assignments than
+that plans them anew."""
 
 _KEPT_BYTES = 1 << 20
-"""Memory that a flow may keep until the next assignment of its kind."""
+"""Memory that one plan may keep until the next assignment of its kind."""
 
 
 class Flows:
@@ -37,6 +39,7 @@ class Flows:
         self._whole = whole
         self._engine = engine
         self._plans: dict[Any, FlowPlan] = {}
+        self._kept_bytes = 0
 
     def assign(self, target: np.ndarray | CPUTensor, tree: Any) -> None:
         """Run a tree into an array. What the target held before is what the tree reads of it.
@@ -44,8 +47,11 @@ class Flows:
         Raises:
             BackendError: shapes do not fit, or an operand is of another kind.
         """
-        flat = flatten([(target, tree)], leaf_of)
         written = target if isinstance(target, np.ndarray) else target.leaf.array
+        if isinstance(tree, np.ndarray) and tree.dtype.kind in "iub" and fits(tree.shape, written.shape):
+            np.copyto(written, tree, casting="unsafe")  # exactly, where the type of the target can hold them
+            return
+        flat = flatten([(target, tree)], leaf_of)
         for leaf in flat.leaves:
             array = leaf.array
             if array is written or (array.base is None and written.base is None):
@@ -68,9 +74,7 @@ class Flows:
         key = flat.key
         plan = self._plans.get(key)
         if plan is None:
-            if len(self._plans) >= _MOST_PLANS:
-                self._plans.clear()
-            plan = self._plans[key] = FlowPlan(flat)
+            plan = self._remember(key, FlowPlan(flat))
         try:
             flow = plan.idle.pop()
         except IndexError:
@@ -81,6 +85,13 @@ class Flows:
         flow.release()
         if plan.size <= _KEPT_BYTES:
             plan.idle.append(flow)
+
+    def _remember(self, key: Any, plan: FlowPlan) -> FlowPlan:
+        if len(self._plans) >= _MOST_PLANS or self._kept_bytes > _MOST_BYTES:
+            self.close()
+        self._kept_bytes += plan.size if plan.size <= _KEPT_BYTES else 0
+        self._plans[key] = plan
+        return plan
 
     def flow(self, plan: FlowPlan, flat: Flat) -> Flow:
         """A flow of a plan, for the arrays and numbers of its trees."""
@@ -106,6 +117,7 @@ class Flows:
     def close(self) -> None:
         """Forget all plans, and give back their memory."""
         self._plans.clear()
+        self._kept_bytes = 0
 
 
 class Replay(Captured):

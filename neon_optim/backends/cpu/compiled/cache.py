@@ -28,10 +28,10 @@ import llvmlite.binding as llvm  # type: ignore[import-untyped]
 from neon_optim.backends.cpu.compiled.machine_code import MachineCode, host_target
 from neon_optim.version import __version__
 
-__all__ = ["load_kernel"]
+__all__ = ["kept_kernel", "load_kernel"]
 
 _log = logging.getLogger(__name__)
-_loading = threading.Lock()
+_loading = threading.RLock()
 
 
 def load_kernel(function: str, source: str, n_arguments: int) -> Callable[..., None]:
@@ -40,16 +40,25 @@ def load_kernel(function: str, source: str, n_arguments: int) -> Callable[..., N
     It releases the interpreter lock while it runs.
     """
     with _loading:
+        kernel = kept_kernel(function, source, n_arguments)
+        if kernel is not None:
+            return kernel
+        from neon_optim.backends.cpu.compiled.compiler import compile_kernel
+
+        code = compile_kernel(function, source)
+        path = _path(function, source)
+        if path is not None:
+            _write(path, code.to_bytes())
+            _write(path.with_suffix(".py"), source.encode())
+        return _linked(code, n_arguments)
+
+
+def kept_kernel(function: str, source: str, n_arguments: int) -> Callable[..., None] | None:
+    """The same where it has been compiled before, by any process; None: it has not."""
+    with _loading:
         path = _path(function, source)
         code = None if path is None else _read(path)
-        if code is None:
-            from neon_optim.backends.cpu.compiled.compiler import compile_kernel
-
-            code = compile_kernel(function, source)
-            if path is not None:
-                _write(path, code.to_bytes())
-                _write(path.with_suffix(".py"), source.encode())
-        return _linked(code, n_arguments)
+        return None if code is None else _linked(code, n_arguments)
 
 
 def _linked(code: MachineCode, n_arguments: int) -> Callable[..., None]:

@@ -13,10 +13,15 @@ from neon_optim.backends.numpy_formula import SHARED_FUNCTIONS
 
 __all__ = ["LazyLoop"]
 
-_FEW_RUNS = 3
-_FEW_ELEMENTS = 1 << 21
-"""Runs, and elements of all runs, after which a loop is compiled, which takes as long as some hundred small runs by
-NumPy. Both ways give the same bits."""
+LOOKED_FOR = 3
+"""Runs after which a loop is looked for among those that were compiled before."""
+
+COMPILED = 50
+WORTH_COMPILING = 1 << 22
+"""Runs, or elements of all runs, after which it is compiled: that takes as long as thousands of small runs by NumPy, but
+is done once and kept for later processes. Both ways give the same bits."""
+
+_COPIES = {"copy", "contiguous"}
 
 
 class LazyLoop:
@@ -32,11 +37,13 @@ class LazyLoop:
     ):
         self._made_of = graph, loop, arrays, numbers
         self._addresses = addresses
-        self._history = loop.compiled
+        self._loop = loop
         self._size = int(np.prod(loop.shape, dtype=np.int64))
-        self._run: Any = (
-            self._compiled() if "kernel" in self._history else NumpyLoop(*self._made_of, SHARED_FUNCTIONS)
-        )
+        self._only_copies = all(graph.values[v].op in _COPIES for v in loop.values)
+        if "kernel" in loop.compiled:
+            self._run: Any = self._compiled()
+        else:
+            self._run = NumpyLoop(*self._made_of, SHARED_FUNCTIONS)
 
     def _compiled(self) -> Any:
         from neon_optim.backends.cpu.compiled.loops import CompiledLoop
@@ -50,7 +57,16 @@ class LazyLoop:
     def __call__(self) -> None:
         """Run the loop."""
         self._run()
-        if isinstance(self._run, NumpyLoop):
-            runs = self._history["runs"] = self._history.get("runs", 0) + 1
-            if runs >= _FEW_RUNS or runs * self._size >= _FEW_ELEMENTS:
+        if isinstance(self._run, NumpyLoop) and not self._only_copies:
+            self._look_for_better()
+
+    def _look_for_better(self) -> None:
+        history = self._loop.compiled
+        runs = history["runs"] = history.get("runs", 0) + 1
+        if runs >= COMPILED or runs * self._size >= WORTH_COMPILING:
+            self._run = self._compiled()
+        elif runs == LOOKED_FOR:
+            from neon_optim.backends.cpu.compiled.loops import find_kernel
+
+            if find_kernel(*self._made_of[:3]):
                 self._run = self._compiled()

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from neon_optim.backends.cpu.compiled.cache import load_kernel
+from neon_optim.backends.cpu.compiled.cache import kept_kernel, load_kernel
 from neon_optim.backends.cpu.compiled.loop_source import ARGUMENTS, loop_source, scratch_of
 from neon_optim.backends.cpu.compiled.loop_writer import TABLE, Operand, Scratch
 from neon_optim.backends.cpu.loop_layout import LoopLayout, lay_out
@@ -16,7 +16,7 @@ from neon_optim.backends.fusion import Loop
 from neon_optim.backends.graph import Graph
 from neon_optim.backends.sums import AXIS_LANES
 
-__all__ = ["CompiledLoop"]
+__all__ = ["CompiledLoop", "find_kernel"]
 
 _BLOCK = 16_384
 """Elements of a task."""
@@ -29,6 +29,21 @@ _COLUMNS = 64
 
 _SCRATCH = 1 << 20
 """Bytes of what is kept of elements, above which fewer rows are gone through side by side."""
+
+
+def find_kernel(graph: Graph, loop: Loop, arrays: Mapping[int, np.ndarray]) -> bool:
+    """Whether the function of a loop has been compiled before; if so, it is ready afterwards."""
+    used = [arrays[v] for v in (*loop.reads, *loop.writes)]
+    source = _source(graph, loop, used, lay_out(used, loop.shape, loop.axis))
+    kernel = kept_kernel("loop", source, len(ARGUMENTS))
+    if kernel is not None:
+        loop.compiled["kernel"] = kernel
+    return kernel is not None
+
+
+def _source(graph: Graph, loop: Loop, used: Sequence[np.ndarray], layout: LoopLayout) -> str:
+    columns = loop.axis is not None and layout.inner is not None
+    return loop_source("loop", graph, loop, _operands(loop, used, layout), len(layout.outer), columns)
 
 
 class CompiledLoop:
@@ -55,10 +70,7 @@ class CompiledLoop:
         columns = loop.axis is not None and layout.inner is not None
         pieces = scratch_of(graph, loop, columns)
         if "kernel" not in loop.compiled:
-            source = loop_source(
-                "loop", graph, loop, _operands(loop, used, layout), len(layout.outer), columns
-            )
-            loop.compiled["kernel"] = load_kernel("loop", source, len(ARGUMENTS))
+            loop.compiled["kernel"] = load_kernel("loop", _source(graph, loop, used, layout), len(ARGUMENTS))
         self._kernel = loop.compiled["kernel"]
         self._counter = np.zeros(1, np.int64)
         self._claimed: Any = self._counter.data

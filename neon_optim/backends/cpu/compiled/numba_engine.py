@@ -11,7 +11,14 @@ import numpy as np
 
 from neon_optim.backends.contract import Rounding
 from neon_optim.backends.cpu.compiled.lazy_loop import LazyLoop
-from neon_optim.backends.cpu.compiled.source import ARGUMENTS, WORDS_BLOCK, bounds, kernel_source
+from neon_optim.backends.cpu.compiled.loop_source import scratch_of
+from neon_optim.backends.cpu.compiled.source import (
+    ARGUMENTS,
+    MOST_SCOPES,
+    WORDS_BLOCK,
+    bounds,
+    kernel_source,
+)
 from neon_optim.backends.cpu.engine import Engine, RunLoop
 from neon_optim.backends.cpu.numpy_engine import NumpyEngine
 from neon_optim.backends.cpu.table import TASK, HostTable, RowGroup
@@ -79,7 +86,11 @@ class NumbaEngine(Engine):
         """See :meth:`Engine.make_loop`."""
         used = [arrays[v] for v in (*loop.reads, *loop.writes)]
         whole_elements = all(stride % a.dtype.itemsize == 0 for a in used for stride in a.strides)
-        if not whole_elements or (any(a.dtype == _FLOAT16 for a in used) and not _converts_float16()):
+        if (
+            not whole_elements
+            or _has_too_many_arrays(graph, loop, len(used))
+            or (any(a.dtype == _FLOAT16 for a in used) and not _converts_float16())
+        ):
             return self._numpy.make_loop(graph, loop, arrays, addresses, numbers)
         return LazyLoop(graph, loop, arrays, addresses, numbers)
 
@@ -194,6 +205,13 @@ class _Launch:
             kept.clear()
 
         run_together(work, threads)
+
+
+def _has_too_many_arrays(graph: Graph, loop: Loop, used: int) -> bool:
+    """Whether compiled code could not tell all arrays and pieces of scratch memory of a loop apart."""
+    return (
+        used + 3 * len(loop.values) > MOST_SCOPES and used + len(scratch_of(graph, loop, True)) > MOST_SCOPES
+    )
 
 
 def _converts_float16() -> bool:

@@ -19,10 +19,13 @@ from neon_optim.backends.rounding import SLOTS_OF_A_ROW, StoreRounding, store_ro
 from neon_optim.backends.sums import LANES
 from neon_optim.errors import BackendError
 
-__all__ = ["ARGUMENTS", "LANES_SCOPE", "WORDS_BLOCK", "WORDS_SCOPE", "bounds", "kernel_source"]
+__all__ = ["ARGUMENTS", "LANES_SCOPE", "MOST_SCOPES", "WORDS_BLOCK", "WORDS_SCOPE", "bounds", "kernel_source"]
 
 LANES_SCOPE, WORDS_SCOPE = SLOTS_OF_A_ROW, SLOTS_OF_A_ROW + 1
 """What accesses to the lanes and to the random words name as their slot."""
+
+MOST_SCOPES = SLOTS_OF_A_ROW + 2
+"""Slots, and other pieces of memory, that can be told apart."""
 
 WORDS_BLOCK = 1024
 """Elements whose random words are computed at a time; a divisor of a chunk."""

@@ -28,18 +28,15 @@ from neon_optim.backends.cpu.compiled.formulas import (  # noqa: F401 (kernels c
     tanh_float32,
     tanh_float64,
 )
-from neon_optim.backends.cpu.compiled.source import LANES_SCOPE, WORDS_SCOPE
+from neon_optim.backends.cpu.compiled.source import LANES_SCOPE, MOST_SCOPES, WORDS_SCOPE
 from neon_optim.backends.philox import ROUNDING
-
-_N_SCOPES = max(LANES_SCOPE, WORDS_SCOPE) + 1
-"""Slots that can be told apart."""
 
 _HALF_BITS = 16
 
 
 def _alias_scopes(module: Any, slot: int) -> tuple[Any, Any]:
     domain = module.add_metadata(["neon_optim"])
-    scopes = [module.add_metadata([f"slot {k}", domain]) for k in range(_N_SCOPES)]
+    scopes = [module.add_metadata([f"slot {k}", domain]) for k in range(MOST_SCOPES)]
     others = [scope for k, scope in enumerate(scopes) if k != slot]
     return module.add_metadata([scopes[slot]]), module.add_metadata(others)
 
