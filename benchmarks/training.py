@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from neon_optim import gen_backend
+from neon_optim import NervanaObject, gen_backend
 from neon_optim.model import (
     Affine,
     ArrayIterator,
@@ -70,6 +70,7 @@ def our_mlp(sizes: Sequence[int], batch: int, engine: str = "numba") -> Step:
     inputs, targets = (be.array(a.get()) for a in next(iter(data.batches())))
 
     def step() -> None:
+        NervanaObject.be = be  # each contender has its own
         model.minibatch_index = 0
         training._step(inputs, targets)
 
@@ -83,7 +84,12 @@ def our_inference(sizes: Sequence[int]) -> Step:
     model = _our_model(sizes)
     model.initialize(ArrayIterator(x, labels, nclass=sizes[-1]))
     one = be.array(x[:1].T)
-    return lambda: model.fprop(one, inference=True)
+
+    def step() -> None:
+        NervanaObject.be = be
+        model.fprop(one, inference=True)
+
+    return step
 
 
 def _torch_model(sizes: Sequence[int]) -> Any:

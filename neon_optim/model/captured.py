@@ -34,10 +34,12 @@ class CapturedPasses:
 
     Attributes:
         drawing: the layers in which something is random.
+        outputs: what the forward pass alone fills; None where there are both.
     """
 
     def __init__(self, run: Any, layers: Container, things: Sequence[Any] = ()):
         self.run = run
+        self.outputs: Any = None
         leaves = layers.leaves()
         self.drawing = [leaf for leaf in leaves if type(leaf).draw is not Layer.draw]
         settings = list(
@@ -58,7 +60,7 @@ class CapturedPasses:
         return (
             self._count() == self._changes
             and all(held == before for held, before in self._lists)
-            and all(_are_same(_pairs(now()), before) for now, before in self._params)
+            and all(_are_same(now(), before) for now, before in self._params)
         )
 
 
@@ -66,10 +68,15 @@ def _pairs(params: Any) -> list[tuple[Any, Any]]:
     return [params[0]] if isinstance(params, tuple) else [pair for pair, _ in params]
 
 
-def _are_same(pairs: Sequence[tuple[Any, Any]], others: Sequence[tuple[Any, Any]]) -> bool:
-    if len(pairs) != len(others):
-        return False
-    return all(a[0] is b[0] and a[1] is b[1] for a, b in zip(pairs, others, strict=True))
+def _are_same(params: Any, before: Sequence[tuple[Any, Any]]) -> bool:
+    """Whether what a layer returns from get_params() holds the parameters and gradients that it held before."""
+    if type(params) is tuple:  # of most layers
+        (param, grad), _ = params
+        return len(before) == 1 and param is before[0][0] and grad is before[0][1]
+    pairs = _pairs(params)
+    return len(pairs) == len(before) and all(
+        a[0] is b[0] and a[1] is b[1] for a, b in zip(pairs, before, strict=True)
+    )
 
 
 def capture_training(
@@ -97,15 +104,18 @@ def capture_training(
     return CapturedPasses(run, layers, [cost])
 
 
-def capture_inference(be: Any, layers: Container, x: Any, outputs: Any) -> CapturedPasses | None:
-    """The forward pass outside of training: called with inputs, it fills ``outputs``."""
+def capture_inference(be: Any, layers: Container, x: Any) -> CapturedPasses | None:
+    """The forward pass outside of training: called with inputs, it fills the outputs that it has."""
     leaves = layers.leaves()
     if not _are_algebra(leaves):
         return None
     value = x
     for leaf in leaves:
         value = leaf.forward(value, inference=True)
-    return CapturedPasses(be.capture([(outputs, value)], inputs=[x]), layers)
+    outputs = be.empty((layers.nout, x.shape[1]))
+    passes = CapturedPasses(be.capture([(outputs, value)], inputs=[x]), layers)
+    passes.outputs = outputs
+    return passes
 
 
 def _are_algebra(leaves: Sequence[Layer]) -> bool:

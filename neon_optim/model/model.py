@@ -142,18 +142,13 @@ class Model(NervanaObject, kind="model"):
         """
         if not inference:
             return self.layers.fprop(x)
-        outputs = self._outputs_for(x.shape[1])
         captured = self._captured_for(
-            ("inference", id(outputs), x.shape, x.dtype),
-            lambda: capture_inference(self.be, self.layers, x, outputs),
+            ("inference", x.shape, x.dtype), lambda: capture_inference(self.be, self.layers, x)
         )
         if captured is None:
             return self.layers.fprop(x, inference)
         captured.run(x)
-        return outputs
-
-    def _outputs_for(self, samples: int) -> Any:
-        return self.layers.leaves()[-1].buffer("outputs", self.layers.nout, samples)
+        return captured.outputs
 
     def forward_backward(self, x: Any, t: Any, cost: Any, total: Any) -> None:
         """Both passes for a minibatch: fill every gradient, and ``total``, (1, 1), with the sum of the costs.

@@ -18,8 +18,8 @@ LOOKED_FOR = 3
 
 COMPILED = 50
 WORTH_COMPILING = 1 << 22
-"""Runs, or elements of all runs, after which it is compiled: that takes as long as thousands of small runs by NumPy, and
-is done once for all later processes. Both ways give the same bits."""
+"""Runs, or elements of all runs, after which it is compiled: that takes as long as thousands of small runs by NumPy,
+but is done once for all processes. Both ways give the same bits."""
 
 _COPIES = {"copy", "contiguous"}
 
