@@ -158,7 +158,9 @@ class LoopWriter(ABC):
     def scratch(self) -> list[Scratch]:
         """See :func:`scratch_of`."""
         lanes = [Scratch(f"lanes_{v}", self._lane_type(v), "lane") for v in self._reductions]
-        return lanes + [Scratch(f"kept_{v}", self._values[v].dtype.name, "element") for v in self._kept]
+        parts = [Scratch(f"part_{v}", self._values[v].dtype.name, self._part) for v in self._apart]
+        kept = [Scratch(f"kept_{v}", self._values[v].dtype.name, "element") for v in self._kept]
+        return lanes + parts + kept
 
     @cached_property
     def _reductions(self) -> list[int]:
@@ -286,13 +288,33 @@ class LoopWriter(ABC):
             lane = f"{lane} / float64(along)"
         return cast(lane, self._lane_type(v), self._values[v].dtype.name)
 
+    @cached_property
+    def _apart(self) -> list[int]:
+        """Sums of what is computed in a narrower type than they are: elements and lanes have a loop each, since a loop
+        that holds both types is computed as slowly as the wider one."""
+        narrow = [v for v in self._reductions if self._values[v].dtype.name != self._lane_type(v)]
+        return [v for v in narrow if self._values[v].args[0] in self._loop.phase]
+
     def _add_to_lane(self, v: int) -> Iterator[str]:
         (a,) = self._values[v].args
-        place = self._lane_place()
-        address = self._lane_address(v)
-        value = cast(self._name(a), self._values[a].dtype.name, self._lane_type(v))
+        if v in self._apart:
+            yield self._into(f"part_{v}", self._lane_place(), self._name(a))
+        else:
+            yield self._added(v, cast(self._name(a), self._values[a].dtype.name, self._lane_type(v)))
+
+    def _add_parts(self, done: Sequence[int], each: str) -> Iterator[str]:
+        """What was left for a loop of its own."""
+        apart = [v for v in done if v in self._apart]
+        if apart:
+            yield each
+        for v in apart:
+            part = self._from(f"part_{v}", self._lane_place())
+            yield f"    {self._added(v, cast(part, self._values[v].dtype.name, self._lane_type(v)))}"
+
+    def _added(self, v: int, value: str) -> str:
+        place, address = self._lane_place(), self._lane_address(v)
         joined = self._join(v, self._from(f"lanes_{v}", place, address), value)
-        yield self._into(f"lanes_{v}", place, joined, address)
+        return self._into(f"lanes_{v}", place, joined, address)
 
     def _halved(self, v: int, each: str, count: str) -> Iterator[str]:
         """Lanes joined by halving; ``count`` is how many elements half of the lanes have."""
@@ -314,6 +336,9 @@ class LoopWriter(ABC):
 
     at = "a"
     """What the addresses of elements are called."""
+
+    _part = "lane"
+    """What the elements are for that are added to lanes at a time."""
 
     def _index(self, k: int) -> str:
         return {"one": "i", "none": "0", "any": f"i * a{k}_inner"}[self._operands[k].inner]

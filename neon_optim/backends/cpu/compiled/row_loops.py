@@ -34,9 +34,11 @@ class RowsWriter(LoopWriter):
         yield f"    for lane in range({AXIS_LANES}):"
         yield "        i = base + lane"
         yield from indented(self._elements(phase, done), 2)
+        yield from indented(self._add_parts(done, f"for lane in range({AXIS_LANES}):"))
         yield f"for lane in range(along % {AXIS_LANES}):"
         yield f"    i = along - along % {AXIS_LANES} + lane"
         yield from indented(self._elements(phase, done))
+        yield from self._add_parts(done, f"for lane in range(along % {AXIS_LANES}):")
         for v in done:
             yield from self._halved(v, "lane", "lanes")
         for v in self._rows_after(phase):
@@ -55,6 +57,7 @@ class ColumnsWriter(LoopWriter):
 
     n_axes = 2
     at = "b"
+    _part = "row"
 
     @cached_property
     def scratch(self) -> list[Scratch]:
@@ -72,6 +75,7 @@ class ColumnsWriter(LoopWriter):
             yield from indented(self._line(done))
             yield "    for i in range(first, stop):"
             yield from indented(self._elements(phase, done), 2)
+            yield from indented(self._add_parts(done, "for i in range(first, stop):"))
             for v in done:
                 if self._is_sum(v):
                     yield from self._halved(v, "i", "lanes * block")
