@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from neon_optim.backends.derivatives import gradients
+from neon_optim.backends.optree import Node
 from neon_optim.described.arguments import constructor_arguments
 from neon_optim.described.object import NervanaObject
 from neon_optim.model.layer import Layer
@@ -65,14 +66,17 @@ def capture_training(
     """
     if not _are_algebra(leaves):
         return None
-    value = before = x
+    value = before = _as_operation(x)
+    assignments = []
     for leaf in leaves:
-        before, value = value, leaf.forward(value)
+        before = value
+        value, becoming = leaf.passed(value)
+        assignments += becoming
     output, seed = (before, cost.folded_bprop(value, t)) if folded else (value, cost.bprop(value, t))
     pairs = [pair for leaf in leaves for pair in leaf.pairs()]
     trees = gradients(output, [param for param, _ in pairs], seed)
     total = be.empty((1, 1), dtype=np.float64)
-    assignments = [(grad, tree) for (_, grad), tree in zip(pairs, trees, strict=True)]
+    assignments += [(grad, tree) for (_, grad), tree in zip(pairs, trees, strict=True)]
     run = be.capture([*assignments, (total, be.sum(cost(value, t)))], inputs=[x, t, total])
     return CapturedPasses(run, leaves, [*leaves, cost])
 
@@ -81,10 +85,15 @@ def capture_inference(be: Any, leaves: Sequence[Layer], x: Any, outputs: Any) ->
     """The forward pass outside of training: called with inputs, it fills ``outputs``."""
     if not _are_algebra(leaves):
         return None
-    value = x
+    value = _as_operation(x)
     for leaf in leaves:
-        value = leaf.forward(value, inference=True)
+        value, _ = leaf.passed(value, inference=True)
     return CapturedPasses(be.capture([(outputs, value)], inputs=[x]), leaves, leaves)
+
+
+def _as_operation(x: Any) -> Any:
+    """A tensor as an operation, so that a part of it is an operation too, and no tensor of its own."""
+    return Node("reshape", x, shape=x.shape)
 
 
 def _are_algebra(leaves: Sequence[Layer]) -> bool:
