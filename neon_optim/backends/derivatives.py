@@ -112,18 +112,17 @@ class _Pass:
 
     def run(self, seed: Any) -> list[Any]:
         """The derivatives, given that by the output."""
-        errors: dict[int, Any] = {id(self._output): seed}
+        parts: dict[int, list[Any]] = {id(self._output): [seed]}
         for node in reversed(self._order):
-            error = errors.get(id(node))
-            if error is None or id(node) not in self._wanted:
+            if id(node) not in parts or id(node) not in self._wanted:
                 continue
+            error = _total(parts[id(node)])
+            parts[id(node)] = [error]
             for a, rule in self._edges_of(node):
                 part = rule(error, node, *node.args, **node.attrs) if id(a) in self._wanted else None
                 if part is not None:
-                    part = _summed_to(part, shape_of(a))
-                    known = errors.get(id(a))
-                    errors[id(a)] = part if known is None else _apply("add", known, part)
-        return [errors[id(x)] if id(x) in errors else _broadcast(0.0, shape_of(x)) for x in self._wrt]
+                    parts.setdefault(id(a), []).append(_summed_to(part, shape_of(a)))
+        return [_total(parts[id(x)]) if id(x) in parts else _broadcast(0.0, shape_of(x)) for x in self._wrt]
 
 
 def _rules_of(node: Node) -> Sequence[Callable[..., Any] | None]:
@@ -172,6 +171,55 @@ def _summed_to(error: Any, shape: tuple[int, ...]) -> Any:
 
 def _reshape(a: Any, shape: tuple[int, ...]) -> Any:
     return a if shape_of(a) == shape else Node("reshape", a, shape=shape)
+
+
+def _total(parts: Sequence[Any]) -> Any:
+    """The sum of what an operand is handed. What lies side by side and makes up the whole is put together instead."""
+    placed: dict[Any, Any] = {}
+    others: list[Any] = []
+    for part in parts:
+        if not _is(part, "place"):
+            others.append(part)
+        elif (key := part.attrs["key"]) in placed:
+            placed[key] = _apply("add", placed[key], part.args[0])
+        else:
+            placed[key] = part.args[0]
+    if placed:
+        shape = shape_of(next(part for part in parts if _is(part, "place")))
+        whole = _side_by_side(placed, shape)
+        others += (
+            [Node("place", a, key=key, shape=shape) for key, a in placed.items()]
+            if whole is None
+            else [whole]
+        )
+    total = others[0]
+    for part in others[1:]:
+        total = _apply("add", total, part)
+    return total
+
+
+def _side_by_side(placed: dict[Any, Any], shape: tuple[int, ...]) -> Any:
+    """The whole of which each key has its part; None where it is not cut along one axis, without gaps."""
+    keys = sorted(placed)
+    differing = [axis for axis, column in enumerate(zip(*keys, strict=True)) if len(set(column)) > 1]
+    axis = differing[0] if differing else 0
+    end = 0
+    for key in keys:
+        if any(
+            triple != (0, extent, 1)
+            for k, (triple, extent) in enumerate(zip(key, shape, strict=True))
+            if k != axis
+        ):
+            return None
+        start, stop, step = key[axis]
+        if start != end or step != 1:
+            return None
+        end = stop
+    if end != shape[axis]:
+        return None
+    return (
+        Node("concatenate", *[placed[key] for key in keys], axis=axis) if len(keys) > 1 else placed[keys[0]]
+    )
 
 
 def _multiply(a: Any, b: Any) -> Any:

@@ -2,8 +2,10 @@
 
 from neon_optim.model.activations import ActivationFunction, Identity, Logistic, Rectlin, Softmax, Tanh
 from neon_optim.model.array_iterator import ArrayIterator
+from neon_optim.model.batch_norm import BatchNorm
 from neon_optim.model.callbacks import Callback, Checkpoints, MetricsLog, Validation
-from neon_optim.model.container import Affine, Sequential
+from neon_optim.model.container import Affine, Conv, Sequential
+from neon_optim.model.convolution import Convolution
 from neon_optim.model.costs import (
     Cost,
     CrossEntropyBinary,
@@ -16,21 +18,29 @@ from neon_optim.model.datasets import Dataset, Digits
 from neon_optim.model.initializers import Constant, Gaussian, GlorotUniform, Initializer, Kaiming, Uniform
 from neon_optim.model.layer import Layer, ParameterLayer
 from neon_optim.model.layers import Activation, Bias, Dropout, Linear
+from neon_optim.model.lookup_table import LookupTable
 from neon_optim.model.metrics import Accuracy, Metric, Misclassification
 from neon_optim.model.mnist import MNIST
 from neon_optim.model.model import Model
+from neon_optim.model.pooling import Pooling
+from neon_optim.model.recurrent import GRU, LSTM, Recurrent, RecurrentLast, RecurrentMean, RecurrentSum
 
 __all__ = [
+    "GRU",
+    "LSTM",
     "MNIST",
     "Accuracy",
     "Activation",
     "ActivationFunction",
     "Affine",
     "ArrayIterator",
+    "BatchNorm",
     "Bias",
     "Callback",
     "Checkpoints",
     "Constant",
+    "Conv",
+    "Convolution",
     "Cost",
     "CrossEntropyBinary",
     "CrossEntropyMulti",
@@ -46,13 +56,19 @@ __all__ = [
     "Layer",
     "Linear",
     "Logistic",
+    "LookupTable",
     "MeanSquared",
     "Metric",
     "MetricsLog",
     "Misclassification",
     "Model",
     "ParameterLayer",
+    "Pooling",
     "Rectlin",
+    "Recurrent",
+    "RecurrentLast",
+    "RecurrentMean",
+    "RecurrentSum",
     "Sequential",
     "Softmax",
     "SumSquared",

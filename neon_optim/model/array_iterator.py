@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,6 +13,7 @@ from neon_optim.backends.philox import permutation
 from neon_optim.described.arguments import Flag, Name, NonNegativeInt, PositiveInt
 from neon_optim.described.object import NervanaObject
 from neon_optim.errors import DataError
+from neon_optim.model.shapes import Shape, columns, features, steps
 
 __all__ = ["ArrayIterator"]
 
@@ -25,9 +27,13 @@ class ArrayIterator(NervanaObject, abstract=True):
             inputs themselves.
         nclass: number of classes; default: the largest class number + 1.
         make_onehot: turn class numbers into columns with a single 1.
-        lshape: shape of a sample, for layers that need one; kept as it is given.
+        lshape: shape of a sample, for layers that need one: (C, H, W) for images; (F, T) for sequences of T steps,
+            which are laid out as (F, T·n). None: the features alone.
         shuffle: a new order in each epoch.
         seed: of that order; None: that of the backend.
+
+    Sequences may have a target for each step: class numbers as (samples, T), or other targets, with
+    ``make_onehot=False``, as (samples, outputs, T).
 
     Every sample comes once in an epoch: the last minibatch is smaller where the samples do not divide evenly (neon
     fills it up with samples from the start, which then count twice). The order of an epoch depends on seed and epoch
@@ -60,7 +66,11 @@ class ArrayIterator(NervanaObject, abstract=True):
     ) -> None:
         super().__init__(name)
         self.X = _two_axes(X, "X")
-        self.lshape = lshape
+        self.lshape = None if lshape is None else tuple(lshape)
+        if lshape is not None and math.prod(lshape) != self.X.shape[1]:
+            raise DataError(
+                f"lshape={tuple(lshape)} has {math.prod(lshape)} elements, but a sample has {self.X.shape[1]} features"
+            )
         self.shuffle = shuffle
         self.seed = seed
         self.labels: np.ndarray | None = None
@@ -68,7 +78,7 @@ class ArrayIterator(NervanaObject, abstract=True):
         if y is None:
             self.targets = self.X
         elif make_onehot:
-            self.labels = _class_numbers(y, nclass)
+            self.labels = _class_numbers(y, nclass, steps(self._shape))
         else:
             self.targets = _two_axes(y, "y")
         count = len(self.labels if self.labels is not None else self.targets)  # type: ignore[arg-type]
@@ -78,6 +88,11 @@ class ArrayIterator(NervanaObject, abstract=True):
             self.nclass: int | None = nclass or int(self.labels.max()) + 1
         else:
             self.nclass = nclass
+        if self.labels is not None:
+            in_steps = self.labels.ndim == 2
+        else:
+            in_steps = self.targets is self.X or (np.ndim(y) == 3 and np.shape(y)[2] == steps(self._shape))
+        self.target_steps = steps(self._shape) if in_steps else 1
         self._order: tuple[Any, np.ndarray] | None = None
         self._tensors: dict[Any, tuple[Any, Any, Any]] = {}
 
@@ -96,9 +111,13 @@ class ArrayIterator(NervanaObject, abstract=True):
         return found.hexdigest()
 
     @property
+    def _shape(self) -> Shape:
+        return self.lshape or (int(self.X.shape[1]),)
+
+    @property
     def nin(self) -> int:
-        """Features of a sample."""
-        return int(self.X.shape[1])
+        """Features of a sample, or of a step of it."""
+        return features(self._shape)
 
     @property
     def shape(self) -> Any:
@@ -108,7 +127,9 @@ class ArrayIterator(NervanaObject, abstract=True):
     @property
     def nout(self) -> int:
         """Rows of the targets."""
-        return int(self.nclass or 1) if self.targets is None else int(self.targets.shape[1])
+        if self.targets is None:
+            return int(self.nclass or 1)
+        return int(self.targets.shape[1]) // self.target_steps
 
     @property
     def nbatches(self) -> int:
@@ -142,20 +163,21 @@ class ArrayIterator(NervanaObject, abstract=True):
 
     def _load(self, samples: np.ndarray) -> tuple[Any, Any]:
         inputs, labels, targets = self._tensors_for(len(samples))
-        inputs.set(self.X[samples].T)
+        inputs.set(self.X[samples].T.reshape(inputs.shape))
         if self.labels is not None:
-            labels.set(self.labels[samples].reshape(1, -1))
+            labels.set(self.labels[samples].T.reshape(1, -1))
             targets[:] = self.be.onehot(labels, axis=0)
         elif self.targets is not self.X:
-            targets.set(self.targets[samples].T)  # type: ignore[index]
+            targets.set(self.targets[samples].T.reshape(targets.shape))  # type: ignore[index]
         return inputs, targets
 
     def _tensors_for(self, samples: int) -> tuple[Any, Any, Any]:
         key = id(self.be), samples
         if key not in self._tensors:
-            inputs = self.be.empty((self.nin, samples))
-            labels = self.be.empty((1, samples), dtype=np.float32) if self.labels is not None else None
-            targets = inputs if self.targets is self.X else self.be.empty((self.nout, samples))
+            inputs = self.be.empty((self.nin, columns(self._shape, samples)))
+            count = samples * self.target_steps
+            labels = self.be.empty((1, count), dtype=np.float32) if self.labels is not None else None
+            targets = inputs if self.targets is self.X else self.be.empty((self.nout, count))
             self._tensors[key] = inputs, labels, targets
         return self._tensors[key]
 
@@ -178,18 +200,19 @@ def _two_axes(values: Any, what: str) -> np.ndarray:
     return array
 
 
-def _class_numbers(y: Any, nclass: int | None) -> np.ndarray:
-    array = _two_axes(y, "y")
-    if array.shape[1] != 1:
+def _class_numbers(y: Any, nclass: int | None, length: int) -> np.ndarray:
+    """Class numbers, (samples, 1), or (samples, T) for sequences of T steps."""
+    numbers = _two_axes(y, "y")
+    if numbers.shape[1] not in (1, length):
+        each = "sample" if length == 1 else f"sample, or for each of its {length} steps"
         raise DataError(
-            f"y must hold one class number for each sample, received {array.shape[1]}; "
+            f"y must hold one class number for each {each}, received {numbers.shape[1]}; "
             "use make_onehot=False for targets"
         )
-    numbers = array[:, 0]
     if (numbers != np.floor(numbers)).any() or numbers.min() < 0:
         raise DataError("y must hold class numbers 0, 1, 2, …; use make_onehot=False for targets")
     if nclass is not None and numbers.max() >= nclass:
         raise DataError(
             f"y holds the class {int(numbers.max())}, but nclass={nclass} allows 0 to {nclass - 1}"
         )
-    return numbers
+    return numbers[:, 0] if numbers.shape[1] == 1 else numbers

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from neon_optim.backends.derivatives import gradients
+from neon_optim.backends.optree import Node
 from neon_optim.described.arguments import constructor_arguments
 from neon_optim.described.object import NervanaObject
 from neon_optim.model.container import Container
@@ -33,7 +34,7 @@ class CapturedPasses:
         things: other objects with settings.
 
     Attributes:
-        drawing: the layers in which something is random.
+        preparing: the layers that set something before each minibatch.
         outputs: what the forward pass alone fills; None where there are both.
     """
 
@@ -41,7 +42,7 @@ class CapturedPasses:
         self.run = run
         self.outputs: Any = None
         leaves = layers.leaves()
-        self.drawing = [leaf for leaf in leaves if type(leaf).draw is not Layer.draw]
+        self.preparing = [leaf for leaf in leaves if type(leaf).prepare is not Layer.prepare]
         settings = list(
             dict.fromkeys(found for thing in (layers, *leaves, *things) for found in _with_settings(thing))
         )
@@ -92,14 +93,17 @@ def capture_training(
     leaves = layers.leaves()
     if not _are_algebra(leaves):
         return None
-    value = before = x
+    value = before = _as_operation(x)
+    assignments = []
     for leaf in leaves:
-        before, value = value, leaf.forward(value)
+        before = value
+        value, becoming = leaf.passed(value)
+        assignments += becoming
     output, seed = (before, cost.folded_bprop(value, t)) if folded else (value, cost.bprop(value, t))
     pairs = [pair for leaf in leaves for pair in leaf.pairs()]
     trees = gradients(output, [param for param, _ in pairs], seed)
     total = be.empty((1, 1), dtype=np.float64)
-    assignments = [(grad, tree) for (_, grad), tree in zip(pairs, trees, strict=True)]
+    assignments += [(grad, tree) for (_, grad), tree in zip(pairs, trees, strict=True)]
     run = be.capture([*assignments, (total, be.sum(cost(value, t)))], inputs=[x, t, total])
     return CapturedPasses(run, layers, [cost])
 
@@ -109,13 +113,18 @@ def capture_inference(be: Any, layers: Container, x: Any) -> CapturedPasses | No
     leaves = layers.leaves()
     if not _are_algebra(leaves):
         return None
-    value = x
+    value = _as_operation(x)
     for leaf in leaves:
-        value = leaf.forward(value, inference=True)
-    outputs = be.empty((layers.nout, x.shape[1]))
+        value, _ = leaf.passed(value, inference=True)
+    outputs = be.empty(value.shape)
     passes = CapturedPasses(be.capture([(outputs, value)], inputs=[x]), layers)
     passes.outputs = outputs
     return passes
+
+
+def _as_operation(x: Any) -> Any:
+    """A tensor as an operation, so that a part of it is an operation too, and no tensor of its own."""
+    return Node("reshape", x, shape=x.shape)
 
 
 def _are_algebra(leaves: Sequence[Layer]) -> bool:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import itertools
+from abc import abstractmethod
 from dataclasses import KW_ONLY
 from typing import Annotated, Any, ClassVar
 
-from neon_optim.described.arguments import Name, PositiveInt, raise_problems
+from neon_optim.described.arguments import Flag, Name, PositiveInt, raise_problems
 from neon_optim.described.checks import Items, OfKind
 from neon_optim.errors import Problem
-from neon_optim.model.layer import AnyInitializer, Layer
-from neon_optim.model.layers import Activation, AnyActivation, Bias, Linear
+from neon_optim.model.batch_norm import BatchNorm
+from neon_optim.model.convolution import Convolution, Dilation, FilterShape, Padding, Strides
+from neon_optim.model.layer import AnyInitializer, Layer, OptionalInitializer
+from neon_optim.model.layers import Activation, Bias, Linear, OptionalActivation
+from neon_optim.model.shapes import Shape, features
 
-__all__ = ["Affine", "Container", "Sequential"]
+__all__ = ["Affine", "Compound", "Container", "Conv", "Sequential"]
 
 
 class Container(Layer, abstract=True):
@@ -30,16 +34,31 @@ class Container(Layer, abstract=True):
         return [leaf for leaf in self.leaves() if leaf.learns]
 
     def configure(self, nin: int) -> None:
-        """Hand the number of features from layer to layer."""
+        """Hand the shape of a sample from layer to layer."""
         self.nin = nin
+        shape = self.in_shape
         learning = False
         for number, leaf in enumerate(self.leaves()):
             leaf.number = number
             leaf.propagates = learning
-            leaf.configure(nin)
-            nin = leaf.nout
+            leaf.in_shape = shape
+            leaf.configure(features(shape))
+            shape = leaf.out_shape
             learning = learning or leaf.learns
-        self.nout = nin
+        self.nout = features(shape)
+
+    @property
+    def out_shape(self) -> Shape:
+        """That of the last layer."""
+        return self.leaves()[-1].out_shape
+
+    def get_arrays(self, inference: bool = False) -> dict[str, Any]:
+        """Those of all layers, as ``layer/array``."""
+        return {
+            f"{leaf.name}/{name}": array
+            for leaf in self.leaves()
+            for name, array in leaf.get_arrays(inference).items()
+        }
 
     def init_params(self) -> None:
         """First values for every layer, in order."""
@@ -119,15 +138,65 @@ def _number(units: list[Layer]) -> None:
             unit.rename(next(name for k in numbers if (name := f"{unit.classnm}_{k}") not in taken))
 
 
-class Affine(Container):
-    """Linear, then Bias, then Activation, the last two where asked for.
+class Compound(Container, abstract=True):
+    """A layer with weights, then Bias or BatchNorm, then Activation, the latter where asked for.
+
+    Arguments:
+        bias: initializer of the bias; None: no bias.
+        batch_norm: normalize what the weights give; there is no bias then, as BatchNorm has one.
+        activation: activation function; None: none.
+        name: name of the layer with the weights; the others are ``<name>_bias``, ``<name>_bnorm`` and
+            ``<name>_<activation>``.
+    """
+
+    _: KW_ONLY
+    bias: OptionalInitializer = None
+    batch_norm: Flag = False
+    activation: OptionalActivation = None
+
+    def check_fields(self) -> None:
+        """There is no bias before a BatchNorm, which would take it away again."""
+        if self.batch_norm and self.bias is not None:
+            allowed = "must be None with batch_norm, which takes any bias away and adds its own (beta)"
+            raise_problems(self.classnm, [Problem("bias", self.bias, allowed)])
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.layers = [self.weights()]
+        self._suffixes = [""]
+        if self.bias is not None:
+            self._append(Bias(init=self.bias), "_bias")
+        if self.batch_norm:
+            self._append(BatchNorm(), "_bnorm")
+        if self.activation is not None:
+            self._append(Activation(transform=self.activation), f"_{type(self.activation).__name__}")
+        self.rename(str(self.name))
+
+    def _append(self, layer: Layer, suffix: str) -> None:
+        self.layers.append(layer)
+        self._suffixes.append(suffix)
+
+    @abstractmethod
+    def weights(self) -> Layer:
+        """The layer with the weights."""
+
+    def rename(self, name: str) -> None:
+        """Set the name, and those of the layers from it."""
+        self.name = name
+        for layer, suffix in zip(self.layers, self._suffixes, strict=True):
+            layer.rename(name + suffix)
+
+
+class Affine(Compound):
+    """Linear, then Bias or BatchNorm, then Activation, the latter where asked for.
 
     Arguments:
         nout: features that go out.
         init: initializer of the weights.
         bias: initializer of the bias; None: no bias.
+        batch_norm: normalize what the weights give; there is no bias then, as BatchNorm has one.
         activation: activation function; None: none.
-        name: name of the Linear layer; the others are ``<name>_bias`` and ``<name>_<activation>``.
+        name: name of the Linear layer; the others are ``<name>_bias``, ``<name>_bnorm`` and ``<name>_<activation>``.
 
     References:
         neon/layers/layer.py, whose layers of this name are taken apart in the same way.
@@ -137,25 +206,55 @@ class Affine(Container):
     ['fc', 'fc_bias', 'fc_Rectlin']
     """
 
-    positional: ClassVar[tuple[str, ...]] = ("nout", "init", "bias")
+    positional: ClassVar[tuple[str, ...]] = ("nout", "init", "bias", "batch_norm", "activation", "name")
 
+    _: KW_ONLY
     nout: PositiveInt
     init: AnyInitializer
-    bias: AnyInitializer | None = None
-    activation: AnyActivation | None = None
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self.layers = [Linear(nout=self.nout, init=self.init)]
-        if self.bias is not None:
-            self.layers.append(Bias(init=self.bias))
-        if self.activation is not None:
-            self.layers.append(Activation(transform=self.activation))
-        self.rename(str(self.name))
+    def weights(self) -> Layer:
+        """A Linear layer."""
+        return Linear(nout=self.nout, init=self.init)
 
-    def rename(self, name: str) -> None:
-        """Set the name, and those of the layers from it."""
-        self.name = name
-        suffixes = {"Linear": "", "Bias": "_bias"}
-        for layer in self.layers:
-            layer.rename(name + suffixes.get(layer.classnm, f"_{type(self.activation).__name__}"))
+
+class Conv(Compound):
+    """Convolution, then Bias or BatchNorm, then Activation, the latter where asked for.
+
+    Arguments:
+        fshape, strides, padding, dilation: those of :class:`Convolution`.
+        init: initializer of the filters.
+        bias: initializer of the bias, one number for each filter; None: no bias.
+        batch_norm: normalize what each filter gives; there is no bias then, as BatchNorm has one.
+        activation: activation function; None: none.
+        name: name of the Convolution; the others are ``<name>_bias``, ``<name>_bnorm`` and ``<name>_<activation>``.
+
+    References:
+        neon/layers/layer.py, whose layers of this name are taken apart in the same way.
+
+    >>> from neon_optim.model import Gaussian, Rectlin
+    >>> conv = Conv([3, 3, 8], Gaussian(), padding=1, batch_norm=True, activation=Rectlin(), name="c")
+    >>> [layer.name for layer in conv.leaves()]
+    ['c', 'c_bnorm', 'c_Rectlin']
+    """
+
+    positional: ClassVar[tuple[str, ...]] = (
+        *("fshape", "init", "strides", "padding", "dilation"),
+        *("bias", "batch_norm", "activation", "name"),
+    )
+
+    _: KW_ONLY
+    fshape: FilterShape
+    init: AnyInitializer
+    strides: Strides = 1
+    padding: Padding = 0
+    dilation: Dilation = 1
+
+    def weights(self) -> Layer:
+        """A Convolution."""
+        return Convolution(
+            fshape=self.fshape,
+            strides=self.strides,
+            padding=self.padding,
+            dilation=self.dilation,
+            init=self.init,
+        )

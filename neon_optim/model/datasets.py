@@ -29,13 +29,13 @@ class Dataset(NervanaObject, kind="dataset", abstract=True):
     def train_iter(self) -> ArrayIterator:
         """Minibatches to train on, shuffled anew in each epoch."""
         X, y = self.load()[0]
-        return ArrayIterator(X, y, nclass=self.nclass, name="train", shuffle=True)
+        return ArrayIterator(X, y, nclass=self.nclass, lshape=_shape_of(X), name="train", shuffle=True)
 
     @cached_property
     def valid_iter(self) -> ArrayIterator:
         """Minibatches to validate with, in a fixed order."""
         X, y = self.load()[1]
-        return ArrayIterator(X, y, nclass=self.nclass, name="valid")
+        return ArrayIterator(X, y, nclass=self.nclass, lshape=_shape_of(X), name="valid")
 
     @property
     @abstractmethod
@@ -44,7 +44,9 @@ class Dataset(NervanaObject, kind="dataset", abstract=True):
 
     @abstractmethod
     def load(self) -> tuple[Arrays, Arrays]:
-        """(inputs, class numbers) for training and for validation; inputs are (samples, features).
+        """(inputs, class numbers) for training and for validation.
+
+        Inputs are (samples, features), or (samples, C, H, W) for images.
 
         Raises:
             DataError: the data is not there, and how to get it.
@@ -85,7 +87,12 @@ class Digits(Dataset):
                 f"{'to validate with' if len(train) else 'to train on'}"
             )
             raise DataError(message, [Problem.about("validation", message, self)])
+        X = X.reshape(-1, 1, 8, 8)
         return (X[train], y[train]), (X[valid], y[valid])
+
+
+def _shape_of(X: np.ndarray) -> tuple[int, ...] | None:
+    return X.shape[1:] if X.ndim > 2 else None
 
 
 def stratified_split(labels: np.ndarray, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:

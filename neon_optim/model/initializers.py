@@ -20,6 +20,10 @@ class Initializer(NervanaObject, kind="initializer", abstract=True):
     def fill(self, param: Any) -> None:
         """Set every element of a tensor."""
 
+    def fill_along(self, param: Any, axis: int) -> None:
+        """Set every element of a tensor whose inputs stand along an axis: (nout, nin), or (nin, nout) with 0."""
+        self.fill(param)
+
 
 class Constant(Initializer):
     """The same number everywhere.
@@ -100,4 +104,8 @@ class Kaiming(Initializer):
 
     def fill(self, param: Any) -> None:
         """Draw from the normal distribution."""
-        param.set(self.be.rng.normal(0.0, math.sqrt(2.0 / param.shape[1]), param.shape))
+        self.fill_along(param, axis=1)
+
+    def fill_along(self, param: Any, axis: int) -> None:
+        """Draw from the normal distribution."""
+        param.set(self.be.rng.normal(0.0, math.sqrt(2.0 / param.shape[axis]), param.shape))

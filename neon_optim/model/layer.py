@@ -7,15 +7,17 @@ from dataclasses import KW_ONLY
 from typing import Annotated, Any, ClassVar
 
 from neon_optim.backends.derivatives import gradients
-from neon_optim.described.arguments import Name
-from neon_optim.described.checks import OfKind
+from neon_optim.described.arguments import Name, raise_problems
+from neon_optim.described.checks import Either, Nothing, OfKind
 from neon_optim.described.object import NervanaObject
-from neon_optim.errors import ArgumentError, BackendError
+from neon_optim.errors import MISSING, ArgumentError, BackendError, Problem
+from neon_optim.model.shapes import Shape, features, with_features
 from neon_optim.model.transient import Transient
 
-__all__ = ["Layer", "ParameterLayer"]
+__all__ = ["Layer", "ParameterLayer", "not_made", "require"]
 
 AnyInitializer = Annotated[Any, OfKind("initializer")]
+OptionalInitializer = Annotated[Any, Either(OfKind("initializer"), Nothing())]
 
 
 class Sized:
@@ -23,6 +25,10 @@ class Sized:
 
     nin: int
     nout: int
+
+
+Becoming = list[tuple[Any, Any]]
+"""Arrays of layers, each with what it becomes, as an op-tree."""
 
 
 class Layer(Sized, NervanaObject, kind="layer", abstract=True):
@@ -33,11 +39,15 @@ class Layer(Sized, NervanaObject, kind="layer", abstract=True):
     :func:`neon_optim.backends.stated`. A layer that is no algebra writes :meth:`fprop` and :meth:`bprop` instead.
     What :meth:`fprop` returns stays valid until it runs again with the same number of samples.
 
+    The elements of an image (C, H, W) are its features. A minibatch of n sequences (F, T) is a tensor of (F, T·n): the
+    n samples of the first step, then those of the second, and so on, as in neon.
+
     Arguments:
         name: what checkpoints, and the patterns of optimizers, call it; None: its class and a number within the model.
 
     Attributes:
         nin, nout: features that come in and go out; known after :meth:`configure`.
+        in_shape, out_shape: shapes of a sample that comes in and goes out: (features,), (C, H, W) or (F, T).
         number: position in the model; what tells the random numbers of equal layers apart.
         propagates: whether :meth:`bprop` must return the error of the inputs; False where no layer before it learns.
         automatic_name: whether nobody gave the layer a name, so that a container numbers it.
@@ -55,8 +65,10 @@ class Layer(Sized, NervanaObject, kind="layer", abstract=True):
         super().__post_init__()
         self.number = 0
         self.propagates = True
-        self._buffers: dict[tuple[str, int], Any] = {}
+        self._in_shape: Shape = ()
+        self._buffers: dict[tuple[str, int, int], Any] = {}
         self._passed = Transient()
+        self._becoming: Becoming = []
 
     def new_name(self) -> str:
         """A name until a container numbers the layer."""
@@ -76,9 +88,23 @@ class Layer(Sized, NervanaObject, kind="layer", abstract=True):
         return [self]
 
     def configure(self, nin: int) -> None:
-        """Learn the number of features that come in, and set ``nout``."""
+        """Learn the number of features that come in, and set ``nout``; ``in_shape`` is known where there is one."""
         self.nin = self.nout = nin
         self._buffers.clear()
+
+    @property
+    def in_shape(self) -> Shape:
+        """Shape of a sample that comes in."""
+        return self._in_shape if self._in_shape and features(self._in_shape) == self.nin else (self.nin,)
+
+    @in_shape.setter
+    def in_shape(self, shape: Shape) -> None:
+        self._in_shape = tuple(shape)
+
+    @property
+    def out_shape(self) -> Shape:
+        """Shape of a sample that goes out: that of one that comes in, where the number of features stays."""
+        return self.in_shape if self.nout == self.nin else with_features(self.in_shape, self.nout)
 
     def init_params(self) -> None:
         """Make the parameters and give them their first values; a layer without any has nothing to do."""
@@ -91,8 +117,25 @@ class Layer(Sized, NervanaObject, kind="layer", abstract=True):
         """
         raise NotImplementedError(f"{self.classnm} states neither forward() nor fprop() and bprop()")
 
-    def draw(self, samples: int) -> None:
-        """Set what is random in :meth:`forward`, for each minibatch in training; most layers have nothing to do."""
+    def let(self, array: Any, become: Any) -> None:
+        """Say, within :meth:`forward`, what an array of the layer becomes with each minibatch of training.
+
+        No op-tree of the layer may read such an array in training: it reads a copy that :meth:`prepare` has made.
+        """
+        self._becoming.append((array, become))
+
+    def passed(self, x: Any, inference: bool = False) -> tuple[Any, Becoming]:
+        """What :meth:`forward` gives, and what arrays of the layer become in training."""
+        self._becoming = []
+        value = self.forward(x, inference)
+        becoming, self._becoming = self._becoming, []
+        return value, [] if inference else becoming
+
+    def prepare(self, columns: int) -> None:
+        """Set what is another for each minibatch in :meth:`forward`, before it is done in training.
+
+        Random numbers, for one. Most layers have nothing to do.
+        """
 
     @property
     def is_algebra(self) -> bool:
@@ -102,14 +145,15 @@ class Layer(Sized, NervanaObject, kind="layer", abstract=True):
 
     def fprop(self, inputs: Any, inference: bool = False) -> Any:
         """The outputs for a minibatch; ``inference`` is True outside of training."""
-        samples = inputs.shape[1]
         if not inference:
-            self.draw(samples)
-        value = self.forward(inputs, inference)
+            self.prepare(inputs.shape[1])
+        value, becoming = self.passed(inputs, inference)
         if not inference:
             self._passed["last"] = inputs, value
-        outputs = self.buffer("outputs", self.nout, samples)
+        outputs = self.buffer("outputs", *value.shape)
         outputs[:] = value
+        for array, tree in becoming:
+            array[:] = tree
         return outputs
 
     def bprop(self, error: Any) -> Any:
@@ -125,7 +169,7 @@ class Layer(Sized, NervanaObject, kind="layer", abstract=True):
             grad[:] = tree
         if not self.propagates or trees[-1] is error:
             return error if self.propagates else None
-        deltas = self.buffer("deltas", self.nin, error.shape[1])
+        deltas = self.buffer("deltas", *inputs.shape)
         deltas[:] = trees[-1]
         return deltas
 
@@ -145,11 +189,21 @@ class Layer(Sized, NervanaObject, kind="layer", abstract=True):
     def set_counters(self, counters: dict[str, int]) -> None:
         """Restore what :meth:`get_counters` gave."""
 
-    def buffer(self, what: str, rows: int, samples: int) -> Any:
-        """A tensor of (rows, samples) that is kept for the next minibatch of that many samples."""
-        kept = self._buffers.get((what, samples))
+    def get_arrays(self, inference: bool = False) -> dict[str, Any]:
+        """The tensors that the layer keeps from minibatch to minibatch beside its parameters, by name.
+
+        A checkpoint keeps them too.
+
+        Arguments:
+            inference: those alone that the outputs outside of training depend on.
+        """
+        return {}
+
+    def buffer(self, what: str, rows: int, columns: int) -> Any:
+        """A tensor of (rows, columns) that is kept for the next minibatch of that many columns."""
+        kept = self._buffers.get((what, rows, columns))
         if kept is None or kept.backend is not self.be:
-            kept = self._buffers[what, samples] = self.backend.empty((rows, samples))
+            kept = self._buffers[what, rows, columns] = self.backend.empty((rows, columns))
         return kept
 
     @property
@@ -191,13 +245,35 @@ class ParameterLayer(Layer, abstract=True):
         """Make W, filled by ``init``, and dW, zeros; states start empty."""
         self.W = self.backend.empty(self.weight_shape, name="W")
         self.dW = self.be.zeros(self.weight_shape)
-        self.init.fill(self.W)
+        self.fill()
         self.states = []
+
+    def fill(self) -> None:
+        """Give W its first values."""
+        self.init.fill(self.W)
 
     def get_params(self) -> Any:
         """``((W, dW), states)``."""
         if self.W is None:
-            raise ArgumentError(
-                f"layer '{self.name}' has no parameters yet: call model.initialize(dataset), or fit() first"
-            )
+            raise not_made(self)
         return (self.W, self.dW), self.states
+
+
+def not_made(layer: Layer) -> ArgumentError:
+    """The error of a layer whose parameters are asked for before they are there."""
+    return ArgumentError(
+        f"layer '{layer.name}' has no parameters yet: call model.initialize(dataset), or fit() first"
+    )
+
+
+def require(layer: Layer, **wanted: str) -> None:
+    """Refuse None for arguments that neon's order puts behind those that have defaults.
+
+    Arguments:
+        wanted: what each must be, in words.
+    """
+    missing = [name for name in wanted if getattr(layer, name) is None]
+    problems = [
+        Problem(name, MISSING, f"is missing; it must be {wanted[name]}", (), True) for name in missing
+    ]
+    raise_problems(layer.classnm, problems)

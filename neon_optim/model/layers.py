@@ -5,13 +5,15 @@ from __future__ import annotations
 from typing import Annotated, Any, ClassVar
 
 from neon_optim.described.arguments import PositiveInt
-from neon_optim.described.checks import Number, OfKind
+from neon_optim.described.checks import Either, Nothing, Number, OfKind
 from neon_optim.described.counters import check_counters
 from neon_optim.model.layer import Layer, ParameterLayer
+from neon_optim.model.shapes import Shape, in_channels, reshaped, with_features
 
 __all__ = ["Activation", "Bias", "Dropout", "Linear"]
 
 AnyActivation = Annotated[Any, OfKind("activation")]
+OptionalActivation = Annotated[Any, Either(OfKind("activation"), Nothing())]
 Probability = Annotated[float, Number(gt=0, le=1)]
 
 
@@ -43,6 +45,11 @@ class Linear(ParameterLayer):
         """(nout, nin)."""
         return self.nout, self.nin
 
+    @property
+    def out_shape(self) -> Shape:
+        """(nout,), or (nout, T) for sequences, of which each step is multiplied."""
+        return with_features(self.in_shape, self.nout)
+
     def configure(self, nin: int) -> None:
         """Learn the number of inputs."""
         self.nin = nin
@@ -54,10 +61,10 @@ class Linear(ParameterLayer):
 
 
 class Bias(ParameterLayer):
-    """x + b, with one b for each feature.
+    """x + b, with one b for each feature, or for each channel of an image.
 
     Arguments:
-        init: initializer of b, which is called W as in neon and is (nin, 1).
+        init: initializer of b, which is called W as in neon and is (nin, 1), or (C, 1).
 
     References:
         neon/layers/layer.py.
@@ -65,12 +72,12 @@ class Bias(ParameterLayer):
 
     @property
     def weight_shape(self) -> tuple[int, int]:
-        """(nin, 1)."""
-        return self.nin, 1
+        """(nin, 1), or (C, 1) for images."""
+        return self.in_shape[0], 1
 
     def forward(self, x: Any, inference: bool = False) -> Any:
         """x + W."""
-        return x + self.W
+        return reshaped(in_channels(x, self.in_shape[0]) + self.W, x.shape)
 
 
 class Activation(Layer):
@@ -114,13 +121,13 @@ class Dropout(Layer):
         super().__post_init__()
         self.draws = 0
 
-    def draw(self, samples: int) -> None:
+    def prepare(self, columns: int) -> None:
         """A new mask."""
-        self.be.bernoulli(self._mask(samples), self.keep, stream=self.number, step=self.draws)
+        self.be.bernoulli(self._mask(columns), self.keep, stream=self.number, step=self.draws)
         self.draws += 1
 
-    def _mask(self, samples: int) -> Any:
-        self.mask = self.buffer("mask", self.nout, samples)
+    def _mask(self, columns: int) -> Any:
+        self.mask = self.buffer("mask", self.nout, columns)
         return self.mask
 
     def forward(self, x: Any, inference: bool = False) -> Any:

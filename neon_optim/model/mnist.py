@@ -77,7 +77,7 @@ class MNIST(Dataset):
             raise DataError(
                 f"{folder}: images of shape {images.shape} and labels of shape {labels.shape} do not go together"
             )
-        X = images.reshape(len(images), -1).astype(np.float32)
+        X = images.reshape(len(images), 1, *images.shape[1:]).astype(np.float32)
         if self.normalize or self.sym_range:
             X /= 255.0
         return (X * 2.0 - 1.0 if self.sym_range else X), labels

@@ -17,7 +17,9 @@ from neon_optim.model.captured import CapturedPasses, capture_inference, capture
 from neon_optim.model.container import Sequential, backward
 from neon_optim.model.layer import Layer
 from neon_optim.model.layers import Activation
+from neon_optim.model.shapes import Shape, columns, features, steps
 from neon_optim.model.transient import Transient
+from neon_optim.stepping.parameters import named_parameters
 
 __all__ = ["Model"]
 
@@ -91,19 +93,24 @@ class Model(NervanaObject, kind="model"):
         misfits = self.misfits(dataset, cost)
         if misfits:
             raise ArgumentError.listing(misfits)
-        if self._initialized == (self.layers.backend, dataset.nin):
-            return
-        self.layers.init_params()
-        self._initialized = self.be, dataset.nin
+        made = self.layers.backend, _layout(_sample_shape(dataset))
+        if self._initialized != made:
+            self.layers.init_params()
+            self._initialized = made
 
     def misfits(self, dataset: Any, cost: Any = None) -> list[Problem]:
         """Why the layers do not fit the data, or the cost the last activation. Needs no backend."""
         found: list[Problem] = []
+        shape = _sample_shape(dataset)
         if self._initialized is None or self._initialized[0] is not self.be:
-            self.layers.configure(dataset.nin)
-        elif self.layers.nin != dataset.nin:
-            taken = f"the model takes {self.layers.nin} features"
-            message = f"{taken}, but the samples of '{dataset.name}' have {dataset.nin}"
+            try:
+                self.layers.in_shape = shape
+                self.layers.configure(features(shape))
+            except ArgumentError as error:
+                return error.problems
+        elif _layout(self.layers.in_shape) != _layout(shape):
+            taken, given = map(_in_words, (self.layers.in_shape, shape))
+            message = f"the model takes {taken}, but the samples of '{dataset.name}' have {given}"
             found.append(Problem.about("layers", message, self))
         if cost is None:
             return found
@@ -117,6 +124,11 @@ class Model(NervanaObject, kind="model"):
             has = f"the last layer has {self.layers.nout} outputs"
             message = f"{has}, but the targets of '{dataset.name}' have {dataset.nout}"
             found.append(Problem.about("nout", message, sizing))
+        elif steps(self.layers.out_shape) != (expected := getattr(dataset, "target_steps", 1)):
+            has = f"the last layer gives {steps(self.layers.out_shape)} steps for each sample"
+            hint = "RecurrentLast, RecurrentSum and RecurrentMean make one of a sequence"
+            message = f"{has}, but the targets of '{dataset.name}' have {expected}; {hint}"
+            found.append(Problem.about("layers", message, self))
         return found
 
     def fit(
@@ -165,9 +177,14 @@ class Model(NervanaObject, kind="model"):
             total[:] = self.be.sum(cost(y, t))
             self.bprop(t, y, cost)
             return
-        for leaf in captured.drawing:
-            leaf.draw(x.shape[1])
+        samples = self.samples(x)
+        for leaf in captured.preparing:
+            leaf.prepare(columns(leaf.in_shape, samples))
         captured.run(x, t, total)
+
+    def samples(self, x: Any) -> int:
+        """How many samples a tensor of inputs holds."""
+        return int(x.shape[1]) // steps(self.layers.in_shape)
 
     def _captured_for(self, key: Any, capture: Callable[[], CapturedPasses | None]) -> CapturedPasses | None:
         """The passes that were captured for a key, captured anew where they no longer hold."""
@@ -201,19 +218,23 @@ class Model(NervanaObject, kind="model"):
         return self.eval_all(dataset, [metric])[0]
 
     def eval_all(self, dataset: Any, metrics: Sequence[Any]) -> list[float]:
-        """The means of several metrics from one pass over a dataset."""
+        """The means of several metrics from one pass over a dataset; of sequences over all their steps."""
         self.initialize(dataset)
         totals = [self.be.zeros((1, 1), dtype=np.float64) for _ in metrics]
         for x, t in dataset.batches():
             y = self.fprop(x, inference=True)
             for total, metric in zip(totals, metrics, strict=True):
                 total[:] = total + self.be.sum(metric(y, t))
-        return [float(total.get()[0, 0]) / dataset.ndata for total in totals]
+        count = columns(self.layers.out_shape, dataset.ndata)
+        return [float(total.get()[0, 0]) / count for total in totals]
 
     def get_outputs(self, dataset: Any) -> np.ndarray:
-        """The outputs for every sample, (samples, nout)."""
+        """The outputs for every sample, (samples, nout); for sequences (samples, nout, T)."""
         self.initialize(dataset)
-        return np.concatenate([self.fprop(x, inference=True).get().T for x, _ in dataset.batches()])
+        outputs = (self.fprop(x, inference=True).get() for x, _ in dataset.batches())
+        found = [y.reshape(len(y), steps(self.layers.out_shape), -1).transpose(2, 0, 1) for y in outputs]
+        together = np.concatenate(found)
+        return together if len(self.layers.out_shape) == 2 else together[:, :, 0]
 
     # --- state ---
 
@@ -227,6 +248,10 @@ class Model(NervanaObject, kind="model"):
             "cost_sum": self.cost_sum,
             "layers": layers,
         }
+
+    def get_arrays(self, inference: bool = False) -> dict[str, Any]:
+        """What layers keep beside parameters, as ``layer/array``; see :meth:`Layer.get_arrays`."""
+        return self.layers.get_arrays(inference)
 
     def set_counters(self, counters: dict[str, Any]) -> None:
         """Restore what :meth:`get_counters` gave.
@@ -246,18 +271,20 @@ class Model(NervanaObject, kind="model"):
         Arguments:
             keep_states: with the optimizer's states.
 
-        Each layer that learns has ``params: {'W': array}`` and ``states: [arrays]`` beside its description. Arrays are
-        copies. To save training so that it can go on exactly use
-        :func:`neon_optim.serialization.save_checkpoint`, which also keeps the optimizer and every counter.
+        Each layer that learns has ``params: {'W': array}`` and ``states: [arrays]`` beside its description; a list of
+        states for each parameter where it has several. Arrays are copies. To save training so that it can go on exactly
+        use :func:`neon_optim.serialization.save_checkpoint`, which also keeps the optimizer and every counter.
         """
         layers = []
         for leaf in self.layers.leaves():
             described = leaf.get_description()
             if leaf.learns:
-                (W, _), states = leaf.get_params()
-                described["params"] = {"W": W.get()}
+                rows = named_parameters([leaf])
+                arrays = {row.name: row.value[0][0] for row in rows} | leaf.get_arrays(inference=True)
+                described["params"] = {name: array.get() for name, array in arrays.items()}
                 if keep_states:
-                    described["states"] = [np.array(state.get()) for state in states]
+                    states = [[np.array(state.get()) for state in row.value[1]] for row in rows]
+                    described["states"] = states if len(rows) > 1 else states[0]
             layers.append(described)
         model = self.layers.get_description(skip=["layers"])
         model["config"]["layers"] = layers
@@ -286,3 +313,17 @@ class Model(NervanaObject, kind="model"):
 
 def _as_list(layers: Any) -> Any:
     return layers if isinstance(layers, (list, tuple)) else [layers]
+
+
+def _sample_shape(dataset: Any) -> Shape:
+    return tuple(getattr(dataset, "lshape", None) or (dataset.nin,))
+
+
+def _layout(shape: Shape) -> tuple[int, int]:
+    """What two shapes have in common where samples of one can be taken for samples of the other."""
+    return features(shape), steps(shape)
+
+
+def _in_words(shape: Shape) -> str:
+    count, length = _layout(shape)
+    return f"{count} features" + (f" in {length} steps" if len(shape) == 2 else "")

@@ -128,7 +128,7 @@ class Training:
         model.forward_backward(x, t, self.cost, self._costs[:, at : at + 1])
         self._rates.append(learning_rate(self.optimizer, model.epoch_index))
         # The last minibatch of an epoch may be smaller, and its gradient is a sum over itself.
-        self.optimizer.step(self._layers, model.epoch_index, batch_size=x.shape[1])
+        self.optimizer.step(self._layers, model.epoch_index, batch_size=model.samples(x))
 
     def read_costs(self) -> None:
         """Bring ``steps``, and ``model.cost_sum`` with it, up to the present minibatch. Waits for the device.

@@ -106,8 +106,8 @@ def rebuild_neon(
     try:
         model = from_description((found.model or {})["description"], "model")
         optimizer = None if found.description is None else from_description(found.description, "optimizer")
-        features = np.prod(neon.train_input_shape, dtype=np.int64)
-        model.initialize(SimpleNamespace(nin=int(features), name=name))
+        shape = tuple(map(int, np.atleast_1d(neon.train_input_shape)))
+        model.initialize(SimpleNamespace(nin=int(np.prod(shape)), lshape=shape, name=name))
     except (NeonOptimError, TypeError, ValueError) as error:
         raise CheckpointError(f"{name!r}: the model cannot be built: {printable(str(error))}") from error
     contents = archive.Contents(arrays, state, {}, file_header.FORMAT_VERSION)

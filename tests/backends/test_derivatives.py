@@ -11,7 +11,16 @@ import pytest
 
 from neon_optim import cleanup_backend, gen_backend
 from neon_optim.backends.derivatives import DERIVATIVES, gradients
-from neon_optim.backends.optree import ELEMENTWISE, REDUCTIONS, STRUCTURAL, Node, Symbol, slots_of, stated
+from neon_optim.backends.optree import (
+    ELEMENTWISE,
+    REDUCTIONS,
+    STRUCTURAL,
+    Node,
+    Symbol,
+    slots_of,
+    stated,
+    topological_order,
+)
 from neon_optim.backends.program import trace
 from neon_optim.errors import BackendError
 
@@ -456,6 +465,32 @@ def test_nothing_is_multiplied_by_ones(be):
     assert repr(by_x).count("add") == 1
     assert "multiply" not in repr(by_x)
     assert "broadcast" not in repr(by_w)
+
+
+@pytest.mark.parametrize(
+    ("cuts", "joined"),
+    [
+        ([np.s_[:2], np.s_[2:3], np.s_[3:]], True),
+        ([np.s_[3:], np.s_[:2], np.s_[2:3], np.s_[:2]], True),
+        ([np.s_[:, :4], np.s_[:, 4:]], True),
+        ([np.s_[:]], True),
+        ([np.s_[:2], np.s_[3:]], False),  # a gap
+        ([np.s_[:3], np.s_[2:]], False),  # twice the same row
+        ([np.s_[::2], np.s_[1::2]], False),
+        ([np.s_[:2, :3], np.s_[2:, 3:]], False),
+    ],
+)
+def test_errors_of_parts_that_make_up_the_whole_are_put_together(be, cuts, joined):
+    x = np.random.RandomState(1).normal(size=(5, 6))
+    a = n("multiply", be.array(x), 1.0)
+    (tree,) = gradients(sum(be.sum(float(k + 1) * a[cut] * a[cut]) for k, cut in enumerate(cuts)), [a])
+    ops = {node.op for node in topological_order([tree])}
+    assert ("place" not in ops) == joined
+    found, expected = be.empty((5, 6)), np.zeros((5, 6))
+    found[:] = tree
+    for k, cut in enumerate(cuts):
+        expected[cut] += 2.0 * (k + 1) * x[cut]
+    np.testing.assert_allclose(found.get(), expected, rtol=1e-12)
 
 
 def test_deep_and_shared_graphs(be):

@@ -58,7 +58,7 @@ def save_checkpoint(
         layers: as for ``optimizer.optimize``.
         epoch: epochs done.
         model: saved with its ``get_description()`` and, where it has them, ``get_counters()``: JSON values
-            such as the position within the epoch.
+            such as the position within the epoch, and ``get_arrays()``: what layers keep beside parameters.
         extra: JSON values that come back as ``.extra``.
 
     Returns:
@@ -111,7 +111,8 @@ def load_checkpoint(
         its own.
         layers: as for ``optimizer.optimize``: parameters and states are filled. Default:
         ``model.layers_to_optimize``.
-        model: gets its counters through ``set_counters(counters)``, where it has that.
+        model: gets its counters through ``set_counters(counters)``, and the arrays that ``get_arrays()`` names, where
+            it has those.
         strict: True: missing, unexpected and mismatched arrays are an error that lists them all; False: what
             fits is restored, and the returned object lists the rest.
         rename: patterns from the names of the file to those of the layers, ``{'old/*': 'new/*'}``; a name
@@ -171,8 +172,10 @@ def restore(
         matching.check_optimizer(optimizer)
     if layers is not None:
         matching.match(optimizer, layers)
-        if strict:
-            matching.require_all()
+    if hasattr(model, "get_arrays"):
+        matching.match_arrays_of(model, inference=optimizer is None or reset_state)
+    if strict:
+        matching.require_all()
     matching.apply(optimizer, model, getattr(optimizer, "be", None) or NervanaObject.be)
     return Checkpoint(
         **vars(found),

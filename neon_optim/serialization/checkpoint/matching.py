@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -54,8 +54,8 @@ class Matching:
         self._sources = self._renamed(rename)
 
     def _renamed(self, rename: Mapping[str, str]) -> dict[str, str]:
-        """Name in the layers → name in the file, for every parameter of the file."""
-        names = list(self.found.parameters)
+        """Name in the layers → name in the file, for every parameter of the file and every array that layers keep."""
+        names = [*self.found.parameters, *((self.found.model or {}).get("arrays") or ())]
         found: dict[str, str] = {}
         for source in names:
             renamed = [_translate(old, new, source) for old, new in rename.items()]
@@ -99,7 +99,7 @@ class Matching:
             name, ((param, grad), states) = parameter.path, parameter.value
             wanted.add(name)
             source = self._sources.get(name)
-            if source is None or source not in self.arrays:
+            if source is None or source not in self.arrays or source not in self.found.parameters:
                 self.missing.append(name)
                 continue
             self._match_array(name, param, self.evaluated.get(source, self.arrays[source]))
@@ -107,7 +107,29 @@ class Matching:
                 self._actions.append(states.clear)
             else:
                 self._match_states(name, source, param, grad, states, owner)
-        self.unexpected += [source for name, source in self._sources.items() if name not in wanted]
+        self._expect(wanted, self.found.parameters)
+
+    def match_arrays_of(self, model: Any, inference: bool) -> None:
+        """Compare the arrays that layers keep beside their parameters with the file.
+
+        Arguments:
+            inference: only those that outputs outside of training depend on; for the others the file may have any.
+        """
+        wanted = model.get_arrays(inference)
+        names = (self.found.model or {}).get("arrays") or ()
+        for name, array in wanted.items():
+            source = self._sources.get(name)
+            if source is not None and source in names and source in self.arrays:
+                self._match_array(name, array, self.arrays[source])
+            else:
+                self.missing.append(name)
+        self._expect(model.get_arrays() if inference else wanted, names)
+
+    def _expect(self, wanted: Collection[str], names: Collection[str]) -> None:
+        """Note which of some names in the file nobody wants."""
+        self.unexpected += [
+            source for name, source in self._sources.items() if source in names and name not in wanted
+        ]
 
     def _match_states(self, name: str, source: str, param: Any, grad: Any, states: list, owner: Any) -> None:
         record: ParameterRecord = self.found.parameters[source]

@@ -1,7 +1,7 @@
 """Training state ↔ named arrays and a JSON value: what a checkpoint says, apart from how it is written.
 
-Arrays: each parameter as ``layer/param``, each array of its optimizer's state as ``layer/param/slot``. The
-rest is JSON:
+Arrays: each parameter as ``layer/param``, each array of its optimizer's state as ``layer/param/slot``, and each array
+that a layer keeps beside its parameters (the running statistics of a BatchNorm) as ``layer/array``. The rest is JSON:
 
 ```
 written_by    "neon_optim 0.1.0"
@@ -11,7 +11,7 @@ parameters    {"layer/param": {"optimizer": class that keeps its state, "slots":
               "evaluated": [layer, class of the layer, param] beside them where models are evaluated with other
               weights than the trained ones, which the optimizer computes from these and that state
 backend       {"type", "rng_seed", "noise_seed", "rng"}: the random numbers, or null
-model         {"description": …, "counters": …}, or null
+model         {"description": …, "counters": …, "arrays": names of the arrays that its layers keep}, or null
 extra         the user's own
 step, metrics where a CheckpointManager wrote the file
 ```
@@ -69,7 +69,7 @@ class TrainingState:
         counters: step counters of the optimizer.
         parameters: by name, who keeps their state.
         backend: the random numbers.
-        model: description and counters of the model; None: the file has none.
+        model: description and counters of the model, names of the arrays of its layers; None: the file has none.
         extra: what was given to ``save_checkpoint``.
         written_by: the version of this package.
         step, metrics: where a CheckpointManager wrote the file.
@@ -118,13 +118,18 @@ def capture(
         if found.keys() & arrays.keys():
             raise CheckpointError(f"two arrays have the name {min(found.keys() & arrays.keys())!r}")
         arrays |= {key: to_host(value) for key, value in found.items()}
+    own = model.get_arrays() if hasattr(model, "get_arrays") else {}
+    if own.keys() & arrays.keys():
+        raise CheckpointError(f"two arrays have the name {min(own.keys() & arrays.keys())!r}")
+    arrays |= {key: to_host(value) for key, value in own.items()}
+    described = _described(model)
     state = {
         "written_by": f"neon_optim {__version__}",
         "epoch": int(epoch),
         "optimizer": _described(optimizer),
         "parameters": parameters,
         "backend": backend_state(getattr(optimizer, "be", None) or NervanaObject.be),
-        "model": _described(model),
+        "model": described and {**described, "arrays": sorted(own)},
         "extra": extra,
     }
     try:
@@ -155,6 +160,9 @@ def parse(state: State, file: str) -> TrainingState:
     model = take(state, "model", (dict, nothing))
     for key in ("description", "counters") if model is not None else ():
         take(model, key, (dict, nothing), "model.")
+    own = take(model, "arrays", (list, nothing), "model.") if model is not None else None
+    if not all(isinstance(name, str) for name in own or ()):
+        refuse("model.arrays", own)
     backend = take(state, "backend", (dict, nothing))
     kinds = {"type": str, "rng_seed": int, "noise_seed": int}
     for key, kind in kinds.items() if backend is not None else ():

@@ -1,0 +1,141 @@
+"""Pooling of images: one value for each window of each channel."""
+
+from __future__ import annotations
+
+from functools import reduce
+from typing import Annotated, Any, ClassVar, Literal
+
+import numpy as np
+
+from neon_optim.backends.optree import stated
+from neon_optim.backends.optree_shapes import window_counts
+from neon_optim.described.checks import Choice, Either, Items, Nothing, Number
+from neon_optim.errors import ArgumentError, Problem
+from neon_optim.model.convolution import Padding
+from neon_optim.model.layer import Layer
+from neon_optim.model.shapes import PairOf, Shape, features, window_settings
+
+__all__ = ["Pooling"]
+
+_SIDE = Number(ge=1, integer=True)
+WindowShape = Annotated[Any, Either(_SIDE, Items(_SIDE, length=2), Choice("all"))]
+
+
+class Pooling(Layer):
+    """The largest element, or the mean, of each window of each channel: images (C, H, W) become (C, P, Q).
+
+    Arguments:
+        fshape: height and width of the windows: a number, [R, S], or 'all' for the whole image.
+        op: 'max' or 'avg'.
+        strides: steps between windows: a number, or ``{str_h: …, str_w: …}``; None: as large as the windows.
+        padding: rows and columns on each side that windows may reach over: a number, or ``{pad_h: …, pad_w: …}``.
+
+    What lies beyond the border counts for neither the maximum nor the mean, as in neon. The gradient of a maximum goes
+    to the first of equal elements, row by row.
+
+    References:
+        neon/layers/layer.py.
+
+    >>> from neon_optim import gen_backend
+    >>> be = gen_backend("cpu", batch_size=1)
+    >>> layer = Pooling(2)
+    >>> layer.in_shape = (1, 2, 4)
+    >>> layer.configure(8)
+    >>> layer.fprop(be.array([[1], [2], [3], [4], [5], [6], [7], [8]])).get().tolist()
+    [[6.0], [8.0]]
+    """
+
+    positional: ClassVar[tuple[str, ...]] = ("fshape", "op", "strides", "padding", "name")
+
+    fshape: WindowShape
+    op: Literal["max", "avg"] = "max"
+    strides: Annotated[Any, Either(PairOf("str", 1), Nothing())] = None
+    padding: Padding = 0
+
+    def configure(self, nin: int) -> None:
+        """Learn the shape of the images."""
+        super().configure(nin)
+        side = self.fshape
+        window = None if side == "all" else (side, side) if isinstance(side, int) else (side[0], side[1])
+        self.windows = window_settings(self, window, self.strides, padding=self.padding)
+        if any(p >= side for p, side in zip(self.windows["padding"], self.windows["window"], strict=True)):
+            message = (
+                f"padding {self.windows['padding']} must be smaller than the windows {self.windows['window']}"
+            )
+            raise ArgumentError(message, [Problem.about("padding", message, self)])
+        self.nout = features(self.out_shape)
+
+    @property
+    def out_shape(self) -> Shape:
+        """(C, P, Q)."""
+        return self.in_shape[0], *window_counts(self.windows)
+
+    def forward(self, x: Any, inference: bool = False) -> Any:
+        """The largest element or the mean of each window."""
+        return self._largest(x) if self.op == "max" else self._mean(x)
+
+    def _largest(self, x: Any) -> Any:
+        """The largest element of each window; its derivative goes to the first of equal ones."""
+        be = self.be
+        places = self._places(x)
+        largest = reduce(be.maximum, places)
+        first: Any = float(len(places) - 1)
+        for number in reversed(range(len(places) - 1)):
+            first = be.where(places[number] == largest, float(number), first)
+        value = largest.reshape(self.nout, -1)
+        return stated(value, [x], lambda error, y, x: [self._spread(error, first)])
+
+    def _places(self, x: Any) -> list[Any]:
+        """For each place in a window the pixels that windows have there, (C, P, Q, n)."""
+        channels, height, width = self.in_shape
+        (rows, columns), (down, right) = self.out_shape[1:], self.windows["strides"]
+        numbered = list(np.ndindex(self.windows["window"]))
+        if not any(self.windows["padding"]):
+            images = x.reshape(channels, height, width, -1)
+            return [
+                images[:, r : r + (rows - 1) * down + 1 : down, s : s + (columns - 1) * right + 1 : right]
+                for r, s in numbered
+            ]
+        windows = self.be.unfold(x, **self.windows).reshape(channels * len(numbered), rows, columns, -1)
+        windows = windows.reshape(channels, len(numbered) * rows, columns, -1)
+        beyond = self.be.array(np.where(self._inside(), 0.0, -np.inf))
+        return [
+            windows[:, k * rows : (k + 1) * rows] + beyond[k : k + 1].reshape(1, rows, columns, 1)
+            for k in range(len(numbered))
+        ]
+
+    def _spread(self, error: Any, first: Any) -> Any:
+        """The error of each pixel: that of the windows in which it is the first of the largest elements."""
+        be, (channels, rows, columns), (r, s) = self.be, self.out_shape, self.windows["window"]
+        numbers = be.array(np.arange(float(r * s)).reshape(r, s))
+        if self._tile():  # each pixel is in one window
+            by_window = (channels, rows, 1, columns, 1, -1)
+            chosen = first.reshape(by_window) == numbers.reshape(1, 1, r, 1, s, 1)
+            return (error.reshape(by_window) * chosen).reshape(self.nin, -1)
+        chosen = first.reshape(channels, 1, -1) == numbers.reshape(1, r * s, 1)
+        by_place = error.reshape(channels, 1, -1) * chosen
+        return be.fold(by_place.reshape(channels * r * s, -1), **self.windows)
+
+    def _tile(self) -> bool:
+        """Whether the windows lie side by side and cover all of an image."""
+        of = self.windows
+        whole = tuple(n * side for n, side in zip(self.out_shape[1:], of["window"], strict=True))
+        return of["strides"] == of["window"] and not any(of["padding"]) and whole == of["size"]
+
+    def _mean(self, x: Any) -> Any:
+        be, (channels, rows, columns) = self.be, self.out_shape
+        windows = be.unfold(x, **self.windows).reshape(channels, -1, rows * columns * x.shape[1])
+        total = be.sum(windows, axis=1).reshape(channels, rows, columns, -1)
+        counts = self._inside().sum(axis=0, dtype=np.float64).reshape(1, rows, columns, 1)
+        return (total / be.array(counts)).reshape(self.nout, -1)
+
+    def _inside(self) -> np.ndarray:
+        """Whether each place of each window is a pixel of the image: (R·S, P, Q)."""
+        along = []
+        for axis in range(2):
+            of = {name: self.windows[name][axis] for name in ("window", "strides", "padding", "size")}
+            windows = np.arange(self.out_shape[1 + axis]) * of["strides"] - of["padding"]
+            pixels = np.arange(of["window"])[:, None] + windows
+            along.append((pixels >= 0) & (pixels < of["size"]))
+        down, across = along
+        return (down[:, None, :, None] & across[None, :, None, :]).reshape(-1, *self.out_shape[1:])
