@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
+
 from neon_optim.backends.fusion import Call, Steps
 from neon_optim.backends.graph import VIEWS, Graph
 
@@ -16,13 +18,39 @@ def place_buffers(graph: Graph, steps: Steps) -> tuple[dict[int, int], int]:
     """Where each kept value lies in one block of memory, in bytes, and how large that block is."""
     first, last = _lifetimes(graph, steps)
     sizes = {v: _aligned(_bytes_of(graph, v)) for v in steps.kept}
-    places: dict[int, int] = {}
-    for v in sorted(steps.kept, key=lambda v: (-sizes[v], v)):
-        others = sorted(
-            (places[u], places[u] + sizes[u]) for u in places if first[u] <= last[v] and first[v] <= last[u]
-        )
-        places[v] = _first_gap(others, sizes[v])
+    placed = _Placed(len(sizes))
+    places = {
+        v: placed.put(first[v], last[v], sizes[v]) for v in sorted(steps.kept, key=lambda v: (-sizes[v], v))
+    }
     return places, max((places[v] + sizes[v] for v in places), default=0)
+
+
+class _Placed:
+    """Pieces of memory in the order of their places, and when they are in use.
+
+    Arguments:
+        most: how many there will be.
+    """
+
+    def __init__(self, most: int):
+        self._table = np.zeros((4, most), np.int64)  # place, end, first and last step of each
+        self._count = 0
+
+    def put(self, first: int, last: int, size: int) -> int:
+        """Place another piece where nothing lies in those steps, as far ahead as it can."""
+        place, end, begins, ends = self._table[:, : self._count]
+        there = (begins <= last) & (ends >= first)
+        ahead = np.maximum.accumulate(end[there])
+        free = np.flatnonzero(place[there][1:] - ahead[:-1] >= size)
+        if not len(ahead) or place[there][0] >= size:
+            found = 0
+        else:
+            found = int(ahead[free[0]] if len(free) else ahead[-1])
+        at = int(np.searchsorted(place, found, side="right"))
+        self._table[:, at + 1 : self._count + 1] = self._table[:, at : self._count].copy()
+        self._table[:, at] = found, found + size, first, last
+        self._count += 1
+        return found
 
 
 def _bytes_of(graph: Graph, v: int) -> int:
@@ -35,15 +63,6 @@ def _bytes_of(graph: Graph, v: int) -> int:
 
 def _aligned(size: int) -> int:
     return -(-size // _ALIGNED) * _ALIGNED
-
-
-def _first_gap(taken: Sequence[tuple[int, int]], size: int) -> int:
-    place = 0
-    for start, end in taken:
-        if start - place >= size:
-            break
-        place = max(place, end)
-    return place
 
 
 def _lifetimes(graph: Graph, steps: Steps) -> tuple[Mapping[int, int], Mapping[int, int]]:

@@ -116,12 +116,13 @@ class Recurrent(ParameterLayer):
         W_input, W_recur, b = self._parts()
         driven = be.dot(W_input, x)  # of all steps at once
         inputs = [driven[:, t * n : (t + 1) * n] for t in range(length)]
+        biases = [b[_rows(gate, self.output_size)] for gate in range(self.gates)]
         goes_on = not inference and any(last.shape[1] == n for last in self._last)
         weights = _RecurrentWeights(be, W_recur)
         state: Any = self._start if goes_on else [None] * len(self.goes_on)
         outputs = []
         for of_step in inputs:
-            state = self.step(of_step, b, weights, *state)
+            state = self.step(of_step, biases, weights, *state)
             outputs.append(state[0])
         for array, become in zip(self._last if goes_on else (), state, strict=False):
             self.let(array, become)
@@ -133,24 +134,23 @@ class Recurrent(ParameterLayer):
 
         return stated(value, [driven, W_recur, b], backward)
 
-    def step(self, inputs: Any, b: Any, weights: _RecurrentWeights, h: Any) -> tuple[Any, ...]:
+    def step(self, inputs: Any, biases: list[Any], weights: _RecurrentWeights, h: Any) -> tuple[Any, ...]:
         """One step: what is left for the next one, the outputs first.
 
         Arguments:
             inputs: W_input · x of the step, (gates · output_size, n).
-            b: the bias.
+            biases: that of each gate.
             weights: ``weights(v, start, stop)`` is the product of these rows of W_recur with v.
             h: what the step before has left; None: zeros.
         """
-        return (self.activation.forward(self._gate(0, inputs, b, weights(h))),)
+        return (self.activation.forward(self._gate(0, inputs, biases, weights(h))),)
 
-    def _gate(self, number: int, inputs: Any, b: Any, recurrent: Any, first: int = 0) -> Any:
+    def _gate(self, number: int, inputs: Any, biases: list[Any], recurrent: Any, first: int = 0) -> Any:
         """What goes into the activation of a gate; ``first`` is the gate that ``recurrent`` begins with."""
-        rows = _rows(number, self.output_size)
-        value = inputs[rows]
+        value = inputs[_rows(number, self.output_size)]
         if recurrent is not None:
             value = value + recurrent[_rows(number - first, self.output_size)]
-        return value + b[rows]
+        return value + biases[number]
 
 
 def _rows(gate: int, nout: int) -> slice:
@@ -167,13 +167,16 @@ class _RecurrentWeights:
         self._be = be
         self._W = W
         self._read: dict[tuple[int, int], list[Any]] = {}
+        self._parts: dict[tuple[int, int], Any] = {}
 
     def __call__(self, v: Any, start: int = 0, stop: int | None = None) -> Any:
         if v is None:
             return None
         rows = start, self._W.shape[0] if stop is None else stop
-        self._read.setdefault(rows, []).append(v)
-        return self._be.dot(self._W[rows[0] : rows[1]], v)
+        if rows not in self._parts:
+            self._parts[rows], self._read[rows] = self._W[rows[0] : rows[1]], []
+        self._read[rows].append(v)
+        return self._be.dot(self._parts[rows], v)
 
     def gradient(self, by_inputs: Any) -> Any:
         """The derivative by W, given those by the inputs of all steps; None where there was no product."""
@@ -228,10 +231,12 @@ class LSTM(Recurrent):
         """Both activations are given."""
         require(self, activation="an activation", gate_activation="an activation")
 
-    def step(self, inputs: Any, b: Any, weights: _RecurrentWeights, h: Any, c: Any = None) -> tuple[Any, ...]:
+    def step(
+        self, inputs: Any, biases: list[Any], weights: _RecurrentWeights, h: Any, c: Any = None
+    ) -> tuple[Any, ...]:
         """One step: (h, c)."""
         recurrent = weights(h)
-        gates = [self._gate(k, inputs, b, recurrent) for k in range(4)]
+        gates = [self._gate(k, inputs, biases, recurrent) for k in range(4)]
         i, f, o = (self.gate_activation.forward(gate) for gate in gates[:3])
         g = self.activation.forward(gates[3])
         c = i * g if c is None else f * c + i * g
@@ -269,13 +274,13 @@ class GRU(Recurrent):
         """Both activations are given."""
         require(self, activation="an activation", gate_activation="an activation")
 
-    def step(self, inputs: Any, b: Any, weights: _RecurrentWeights, h: Any) -> tuple[Any, ...]:
+    def step(self, inputs: Any, biases: list[Any], weights: _RecurrentWeights, h: Any) -> tuple[Any, ...]:
         """One step: h."""
         nout = self.output_size
         recurrent = weights(h, 0, 2 * nout)
-        r, z = (self.gate_activation.forward(self._gate(k, inputs, b, recurrent)) for k in range(2))
+        r, z = (self.gate_activation.forward(self._gate(k, inputs, biases, recurrent)) for k in range(2))
         recurrent = None if h is None else weights(r * h, 2 * nout, 3 * nout)
-        candidate = self.activation.forward(self._gate(2, inputs, b, recurrent, first=2))
+        candidate = self.activation.forward(self._gate(2, inputs, biases, recurrent, first=2))
         return (z * candidate if h is None else (1.0 - z) * h + z * candidate,)
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from neon_optim.described.arguments import raise_problems
 from neon_optim.described.checks import Check, Having, Number, OfKind
 from neon_optim.errors import ArgumentError, DataError, NonFiniteError, Problem
+from neon_optim.model.shapes import columns
 
 __all__ = ["Training", "learning_rate", "misfits"]
 
@@ -113,7 +114,7 @@ class Training:
         self.record = {
             "epoch": model.epoch_index + 1,
             "step": model.step,
-            "train_cost": model.cost_sum / self.dataset.ndata,
+            "train_cost": model.cost_sum / columns(model.layers.out_shape, self.dataset.ndata),
             "learning_rate": self.steps[-1][2]
             if self.steps
             else learning_rate(self.optimizer, model.epoch_index),
@@ -148,7 +149,7 @@ class Training:
                     f"is {total}; a lower learning_rate or gradient_clip_norm may help"
                 )
             model.cost_sum += total
-            mean = total / min(size, ndata - batch * size)
+            mean = total / columns(model.layers.out_shape, min(size, ndata - batch * size))
             self.steps.append((before + batch + 1, mean, self._rates[batch - begin]))
         self._rates.clear()
 

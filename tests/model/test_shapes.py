@@ -13,6 +13,7 @@ from neon_optim.model import (
     Affine,
     ArrayIterator,
     BatchNorm,
+    Callback,
     Constant,
     Conv,
     Convolution,
@@ -109,6 +110,15 @@ def test_targets_of_steps(be):
     x, t = next(data.batches())
     assert np.array_equal(t.get(), 2.0 * x.get())
     model = Model([Linear(2, GlorotUniform())])
+    steady = Adam(learning_rate=1e-12)
+    told = []
+
+    class Told(Callback):
+        def on_epoch_end(self, training):
+            told.append(training.record["train_cost"])
+
+    model.fit(data, MeanSquared(), steady, 1, [Told()])
+    assert told == [pytest.approx(model.eval(data, MeanSquared()))]  # both are means over all steps
     model.fit(data, MeanSquared(), Adam(learning_rate=0.1), 60)
     assert model.eval(data, MeanSquared()) < 1e-3
     outputs = model.get_outputs(data)
