@@ -17,12 +17,46 @@ _ALIGNED = 64
 def place_buffers(graph: Graph, steps: Steps) -> tuple[dict[int, int], int]:
     """Where each kept value lies in one block of memory, in bytes, and how large that block is."""
     first, last = _lifetimes(graph, steps)
-    sizes = {v: _aligned(_bytes_of(graph, v)) for v in steps.kept}
+    heirs = _heirs(graph, steps, last)
+    for v, heir in reversed(heirs.items()):  # whoever inherits later comes later
+        last[v] = last[heir]
+    inherited = set(heirs.values())
+    sizes = {v: _aligned(_bytes_of(graph, v)) for v in steps.kept if v not in inherited}
     placed = _Placed(len(sizes))
-    places = {
-        v: placed.put(first[v], last[v], sizes[v]) for v in sorted(steps.kept, key=lambda v: (-sizes[v], v))
-    }
-    return places, max((places[v] + sizes[v] for v in places), default=0)
+    places = {v: placed.put(first[v], last[v], sizes[v]) for v in sorted(sizes, key=lambda v: (-sizes[v], v))}
+    size = max((places[v] + sizes[v] for v in places), default=0)
+    for v, heir in heirs.items():
+        places[heir] = places[v]
+    return places, size
+
+
+def _heirs(graph: Graph, steps: Steps, last: Mapping[int, int]) -> dict[int, int]:
+    """For some values the one that takes their place, element by element, in the loop that reads them last."""
+    kept = set(steps.kept)
+    heirs: dict[int, int] = {}
+    for number, step in enumerate(steps.steps):
+        if isinstance(step, Call) or any(step.phase[v] for v in step.values if v not in step.rows):
+            continue  # what is gone through again must be there still
+        bases = [_base(graph, v) for v in step.reads]
+        dying = [
+            v
+            for v in step.reads
+            if v in kept and last[v] == number and bases.count(v) == 1 and graph.values[v].shape == step.shape
+        ]
+        for v in step.writes:
+            value = graph.values[v]
+            fits = [u for u in dying if value.shape == step.shape and graph.values[u].dtype == value.dtype]
+            if v in kept and fits:
+                heirs[fits[0]] = v
+                dying.remove(fits[0])
+    return heirs
+
+
+def _base(graph: Graph, v: int) -> int:
+    """The value that a view is a view of, however many are between."""
+    while graph.values[v].op in VIEWS:
+        (v,) = graph.values[v].args
+    return v
 
 
 class _Placed:
@@ -65,14 +99,10 @@ def _aligned(size: int) -> int:
     return -(-size // _ALIGNED) * _ALIGNED
 
 
-def _lifetimes(graph: Graph, steps: Steps) -> tuple[Mapping[int, int], Mapping[int, int]]:
+def _lifetimes(graph: Graph, steps: Steps) -> tuple[dict[int, int], dict[int, int]]:
     """The steps at which each kept value is made, and read last."""
     first: dict[int, int] = {}
     last: dict[int, int] = {}
-    base: dict[int, int] = {}
-    for v, value in enumerate(graph.values):
-        if value.op in VIEWS and not value.is_number:
-            base[v] = base.get(value.args[0], value.args[0])
     for number, step in enumerate(steps.steps):
         if isinstance(step, Call):
             made: Sequence[int] = [step.value]
@@ -82,5 +112,5 @@ def _lifetimes(graph: Graph, steps: Steps) -> tuple[Mapping[int, int], Mapping[i
         for v in made:
             first[v] = last[v] = number
         for v in read:
-            last[base.get(v, v)] = number
+            last[_base(graph, v)] = number
     return first, last

@@ -45,6 +45,7 @@ class NumpyLoop:
         extent = 1 if self._split is None else loop.shape[self._split]
         self._extent = extent if all(loop.shape[k] for k in axes) else 0
         self._block = max(1, _BLOCK // max(1, size // max(1, extent)))
+        self._writes = set(loop.writes)
         self._last = {a: v for v in loop.values for a in graph.values[v].args}
 
     def bind(self) -> None:
@@ -95,6 +96,8 @@ class NumpyLoop:
                 out = _reduced(value.attrs["kind"], args[0], value.attrs["axis"])
             elif value.op in ("copy", "contiguous"):
                 out = args[0] if np.ndim(args[0]) else np.full(self._block_shape(value.shape, start), args[0])
+                if value.args[0] not in held and len(loop.writes) > 1:
+                    out = out.copy()
             else:
                 shape = np.broadcast_shapes(*(np.shape(a) for a in args))
                 shape = shape or self._block_shape(value.shape, start)
@@ -103,13 +106,13 @@ class NumpyLoop:
                 self._functions[value.op](*args, out)
                 made.add(v)
             held[v] = out
-            if v in loop.writes:
-                store(self._block_of(self._arrays[v], start), out)
-            for a in set(value.args) & made:
+            for a in set(value.args) & made - self._writes:
                 if self._last[a] == v and not self._is_held_elsewhere(a, held):
                     buffer = held.pop(a)
                     free.setdefault((buffer.shape, buffer.dtype), []).append(buffer)
                     made.discard(a)
+        for v in loop.writes:  # last, since what is written may lie where something was read
+            store(self._block_of(self._arrays[v], start), held[v])
 
     def _is_held_elsewhere(self, a: int, held: Mapping[int, np.ndarray]) -> bool:
         return any(array is held[a] for v, array in held.items() if v != a)

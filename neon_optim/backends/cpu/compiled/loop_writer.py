@@ -30,6 +30,8 @@ class Operand:
         scope: arrays of the same scope may be the same memory; others never overlap one that is written.
         inner: how far neighbours on the innermost axis are apart: 'one' element, 'none' (they are the same), or 'any'.
         writes: whether it is written.
+        pointer: the first array that is the very same memory, laid out in the same way; its own number if none is. Only
+            if it is addressed by the same variable does the compiler see that no other element is meant.
     """
 
     value: int
@@ -37,6 +39,7 @@ class Operand:
     scope: int
     inner: str
     writes: bool
+    pointer: int
 
 
 @dataclass(frozen=True)
@@ -346,12 +349,14 @@ class LoopWriter(ABC):
     def _load(self, k: int, index: str, at: str | None = None) -> str:
         operand = self._operands[k]
         real = self._values[operand.value].dtype.name
-        return load(operand.stored, f"{at or self.at}{k}_at", index, operand.scope, real)
+        return load(operand.stored, f"{at or self.at}{operand.pointer}_at", index, operand.scope, real)
 
     def _store(self, k: int, index: str, value: str, at: str | None = None) -> str:
         operand = self._operands[k]
         real = self._values[operand.value].dtype.name
-        return store(operand.stored, f"{at or self.at}{k}_at", index, operand.scope, value, real)
+        return store(
+            operand.stored, f"{at or self.at}{operand.pointer}_at", index, operand.scope, value, real
+        )
 
     @cached_property
     def _pieces(self) -> dict[str, tuple[str, int]]:

@@ -131,14 +131,19 @@ class CompiledLoop:
 
 def _operands(loop: Loop, arrays: Sequence[np.ndarray], layout: LoopLayout) -> list[Operand]:
     scopes: dict[int, int] = {}
-    operands = []
+    operands: list[Operand] = []
     for k, (array, strides) in enumerate(zip(arrays, layout.strides, strict=True)):
         itemsize = array.dtype.itemsize
         scope = scopes.setdefault(array.__array_interface__["data"][0] if array.size else -k - 1, len(scopes))
         inner = {itemsize: "one", 0: "none"}.get(strides[-1], "any")
         writes = k >= len(loop.reads)
         value = (*loop.reads, *loop.writes)[k]
-        operands.append(Operand(value, array.dtype.name, scope, inner, writes))
+        same = (
+            j
+            for j, other in enumerate(operands)
+            if other.scope == scope and layout.strides[j] == strides and arrays[j].dtype == array.dtype
+        )
+        operands.append(Operand(value, array.dtype.name, scope, inner, writes, next(same, k)))
     return operands
 
 
