@@ -77,7 +77,7 @@ class Container(Layer, abstract=True):
 
     def get_params(self) -> list[Any]:
         """The tuples of all layers."""
-        return [leaf.get_params() for leaf in self.layers_to_optimize]
+        return [row for leaf in self.layers_to_optimize for row in leaf.rows()]
 
 
 def backward(leaves: list[Layer], error: Any) -> Any:

@@ -177,10 +177,14 @@ class Layer(Sized, NervanaObject, kind="layer", abstract=True):
         """The ``((param, grad), state)`` tuples; none for a layer that does not learn."""
         return []
 
+    def rows(self) -> list[Any]:
+        """The ``((param, grad), state)`` tuples as a list, also where there is one."""
+        params = self.get_params()
+        return params if isinstance(params, list) else [params]
+
     def pairs(self) -> list[tuple[Any, Any]]:
         """The (parameter, gradient) pairs."""
-        params = self.get_params()
-        return [pair for pair, _ in (params if isinstance(params, list) else [params])]
+        return [pair for pair, _ in self.rows()]
 
     def get_counters(self) -> dict[str, int]:
         """Counters of random numbers: what a checkpoint keeps of a layer beside its arrays."""

@@ -149,7 +149,7 @@ def write_state_dict(
     file: str = "the checkpoint",
     weights: str = "evaluated",
 ) -> str:
-    """Write the parameters, without any state, as a safetensors file that names them ``layer.param``.
+    """Write the parameters, and what layers keep beside them, as a safetensors file that names them ``layer.param``.
 
     Arguments:
         weights: see :func:`convert_checkpoint`.
@@ -157,7 +157,7 @@ def write_state_dict(
     safetensors = _safetensors()
     check_weights(weights)
     parsed = training_state.parse(state, file)
-    names = parsed.parameters
+    names = [*parsed.parameters, *((parsed.model or {}).get("arrays") or ())]
     if weights == "evaluated":
         arrays = {**arrays, **evaluated_arrays(arrays, parsed, file)}
     found = {name.replace("/", "."): arrays[name] for name in names if name in arrays}

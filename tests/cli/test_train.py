@@ -56,6 +56,20 @@ def test_options_and_overrides_count(run):
     assert "600 parameters" in out  # 64 x 8 + 8 + 8 x 10
 
 
+def test_a_run_on_images_goes_on_with_what_its_layers_remember(run):
+    config = ROOT / "configs/digits_lenet.yaml"
+    run("train", config, "-s", "whole", "-e", 3)
+    run("train", config, "-s", "stopped", "-e", 1)
+    code, out, err = run("train", config, "-s", "stopped", "-e", 3, "--resume")
+    assert (code, err) == (0, "")
+    assert "13,818 parameters" in out
+    epoch, arrays = final_arrays("whole")
+    assert {"Conv_0_bnorm/gmean", "Conv_0_bnorm/gvar", "Conv_0_bnorm/gamma", "Conv_0_bnorm/gamma/v"} <= set(
+        arrays
+    )
+    assert final_arrays("stopped") == (epoch, arrays)
+
+
 def test_the_config_of_a_run_repeats_it(run, here):
     text = (here / "model.yaml").read_text().replace("rng_seed: 3\n", "")
     (here / "model.yaml").write_text(text)

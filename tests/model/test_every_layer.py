@@ -190,7 +190,7 @@ def test_captured_passes_have_the_bits_of_those_layer_by_layer(row, engine):
         seen, total = [], be.zeros((1, 1), dtype=np.float64)
         for x, t in data.batches(0):  # the last is smaller
             run(x, t, cost, total)
-            pairs = [pair for leaf in model.layers_to_optimize for pair in leaf.pairs()]
+            pairs = [pair for pair, _ in model.get_params()]
             arrays = [grad for _, grad in pairs] + [*model.get_arrays().values(), total]
             seen += [array.get().tobytes() for array in arrays]
             for param, grad in pairs:
@@ -223,8 +223,7 @@ def test_a_stopped_run_goes_on_with_the_same_bits(row, tmp_path):
         validation = Validation(data, {"valid_cost": CrossEntropyMulti()})
         model.fit(data, CrossEntropyMulti(), adam, 3, [validation, StopAt(stop)])
         model.save_params(tmp_path / f"{stop}", adam)
-        rows = [row for leaf in model.layers_to_optimize for row in leaf_rows(leaf)]
-        arrays = [array for (param, _), states in rows for array in (param, *states)]
+        arrays = [array for (param, _), states in model.get_params() for array in (param, *states)]
         arrays += model.get_arrays().values()
         return [array.get().tobytes() for array in arrays], model.get_counters(), adam.get_counters()
 
@@ -233,11 +232,6 @@ def test_a_stopped_run_goes_on_with_the_same_bits(row, tmp_path):
         stopped = train(step)
         assert stopped[0] != whole[0]
         assert train(restore=tmp_path / f"{step}") == whole
-
-
-def leaf_rows(leaf):
-    found = leaf.get_params()
-    return found if isinstance(found, list) else [found]
 
 
 @pytest.mark.parametrize("row", ROWS)

@@ -253,7 +253,7 @@ def _in_neons_names(node: Any) -> Any:
         raise CheckpointError(f"neon has no {printable(node['type'])}") from None
     name, kind = cls.__name__, getattr(cls, "kind", None)
     if name not in _ARGUMENTS or kind not in _MODULES:
-        raise CheckpointError(f"neon has no {name}")
+        raise CheckpointError(f"neon has no {name}, or none that this package writes")
     config = node.get("config")
     config = config if isinstance(config, dict) else {}
     unknown = sorted(set(config) - set(_ARGUMENTS[name]))
