@@ -37,10 +37,14 @@ from benchmarks.training import (
     MLPS,
     jax_mlp,
     our_inference,
+    our_lenet,
+    our_lstm,
     our_mlp,
     our_softmax,
     softmax_floor,
     torch_inference,
+    torch_lenet,
+    torch_lstm,
     torch_mlp,
 )
 from neon_optim import __version__, optimizers
@@ -297,6 +301,16 @@ def training(rounds: int) -> Any:
             row["JAX"] = times.ratio("ours", "JAX")
             row["best"]["JAX"] = times.best_ratio("ours", "JAX")
         results.append(row)
+    if HAS_TORCH:
+        shaped = {
+            "LeNet, 28 x 28, batch 128": (our_lenet(128), torch_lenet(128)),
+            "LSTM of 128, 50 steps, batch 64": (our_lstm(128, 50, 64), torch_lstm(128, 50, 64)),
+        }
+        for name, (ours_step, torch_step) in shaped.items():
+            contenders = {"ours": _repeated(ours_step, 3), "PyTorch": _repeated(torch_step, 3)}
+            row = _against(name, interleaved(contenders, rounds))
+            row["ms"] /= 3
+            results.append(row)
     return results
 
 

@@ -11,14 +11,20 @@ import numpy as np
 
 from neon_optim import NervanaObject, gen_backend
 from neon_optim.model import (
+    LSTM,
     Affine,
     ArrayIterator,
     Constant,
+    Conv,
     CrossEntropyMulti,
     GlorotUniform,
+    Logistic,
     Model,
+    Pooling,
     Rectlin,
+    RecurrentLast,
     Softmax,
+    Tanh,
 )
 from neon_optim.model.training import Training
 from neon_optim.optimizers import Adam
@@ -27,10 +33,14 @@ __all__ = [
     "MLPS",
     "jax_mlp",
     "our_inference",
+    "our_lenet",
+    "our_lstm",
     "our_mlp",
     "our_softmax",
     "softmax_floor",
     "torch_inference",
+    "torch_lenet",
+    "torch_lstm",
     "torch_mlp",
 ]
 
@@ -62,10 +72,41 @@ def _our_model(sizes: Sequence[int]) -> Model:
 
 def our_mlp(sizes: Sequence[int], batch: int, engine: str = "numba") -> Step:
     """A step of this package's training loop."""
-    be = gen_backend("cpu", rng_seed=0, batch_size=batch, engine=engine)
-    x, labels = _samples(sizes, batch)
-    data = ArrayIterator(x, labels, nclass=sizes[-1])
-    model = _our_model(sizes)
+    return _our_step(_our_model(sizes), *_samples(sizes, batch), sizes[-1], engine=engine)
+
+
+def our_lenet(batch: int) -> Step:
+    """Two convolutions of 5 x 5, each with a rectifier and pooling, and two dense layers."""
+    x, labels = _samples((784, 10), batch)
+    layers: list[Any] = []
+    for filters in (6, 16):
+        layers += [
+            Conv((5, 5, filters), GlorotUniform(), bias=Constant(0.0), activation=Rectlin()),
+            Pooling(2, op="max"),
+        ]
+    layers += [
+        Affine(120, GlorotUniform(), Constant(0.0), activation=Rectlin()),
+        Affine(10, GlorotUniform(), Constant(0.0), activation=Softmax()),
+    ]
+    return _our_step(Model(layers), x, labels, 10, lshape=(1, 28, 28))
+
+
+def our_lstm(units: int, length: int, batch: int) -> Step:
+    """One recurrent layer over a sequence, and a dense layer behind its last step."""
+    x, labels = _samples((units * length, 10), batch)
+    layers = [
+        LSTM(units, GlorotUniform(), activation=Tanh(), gate_activation=Logistic(), reset_cells=True),
+        RecurrentLast(),
+        Affine(10, GlorotUniform(), Constant(0.0), activation=Softmax()),
+    ]
+    return _our_step(Model(layers), x, labels, 10, lshape=(units, length))
+
+
+def _our_step(
+    model: Model, x: np.ndarray, labels: np.ndarray, classes: int, engine: str = "numba", **shape: Any
+) -> Step:
+    be = gen_backend("cpu", rng_seed=0, batch_size=len(x), engine=engine)
+    data = ArrayIterator(x, labels, nclass=classes, **shape)
     training = Training(model, data, CrossEntropyMulti(), Adam(learning_rate=RATE), 1)
     inputs, targets = (be.array(a.get()) for a in next(iter(data.batches())))
 
@@ -75,6 +116,36 @@ def our_mlp(sizes: Sequence[int], batch: int, engine: str = "numba") -> Step:
         training._step(inputs, targets)
 
     return step
+
+
+def torch_lenet(batch: int) -> Step:
+    """The same in PyTorch."""
+    import torch
+
+    nn = torch.nn
+    layers: list[Any] = []
+    for nin, nout in ((1, 6), (6, 16)):
+        layers += [nn.Conv2d(nin, nout, 5), nn.ReLU(), nn.MaxPool2d(2)]
+    layers += [nn.Flatten(), nn.Linear(256, 120), nn.ReLU(), nn.Linear(120, 10)]
+    x, labels = _samples((784, 10), batch)
+    return _torch_step(nn.Sequential(*layers), torch.from_numpy(x).reshape(-1, 1, 28, 28), labels)
+
+
+def torch_lstm(units: int, length: int, batch: int) -> Step:
+    """The same in PyTorch."""
+    import torch
+
+    class Net(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.lstm, self.out = torch.nn.LSTM(units, units), torch.nn.Linear(units, 10)
+
+        def forward(self, x: Any) -> Any:
+            return self.out(self.lstm(x)[0][-1])
+
+    x, labels = _samples((units * length, 10), batch)
+    steps = torch.from_numpy(x).reshape(batch, length, units).transpose(0, 1).contiguous()
+    return _torch_step(Net(), steps, labels)
 
 
 def our_inference(sizes: Sequence[int]) -> Step:
@@ -105,12 +176,18 @@ def torch_mlp(sizes: Sequence[int], batch: int, compiled: bool = False) -> Step:
     """The same in PyTorch, eager or compiled, with its fused Adam."""
     import torch
 
-    model = _torch_model(sizes)
+    x, labels = _samples(sizes, batch)
+    return _torch_step(_torch_model(sizes), torch.from_numpy(x), labels, compiled)
+
+
+def _torch_step(model: Any, x: Any, labels: np.ndarray, compiled: bool = False) -> Step:
+    import torch
+
     optimizer = torch.optim.Adam(model.parameters(), lr=RATE, fused=True)
-    x, labels = (torch.from_numpy(a) for a in _samples(sizes, batch))
+    targets = torch.from_numpy(labels)
 
     def loss() -> Any:
-        return torch.nn.functional.cross_entropy(model(x), labels)
+        return torch.nn.functional.cross_entropy(model(x), targets)
 
     cost = torch.compile(loss) if compiled else loss
 
