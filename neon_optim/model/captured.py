@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from neon_optim.backends.derivatives import gradients
+from neon_optim.backends.dtypes import compute_type
 from neon_optim.backends.optree import Node
 from neon_optim.described.arguments import constructor_arguments
 from neon_optim.described.object import NervanaObject
@@ -116,7 +117,7 @@ def capture_inference(be: Any, layers: Container, x: Any) -> CapturedPasses | No
     value = _as_operation(x)
     for leaf in leaves:
         value, _ = leaf.passed(value, inference=True)
-    outputs = be.empty(value.shape)
+    outputs = be.empty(value.shape, compute_type([be.default_dtype]))
     passes = CapturedPasses(be.capture([(outputs, value)], inputs=[x]), layers)
     passes.outputs = outputs
     return passes

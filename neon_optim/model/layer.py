@@ -7,6 +7,7 @@ from dataclasses import KW_ONLY
 from typing import Annotated, Any, ClassVar
 
 from neon_optim.backends.derivatives import gradients
+from neon_optim.backends.dtypes import compute_type
 from neon_optim.described.arguments import Name, raise_problems
 from neon_optim.described.checks import Either, Nothing, OfKind
 from neon_optim.described.object import NervanaObject
@@ -204,10 +205,15 @@ class Layer(Sized, NervanaObject, kind="layer", abstract=True):
         return {}
 
     def buffer(self, what: str, rows: int, columns: int) -> Any:
-        """A tensor of (rows, columns) that is kept for the next minibatch of that many columns."""
+        """A tensor of (rows, columns) that is kept for the next minibatch of that many columns.
+
+        It has the type that the backend computes in: what goes from layer to layer is not rounded to 16 bits.
+        """
         kept = self._buffers.get((what, rows, columns))
         if kept is None or kept.backend is not self.be:
-            kept = self._buffers[what, rows, columns] = self.backend.empty((rows, columns))
+            kept = self._buffers[what, rows, columns] = self.backend.empty(
+                (rows, columns), compute_type([self.be.default_dtype])
+            )
         return kept
 
     @property

@@ -107,6 +107,26 @@ def test_the_bits_are_those_of_layer_by_layer(be, end):
                 np.testing.assert_array_equal(mine, theirs)
 
 
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float64"])
+@pytest.mark.parametrize("engine", ["numpy", "numba"])
+def test_the_bits_are_those_of_layer_by_layer_in_every_type(engine, dtype):
+    pytest.importorskip("ml_dtypes")
+    gen_backend("cpu", rng_seed=1, batch_size=SAMPLES, engine=engine, datatype=dtype)
+    model, dataset, cost = a_model(Softmax()), data(), CrossEntropyMulti()
+    model.initialize(dataset, cost)
+    for epoch in range(3):
+        for x, t in dataset.batches(epoch):
+            draws = model.get_counters()
+            one = layer_by_layer(model, x, t, cost)
+            model.set_counters(draws)
+            other = captured(model, x, t, cost)
+            assert one[0] == other[0]
+            for mine, theirs in zip(one[1], other[1], strict=True):
+                np.testing.assert_array_equal(mine, theirs)
+            outputs = model.fprop(x, inference=True).get()
+            np.testing.assert_array_equal(outputs, model.layers.fprop(x, inference=True).get())
+
+
 def test_a_training_run_has_the_bits_of_layer_by_layer(be, monkeypatch):
     def train():
         gen = gen_backend(
