@@ -8,7 +8,7 @@ from neon_optim.described.arguments import PositiveInt
 from neon_optim.described.checks import Either, Nothing, Number, OfKind
 from neon_optim.described.counters import check_counters
 from neon_optim.model.layer import Layer, ParameterLayer
-from neon_optim.model.shapes import Shape, in_channels, reshaped, with_features
+from neon_optim.model.shapes import Shape, with_features
 
 __all__ = ["Activation", "Bias", "Dropout", "Linear"]
 
@@ -77,7 +77,12 @@ class Bias(ParameterLayer):
 
     def forward(self, x: Any, inference: bool = False) -> Any:
         """x + W."""
-        return reshaped(in_channels(x, self.in_shape[0]) + self.W, x.shape)
+        channels = self.in_shape[0]
+        of_each = self.nin // channels
+        if of_each == 1:
+            return x + self.W
+        # Row by row, not channel by channel, so that it is one loop with the activation that follows.
+        return x + self.be.broadcast_to(self.W, (channels, of_each)).reshape(self.nin, 1)
 
 
 class Activation(Layer):

@@ -12,21 +12,29 @@ from neon_optim import cleanup_backend, gen_backend
 from neon_optim.described.arguments import Name, Positive, PositiveInt, constructor_arguments
 from neon_optim.errors import ArgumentError, DataError
 from neon_optim.model import (
+    LSTM,
     Accuracy,
     Activation,
     Affine,
     ArrayIterator,
+    BatchNorm,
     Bias,
     Constant,
+    Conv,
+    Convolution,
     CrossEntropyBinary,
     Dropout,
     GeneralizedCost,
     Linear,
     Logistic,
+    LookupTable,
     Model,
+    Pooling,
     Rectlin,
+    Recurrent,
     Sequential,
     SumSquared,
+    Tanh,
     Uniform,
 )
 from neon_optim.model.costs import Cost
@@ -86,8 +94,24 @@ def test_positions_are_neons() -> None:
     assert (Dropout(0.25, "d").keep, Logistic("l", True).shortcut) == (0.25, True)
     affine = Affine(3, init, init, activation=Rectlin(), name="fc")
     assert [layer.name for layer in affine.leaves()] == ["fc", "fc_bias", "fc_Rectlin"]
-    with pytest.raises(TypeError, match="takes at most 3 positional"):
+    affine = Affine(3, init, None, True, Rectlin(), "fc")
+    assert [layer.name for layer in affine.leaves()] == ["fc", "fc_bnorm", "fc_Rectlin"]
+    with pytest.raises(TypeError, match="batch_norm must be True or False, received Rectlin"):
         Affine(3, init, init, Rectlin())
+    conv = Conv([3, 3, 8], init, 2, {"pad_h": 1}, {}, init, False, Rectlin(), "c")
+    assert (conv.strides, conv.padding, conv.dilation, conv.bias) == (2, {"pad_h": 1}, {}, init)
+    convolution = Convolution([3, 3, 8], 2, 1, 3, init, True, "c")
+    assert (convolution.strides, convolution.padding, convolution.dilation, convolution.bsum) == (
+        2,
+        1,
+        3,
+        True,
+    )
+    assert (Pooling(2, "avg", 1, 1, "p").padding, BatchNorm(0.5, 0.1, "n").eps) == (1, 0.1)
+    lstm = LSTM(4, init, None, Tanh(), Logistic(), True, "l")
+    assert (type(lstm.gate_activation), lstm.reset_cells) == (Logistic, True)
+    assert Recurrent(4, init, init, Tanh(), True, "r").init_inner is init
+    assert LookupTable(5, 3, init, False, 1, "t").pad_idx == 1
 
 
 def test_layers_that_write_out_their_init_work_as_before() -> None:
