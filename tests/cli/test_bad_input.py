@@ -204,7 +204,8 @@ def test_a_run_is_not_continued_on_other_data(run, monkeypatch):
     def changed(self):
         (X, y), valid = load(self)
         X = X.copy()
-        X[7, 5] = np.nextafter(X[7, 5], 2, dtype=X.dtype)
+        pixels = X.reshape(len(X), -1)
+        pixels[7, 5] = np.nextafter(pixels[7, 5], 2, dtype=X.dtype)
         return (X, y), valid
 
     with monkeypatch.context() as patch:

@@ -17,6 +17,14 @@ from neon_optim.stepping.interrupts import Uninterrupted
 each = pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
 
 
+@pytest.fixture(autouse=True)
+def ctrl_c():
+    """A shell lets what it runs in the background ignore Ctrl-C."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def snapshot(optimizer, parameters):
     arrays = [x for (param, _), states in parameters for x in (param, *states)]
     return optimizer.get_counters(), [np.array(np.asarray(a)) for a in arrays]
