@@ -76,33 +76,28 @@ class Steps:
         steps: loops and calls.
         kept: the values that need memory of their own, in order.
         home: for a value that is stored in the end, and need not be kept apart: the target that it is computed into.
-        numbers: numbers that are computed from others, in float64: elementwise operations on totals and numbers.
     """
 
     steps: list[Loop | Call]
     kept: list[int]
     home: dict[int, int]
-    numbers: list[int]
 
 
-def fuse(graph: Graph, with_reductions: bool = True) -> Steps:
+def fuse(graph: Graph) -> Steps:
     """Cut a graph into loops and calls.
 
-    Arguments:
-        with_reductions: whether a loop may hold reductions along an axis; else they are calls.
+    Numbers that are computed from others belong to no step: whoever reads one computes it.
     """
-    return _Cutter(graph, with_reductions).cut()
+    return _Cutter(graph).cut()
 
 
 class _Cutter:
-    def __init__(self, graph: Graph, with_reductions: bool):
+    def __init__(self, graph: Graph):
         self._graph = graph
         self._values = graph.values
-        self._with_reductions = with_reductions
         self._steps: list[Loop | Call] = []
-        self._step_of: dict[
-            int, int
-        ] = {}  # of what a step computes, and of views of it; leaves are not in it
+        # Of what a step computes, and of views of that; leaves have none.
+        self._step_of: dict[int, int] = {}
         self._users: dict[int, list[int]] = {}
         for v, value in enumerate(graph.values):
             for a in value.args:
@@ -112,7 +107,6 @@ class _Cutter:
         home: dict[int, int] = {}
         late: list[tuple[int, int]] = []
         targets = dict(self._graph.stores)
-        numbers: list[int] = []
         for v, value in enumerate(self._values):
             if value.op == "copy":
                 if self._found_at_home(value.args[0], targets[v], home):
@@ -126,11 +120,10 @@ class _Cutter:
                 if value.args[0] in self._step_of:
                     self._step_of[v] = self._step_of[value.args[0]]
             elif value.is_number and value.op in {*_ELEMENTWISE, "broadcast"}:
-                numbers.append(v)
                 self._step_of[v] = max((self._step_of.get(a, -1) for a in value.args), default=-1)
             elif value.op in _ELEMENTWISE:
                 self._join(v)
-            elif value.op == "reduce" and value.attrs["kind"] in ALONG_AN_AXIS and self._with_reductions:
+            elif value.op == "reduce" and value.attrs["kind"] in ALONG_AN_AXIS:
                 self._join_reduction(v)
             elif value.op not in ("leaf", "number", "places", "size"):
                 self._step_of[v] = len(self._steps)
@@ -139,7 +132,7 @@ class _Cutter:
             self._store_late(v, target)
             home[v] = target
         kept = self._find_memory(home)
-        return Steps(self._steps, kept, home, numbers)
+        return Steps(self._steps, kept, home)
 
     def _found_at_home(self, source: int, target: int, home: dict[int, int]) -> bool:
         """Whether a value needs no copy, since it can be computed in the place where it is stored in the end."""
