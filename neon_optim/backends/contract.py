@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -122,6 +122,10 @@ class Tensor(Expression, ABC):
 
     def __len__(self) -> int:
         return self.shape[0]
+
+    def __iter__(self) -> Iterator[Tensor]:
+        """The parts along the first axis, as views that keep all axes."""
+        return (self[k] for k in range(len(self)))
 
     def __repr__(self) -> str:
         label = f" {self.name!r}" if self.name else ""

@@ -115,6 +115,14 @@ def test_a_tree_may_read_what_it_writes(be):
     np.testing.assert_array_equal(t.get()[1:], square[:-1] * 2)
 
 
+def test_a_tensor_is_gone_through_row_by_row(be):
+    t = be.array(A)
+    rows = list(t)
+    assert [row.shape for row in rows] == [(1, 5)] * 6
+    rows[2][:] = 7.0
+    np.testing.assert_array_equal(t.get()[2], np.full(5, 7.0))
+
+
 def test_parts_are_views_of_two_axes(be):
     t = be.zeros((4, 3))
     t[1, :] = 5.0
