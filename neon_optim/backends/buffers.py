@@ -31,7 +31,10 @@ def place_buffers(graph: Graph, steps: Steps) -> tuple[dict[int, int], int]:
 
 
 def _heirs(graph: Graph, steps: Steps, last: Mapping[int, int]) -> dict[int, int]:
-    """For some values the one that takes their place, element by element, in the loop that reads them last."""
+    """For some values the one that takes their place, element by element, in the loop that reads them last.
+
+    The loop is told.
+    """
     kept = set(steps.kept)
     heirs: dict[int, int] = {}
     for number, step in enumerate(steps.steps):
@@ -48,6 +51,7 @@ def _heirs(graph: Graph, steps: Steps, last: Mapping[int, int]) -> dict[int, int
             fits = [u for u in dying if value.shape == step.shape and graph.values[u].dtype == value.dtype]
             if v in kept and fits:
                 heirs[fits[0]] = v
+                step.in_place[v] = fits[0]
                 dying.remove(fits[0])
     return heirs
 

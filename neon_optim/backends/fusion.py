@@ -48,6 +48,7 @@ class Loop:
         rows: those of which there is one for each row, not for each element: the reductions, and what follows of them.
         reads: values in memory that it reads.
         writes: values of its own that are kept in memory.
+        in_place: for values that are written over one that the loop reads, element by element, that one.
         compiled: a place for engines to keep what they made of it.
     """
 
@@ -58,6 +59,7 @@ class Loop:
     rows: set[int] = field(default_factory=set)
     reads: list[int] = field(default_factory=list)
     writes: list[int] = field(default_factory=list)
+    in_place: dict[int, int] = field(default_factory=dict)
     compiled: dict[str, Any] = field(default_factory=dict, repr=False)
 
 
@@ -239,6 +241,7 @@ class _Cutter:
             if isinstance(step, Loop):
                 self._drop_unused(step)
                 step.reads = self._reads(step)
+                step.in_place = {v: home[v] for v in step.writes if home.get(v) in step.reads}
                 kept += step.writes
             elif not self._values[step.value].is_number:
                 kept.append(step.value)

@@ -168,6 +168,15 @@ def test_arrays_of_every_layout(engine, dtype, layout):
 
 
 @pytest.mark.parametrize("engine", ENGINES)
+def test_tensors_that_share_memory_once_may_be_apart_the_next_time(engine):
+    be = gen_backend("cpu", engine=engine)
+    one, other, out = np.arange(6.0).reshape(2, 3), np.full((2, 3), 100.0), be.empty((2, 3), dtype="float64")
+    for second in (one, one, one, one, other, one):
+        out[:] = be.as_tensor(one) * 3.0 + be.as_tensor(second)
+        np.testing.assert_array_equal(out.get(), one * 3.0 + second)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
 def test_integers_are_copied_exactly(engine):
     be = gen_backend("cpu", engine=engine)
     large = np.array([[2**24 + 1, 2**53 - 1, -(2**40) - 1]])

@@ -27,16 +27,15 @@ class Operand:
     Attributes:
         value: the value that it holds.
         stored: the name of the type of its elements.
-        scope: arrays of the same scope may be the same memory; others never overlap one that is written.
         inner: how far neighbours on the innermost axis are apart: 'one' element, 'none' (they are the same), or 'any'.
         writes: whether it is written.
-        pointer: the first array that is the very same memory, laid out in the same way; its own number if none is. Only
-            if it is addressed by the same variable does the compiler see that no other element is meant.
+        pointer: for an array that is written over one that is read, the number of that one: addressed by the same
+            variable, so that the compiler sees that no other element is meant; else its own number. Arrays of other
+            pointers never overlap one that is written.
     """
 
     value: int
     stored: str
-    scope: int
     inner: str
     writes: bool
     pointer: int
@@ -349,19 +348,19 @@ class LoopWriter(ABC):
     def _load(self, k: int, index: str, at: str | None = None) -> str:
         operand = self._operands[k]
         real = self._values[operand.value].dtype.name
-        return load(operand.stored, f"{at or self.at}{operand.pointer}_at", index, operand.scope, real)
+        return load(operand.stored, f"{at or self.at}{operand.pointer}_at", index, operand.pointer, real)
 
     def _store(self, k: int, index: str, value: str, at: str | None = None) -> str:
         operand = self._operands[k]
         real = self._values[operand.value].dtype.name
         return store(
-            operand.stored, f"{at or self.at}{operand.pointer}_at", index, operand.scope, value, real
+            operand.stored, f"{at or self.at}{operand.pointer}_at", index, operand.pointer, value, real
         )
 
     @cached_property
     def _pieces(self) -> dict[str, tuple[str, int]]:
         """The type of each piece of scratch memory, and its scope."""
-        first = max((o.scope for o in self._operands), default=-1) + 1
+        first = len(self._operands)
         return {piece.name: (piece.kind, first + k) for k, piece in enumerate(self.scratch)}
 
     def _from(self, name: str, index: str, at: str | None = None) -> str:

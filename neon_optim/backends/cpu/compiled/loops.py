@@ -130,20 +130,13 @@ class CompiledLoop:
 
 
 def _operands(loop: Loop, arrays: Sequence[np.ndarray], layout: LoopLayout) -> list[Operand]:
-    scopes: dict[int, int] = {}
-    operands: list[Operand] = []
-    for k, (array, strides) in enumerate(zip(arrays, layout.strides, strict=True)):
-        itemsize = array.dtype.itemsize
-        scope = scopes.setdefault(array.__array_interface__["data"][0] if array.size else -k - 1, len(scopes))
-        inner = {itemsize: "one", 0: "none"}.get(strides[-1], "any")
+    values = [*loop.reads, *loop.writes]
+    operands = []
+    for k, (v, array, strides) in enumerate(zip(values, arrays, layout.strides, strict=True)):
+        inner = {array.dtype.itemsize: "one", 0: "none"}.get(strides[-1], "any")
         writes = k >= len(loop.reads)
-        value = (*loop.reads, *loop.writes)[k]
-        same = (
-            j
-            for j, other in enumerate(operands)
-            if other.scope == scope and layout.strides[j] == strides and arrays[j].dtype == array.dtype
-        )
-        operands.append(Operand(value, array.dtype.name, scope, inner, writes, next(same, k)))
+        pointer = values.index(loop.in_place[v]) if writes and v in loop.in_place else k
+        operands.append(Operand(v, array.dtype.name, inner, writes, pointer))
     return operands
 
 
