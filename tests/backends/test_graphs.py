@@ -177,6 +177,21 @@ def test_tensors_that_share_memory_once_may_be_apart_the_next_time(engine):
 
 
 @pytest.mark.parametrize("engine", ENGINES)
+def test_arrays_of_the_other_byte_order(engine):
+    be = gen_backend("cpu", engine=engine)
+    values = np.arange(6.0).reshape(2, 3)
+    swapped = values.astype(np.dtype(np.float32).newbyteorder())
+    out, target = be.empty((2, 3)), be.as_tensor(swapped.copy())
+    for k in range(4):
+        out[:] = be.ones((2, 3)) + swapped
+        np.testing.assert_array_equal(out.get(), values + 1.0)
+        out[:] = be.as_tensor(swapped) * 2.0 + be.sum(be.as_tensor(swapped))
+        np.testing.assert_array_equal(out.get(), values * 2.0 + 15.0)
+        target[:] = be.ones((2, 3)) * float(k)
+        np.testing.assert_array_equal(target.get(), np.full((2, 3), float(k)))
+
+
+@pytest.mark.parametrize("engine", ENGINES)
 def test_integers_are_copied_exactly(engine):
     be = gen_backend("cpu", engine=engine)
     large = np.array([[2**24 + 1, 2**53 - 1, -(2**40) - 1]])

@@ -85,9 +85,8 @@ class NumbaEngine(Engine):
     ) -> RunLoop:
         """See :meth:`Engine.make_loop`."""
         used = [arrays[v] for v in (*loop.reads, *loop.writes)]
-        whole_elements = all(stride % a.dtype.itemsize == 0 for a in used for stride in a.strides)
         if (
-            not whole_elements
+            not all(map(_is_addressable, used))
             or _has_too_many_arrays(graph, loop, len(used))
             or (any(a.dtype == _FLOAT16 for a in used) and not _converts_float16())
         ):
@@ -98,9 +97,10 @@ class NumbaEngine(Engine):
         self, op: str, array: np.ndarray, address: Callable[[], int], put: Callable[[float], None]
     ) -> Callable[[], None] | None:
         """See :meth:`Engine.make_total`."""
-        if op not in ("sum", "sum_square") or array.dtype.name not in ("float32", "float64"):
-            return None
-        if not array.flags.c_contiguous:
+        is_wide = array.dtype.name in ("float32", "float64")
+        if op not in ("sum", "sum_square") or not (
+            is_wide and array.flags.c_contiguous and _is_addressable(array)
+        ):
             return None
         from neon_optim.backends.cpu.compiled.totals import CompiledTotal
 
@@ -205,6 +205,11 @@ class _Launch:
             kept.clear()
 
         run_together(work, threads)
+
+
+def _is_addressable(array: np.ndarray) -> bool:
+    """Whether compiled code can count from element to element, and read them."""
+    return array.dtype.isnative and all(stride % array.dtype.itemsize == 0 for stride in array.strides)
 
 
 def _has_too_many_arrays(graph: Graph, loop: Loop, used: int) -> bool:
