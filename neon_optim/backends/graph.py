@@ -77,6 +77,11 @@ class Flat:
         """Equal for trees that differ in what arrays hold, and in numbers, only."""
         return tuple(self.entries), tuple(self.stores)
 
+    def written_leaves(self) -> list[int]:
+        """Which of the leaves are targets."""
+        places = [place for place, entry in enumerate(self.entries) if entry[0] == "leaf"]
+        return [places.index(target) for _, target in self.stores]
+
     def with_leaves(self, leaves: Mapping[int, Leaf]) -> Flat:
         """The same with other arrays in the place of some, by their numbers among the leaves."""
         other = Flat()

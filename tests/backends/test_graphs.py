@@ -421,6 +421,14 @@ def test_inputs_that_overlap_what_is_written_are_refused():
     with pytest.raises(BackendError, match=r"an input of shape \(2, 3\) overlaps a tensor that is written"):
         run(out[1:3])
     run(out[2:])
+    both = be.capture([(out, be.ones((4, 3)) * be.sum(x))], inputs=[x, out])
+    with pytest.raises(BackendError, match=r"an input of shape .* overlaps"):
+        both(out[:2], out)
+    wide = be.zeros((4, 3))
+    both(out[:2], wide)
+    slot = be.capture([(wide, out + 1.0)], inputs=[wide])
+    with pytest.raises(BackendError, match="is written and overlaps another"):
+        slot(out)
 
 
 def test_inputs_that_do_not_fit_are_refused(be):

@@ -10,11 +10,11 @@ import numpy as np
 
 from neon_optim.backends.contract import Outcome, Rounding
 from neon_optim.backends.cpu.fixed_product import FixedProduct
+from neon_optim.backends.cpu.flow_memory import FlowMemory
 from neon_optim.backends.cpu.table import HostTable, RowGroup
 from neon_optim.backends.cpu.whole_arrays import Product
 from neon_optim.backends.functions import largest, smallest
 from neon_optim.backends.fusion import Loop
-from neon_optim.backends.graph import Graph
 from neon_optim.backends.program import Program, Stage
 from neon_optim.backends.scalars import ScalarValues
 from neon_optim.backends.watch import Differ
@@ -26,7 +26,7 @@ _NOTHING = np.empty((0, 0))
 
 
 class RunLoop(Protocol):
-    """A loop of a graph over given arrays."""
+    """A loop of a graph over the arrays of a flow."""
 
     def __call__(self) -> None:
         """Run the loop."""
@@ -100,31 +100,14 @@ class Engine(ABC):
         """
 
     @abstractmethod
-    def make_loop(
-        self,
-        graph: Graph,
-        loop: Loop,
-        arrays: dict[int, np.ndarray],
-        addresses: dict[int, int],
-        numbers: np.ndarray,
-    ) -> RunLoop:
-        """A loop of a graph over given arrays, as something to call.
+    def make_loop(self, loop: Loop, memory: FlowMemory) -> RunLoop:
+        """A loop of a graph over the arrays of a flow, as something to call."""
+
+    def make_total(self, v: int, memory: FlowMemory) -> Callable[[], None] | None:
+        """A total of an array in a flow, as something to call; None: there is no faster way than NumPy's.
 
         Arguments:
-            arrays: the array of each value in memory.
-            addresses: where these begin.
-            numbers: the numbers of the graph, by value.
-        """
-
-    def make_total(
-        self, op: str, array: np.ndarray, address: Callable[[], int], put: Callable[[float], None]
-    ) -> Callable[[], None] | None:
-        """A total of an array, 'sum' or 'sum_square', as something to call; None: there is no faster way than NumPy's.
-
-        Arguments:
-            array: what it is of; others of the same layout may take its place.
-            address: says where that begins.
-            put: receives the total.
+            v: the value of the total.
         """
         return None
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from neon_optim.backends.contract import Captured, Tensor
 from neon_optim.backends.cpu.engine import Engine
-from neon_optim.backends.cpu.flow import Flow, FlowPlan, Place
+from neon_optim.backends.cpu.flow import Flow, FlowInput, FlowPlan
 from neon_optim.backends.cpu.tensor import CPUTensor
 from neon_optim.backends.cpu.whole_arrays import WholeArrays
 from neon_optim.backends.dtypes import FLOAT_TYPES
@@ -133,23 +133,29 @@ class Replay(Captured):
                     f"{tensor!r} is not part of the assignments, and so cannot be an input of them"
                 )
         self._inputs = [known[id(tensor.leaf.array)] for tensor in inputs]
-        self._written = {target for _, target in flat.stores}
-        self._owners = {id(_owner(flat.leaves[k].array)) for k in self._targets()}
-        self._by_layout: dict[Any, tuple[Flow, list[Place]]] = {}
+        self._look_for_conflicts()
+        self._by_layout: dict[Any, tuple[Flow, list[FlowInput]]] = {}
         self._layout = tuple([tensor.leaf.entry for tensor in inputs])
-        self._flow, self._places = self._of_layout(self._layout, [tensor.leaf for tensor in inputs])
+        self._flow, self._where = self._of_layout(self._layout, [tensor.leaf for tensor in inputs])
 
-    def _targets(self) -> list[int]:
-        """Which leaves are written."""
-        leaves = [k for k, entry in enumerate(self._flat.entries) if entry[0] == "leaf"]
-        return [index for index, place in enumerate(leaves) if place in self._written]
+    def _look_for_conflicts(self) -> None:
+        """Which arrays may not overlap: an input and another leaf, one of them written."""
+        leaves, inputs = self._flat.leaves, self._inputs
+        written = set(self._flat.written_leaves())
+        fixed = [k for k in range(len(leaves)) if k not in inputs]
+        beside = [fixed if k in written else [j for j in fixed if j in written] for k in inputs]
+        self._beside = [[leaves[j].array for j in others] for others in beside]
+        self._owners = [{id(_owner(array)) for array in arrays} for arrays in self._beside]
+        self._pairs = [
+            (m, n) for n in range(len(inputs)) for m in range(n) if {inputs[m], inputs[n]} & written
+        ]
 
-    def _of_layout(self, layout: Any, inputs: Sequence[Leaf]) -> tuple[Flow, list[Place]]:
+    def _of_layout(self, layout: Any, inputs: Sequence[Leaf]) -> tuple[Flow, list[FlowInput]]:
         found = self._by_layout.get(layout)
         if found is None:
             flat = self._flat.with_leaves(dict(zip(self._inputs, inputs, strict=True)))
             flow = self._flows.flow(FlowPlan(flat), flat)
-            found = self._by_layout[layout] = flow, [flow.place_of(k) for k in self._inputs]
+            found = self._by_layout[layout] = flow, [flow.input_of(k) for k in self._inputs]
         return found
 
     def __call__(self, *inputs: Any) -> None:
@@ -157,10 +163,10 @@ class Replay(Captured):
         leaves = self._checked(inputs)
         layout = tuple([leaf.entry for leaf in leaves])
         if layout != self._layout:
-            self._flow, self._places = self._of_layout(layout, leaves)
+            self._flow, self._where = self._of_layout(layout, leaves)
             self._layout = layout
-        for place, leaf in zip(self._places, leaves, strict=True):
-            self._flow.put(place, leaf)
+        for where, leaf in zip(self._where, leaves, strict=True):
+            self._flow.put(where, leaf)
         self._flow.run()
 
     def _checked(self, inputs: Sequence[Any]) -> list[Leaf]:
@@ -177,15 +183,22 @@ class Replay(Captured):
                     f"an input has the shape {array.shape} and the type {array.dtype}; captured were "
                     f"{expected.shape} and {expected.dtype}"
                 )
-            if array is not expected and id(_owner(array)) in self._owners:
-                self._refuse_overlap(array, k)
             leaves.append(leaf)
+        self._check_overlap([leaf.array for leaf in leaves])
         return leaves
 
-    def _refuse_overlap(self, array: np.ndarray, k: int) -> None:
-        for other in self._targets():
-            if other != k and np.may_share_memory(array, self._flat.leaves[other].array):
-                raise BackendError(f"an input of shape {array.shape} overlaps a tensor that is written")
+    def _check_overlap(self, arrays: Sequence[np.ndarray]) -> None:
+        owners = [id(_owner(array)) for array in arrays]
+        close = [(arrays[m], arrays[n]) for m, n in self._pairs if owners[m] == owners[n]]
+        for array, owner, beside, theirs in zip(arrays, owners, self._beside, self._owners, strict=True):
+            if owner in theirs:
+                close += [(array, other) for other in beside]
+        for array, other in close:
+            if np.may_share_memory(array, other):
+                raise BackendError(
+                    f"an input of shape {array.shape} overlaps a tensor that is written, "
+                    f"or is written and overlaps another, of shape {other.shape}"
+                )
 
 
 def _owner(array: np.ndarray) -> Any:

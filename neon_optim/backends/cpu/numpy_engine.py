@@ -12,13 +12,13 @@ import numpy as np
 
 from neon_optim.backends.contract import Rounding
 from neon_optim.backends.cpu.engine import Engine
+from neon_optim.backends.cpu.flow_memory import FlowMemory
 from neon_optim.backends.cpu.numpy_kernel import NumpyKernel
 from neon_optim.backends.cpu.numpy_loops import NumpyLoop
 from neon_optim.backends.cpu.table import HostTable, RowGroup
 from neon_optim.backends.cpu.workers import run_together, thread_count
 from neon_optim.backends.functions import FUNCTIONS, largest, smallest, store
 from neon_optim.backends.fusion import Loop
-from neon_optim.backends.graph import Graph
 from neon_optim.backends.numpy_formula import SHARED_FUNCTIONS
 from neon_optim.backends.program import Program, Stage
 from neon_optim.backends.rounding import round_stochastically, rounding_words, store_rounding
@@ -86,16 +86,9 @@ class NumpyEngine(Engine):
         wanted = len(chunks) if group.size >= _WORTH_A_THREAD * max(2, len(chunks)) else 1
         run_together(work, min(thread_count(), wanted))
 
-    def make_loop(
-        self,
-        graph: Graph,
-        loop: Loop,
-        arrays: dict[int, np.ndarray],
-        addresses: dict[int, int],
-        numbers: np.ndarray,
-    ) -> NumpyLoop:
+    def make_loop(self, loop: Loop, memory: FlowMemory) -> NumpyLoop:
         """See :meth:`Engine.make_loop`."""
-        return NumpyLoop(graph, loop, arrays, numbers, self._functions)
+        return NumpyLoop(loop, memory, self._functions)
 
     def _run_chunk(
         self,

@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from neon_optim.backends.cpu.flow_memory import FlowMemory
 from neon_optim.backends.functions import largest_along, smallest_along, store
 from neon_optim.backends.fusion import Loop
-from neon_optim.backends.graph import TOTALS, Graph
+from neon_optim.backends.graph import TOTALS
 from neon_optim.backends.numpy_formula import SHARED_FUNCTIONS
 from neon_optim.backends.sums import sum_axis
 
@@ -20,25 +21,18 @@ _BLOCK = 65_536
 
 
 class NumpyLoop:
-    """One loop of a graph over given arrays; the arguments are those of the compiled one.
+    """One loop of a graph over the arrays of a flow.
 
     Arguments:
         functions: the elementwise operations.
     """
 
-    def __init__(
-        self,
-        graph: Graph,
-        loop: Loop,
-        arrays: Mapping[int, np.ndarray],
-        numbers: np.ndarray,
-        functions: Mapping[str, Callable[..., Any]],
-    ):
+    def __init__(self, loop: Loop, memory: FlowMemory, functions: Mapping[str, Callable[..., Any]]):
         self._functions = functions
-        self._values = graph.values
+        self._values = memory.graph.values
         self._loop = loop
-        self._arrays = arrays
-        self._numbers = numbers
+        self._arrays = memory.arrays
+        self._numbers = memory.numbers
         axes = [k for k in range(len(loop.shape)) if k != loop.axis]
         self._split = max(axes, key=lambda k: (loop.shape[k] > 1, -k), default=None)
         size = int(np.prod(loop.shape, dtype=np.int64))
@@ -46,7 +40,7 @@ class NumpyLoop:
         self._extent = extent if all(loop.shape[k] for k in axes) else 0
         self._block = max(1, _BLOCK // max(1, size // max(1, extent)))
         self._writes = set(loop.writes)
-        self._last = {a: v for v in loop.values for a in graph.values[v].args}
+        self._last = {a: v for v in loop.values for a in self._values[v].args}
 
     def bind(self) -> None:
         """Other arrays have taken the place of some: each run looks them up."""

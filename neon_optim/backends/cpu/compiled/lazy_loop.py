@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from neon_optim.backends.cpu.flow_memory import FlowMemory
 from neon_optim.backends.cpu.numpy_loops import NumpyLoop
 from neon_optim.backends.fusion import Loop
-from neon_optim.backends.graph import Graph
 from neon_optim.backends.numpy_formula import SHARED_FUNCTIONS
 
 __all__ = ["LazyLoop"]
@@ -25,30 +25,20 @@ _COPIES = {"copy", "contiguous"}
 
 
 class LazyLoop:
-    """One loop of a graph over given arrays; see :meth:`~neon_optim.backends.cpu.engine.Engine.make_loop`."""
+    """One loop of a graph over the arrays of a flow."""
 
-    def __init__(
-        self,
-        graph: Graph,
-        loop: Loop,
-        arrays: dict[int, np.ndarray],
-        addresses: dict[int, int],
-        numbers: np.ndarray,
-    ):
-        self._made_of = graph, loop, arrays, numbers
-        self._addresses = addresses
-        self._loop = loop
+    def __init__(self, loop: Loop, memory: FlowMemory):
+        self._loop, self._memory = loop, memory
         self._size = int(np.prod(loop.shape, dtype=np.int64))
-        self._only_copies = all(graph.values[v].op in _COPIES for v in loop.values)
+        self._only_copies = all(memory.graph.values[v].op in _COPIES for v in loop.values)
+        self._run: Any = NumpyLoop(loop, memory, SHARED_FUNCTIONS)
         if "kernel" in loop.compiled:
-            self._run: Any = self._compiled()
-        else:
-            self._run = NumpyLoop(*self._made_of, SHARED_FUNCTIONS)
+            self._compile()
 
-    def _compiled(self) -> Any:
+    def _compile(self) -> None:
         from neon_optim.backends.cpu.compiled.loops import CompiledLoop
 
-        return CompiledLoop(*self._made_of, self._addresses)
+        self._run = CompiledLoop(self._loop, self._memory)
 
     def bind(self) -> None:
         """Other arrays have taken the place of some."""
@@ -64,9 +54,9 @@ class LazyLoop:
         history = self._loop.compiled
         runs = history["runs"] = history.get("runs", 0) + 1
         if runs >= COMPILED or runs * self._size >= WORTH_COMPILING:
-            self._run = self._compiled()
+            self._compile()
         elif runs == LOOKED_FOR:
             from neon_optim.backends.cpu.compiled.loops import find_kernel
 
-            if find_kernel(*self._made_of[:3]):
-                self._run = self._compiled()
+            if find_kernel(self._loop, self._memory):
+                self._compile()

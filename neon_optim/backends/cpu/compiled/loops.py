@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -10,10 +10,10 @@ import numpy as np
 from neon_optim.backends.cpu.compiled.cache import kept_kernel, load_kernel
 from neon_optim.backends.cpu.compiled.loop_source import ARGUMENTS, loop_source, scratch_of
 from neon_optim.backends.cpu.compiled.loop_writer import TABLE, Operand, Scratch
+from neon_optim.backends.cpu.flow_memory import FlowMemory
 from neon_optim.backends.cpu.loop_layout import LoopLayout, lay_out
 from neon_optim.backends.cpu.workers import run_together, thread_count
 from neon_optim.backends.fusion import Loop
-from neon_optim.backends.graph import Graph
 from neon_optim.backends.sums import AXIS_LANES
 
 __all__ = ["CompiledLoop", "find_kernel"]
@@ -31,50 +31,42 @@ _SCRATCH = 1 << 20
 """Bytes of what is kept of elements, above which fewer rows are gone through side by side."""
 
 
-def find_kernel(graph: Graph, loop: Loop, arrays: Mapping[int, np.ndarray]) -> bool:
-    """Whether the function of a loop has been compiled before; if so, it is ready afterwards."""
-    used = [arrays[v] for v in (*loop.reads, *loop.writes)]
-    source = _source(graph, loop, used, lay_out(used, loop.shape, loop.axis))
-    kernel = kept_kernel("loop", source, len(ARGUMENTS))
+def find_kernel(loop: Loop, memory: FlowMemory) -> bool:
+    """Whether the function of a loop has been compiled before, by any process; if so, it is ready afterwards."""
+    kernel = kept_kernel("loop", _Layout(loop, memory).source(), len(ARGUMENTS))
     if kernel is not None:
         loop.compiled["kernel"] = kernel
     return kernel is not None
 
 
-def _source(graph: Graph, loop: Loop, used: Sequence[np.ndarray], layout: LoopLayout) -> str:
-    columns = loop.axis is not None and layout.inner is not None
-    return loop_source("loop", graph, loop, _operands(loop, used, layout), len(layout.outer), columns)
+class _Layout:
+    """How the arrays of a loop lie, and what source follows from that."""
+
+    def __init__(self, loop: Loop, memory: FlowMemory):
+        self._loop, self._graph = loop, memory.graph
+        self._arrays = [memory.arrays[v] for v in (*loop.reads, *loop.writes)]
+        self.axes = lay_out(self._arrays, loop.shape, loop.axis)
+        self.columns = loop.axis is not None and self.axes.inner is not None
+
+    def source(self) -> str:
+        operands = _operands(self._loop, self._arrays, self.axes)
+        return loop_source("loop", self._graph, self._loop, operands, len(self.axes.outer), self.columns)
 
 
 class CompiledLoop:
-    """One loop of a graph over given arrays.
+    """One loop of a graph over the arrays of a flow."""
 
-    Arguments:
-        arrays: the arrays of the values that it reads and writes; others of the same layout may take their place.
-        numbers: the numbers of the graph, by value.
-        addresses: where the arrays begin, by value.
-    """
-
-    def __init__(
-        self,
-        graph: Graph,
-        loop: Loop,
-        arrays: Mapping[int, np.ndarray],
-        numbers: np.ndarray,
-        addresses: Mapping[int, int],
-    ):
-        self._addresses = addresses
+    def __init__(self, loop: Loop, memory: FlowMemory):
+        self._addresses = memory.addresses
         self._values = [*loop.reads, *loop.writes]
-        used = [arrays[v] for v in self._values]
-        layout = lay_out(used, loop.shape, loop.axis)
-        columns = loop.axis is not None and layout.inner is not None
-        pieces = scratch_of(graph, loop, columns)
+        lying = _Layout(loop, memory)
+        layout, columns = lying.axes, lying.columns
+        pieces = scratch_of(memory.graph, loop, columns)
         if "kernel" not in loop.compiled:
-            loop.compiled["kernel"] = load_kernel("loop", _source(graph, loop, used, layout), len(ARGUMENTS))
+            loop.compiled["kernel"] = load_kernel("loop", lying.source(), len(ARGUMENTS))
         self._kernel = loop.compiled["kernel"]
         self._counter = np.zeros(1, np.int64)
         self._claimed: Any = self._counter.data
-        self._numbers = numbers
         block = _block(layout, columns, pieces)
         n_blocks = 1 if layout.inner is None else -(-layout.inner // block)
         rows = int(np.prod(layout.outer, dtype=np.int64))
@@ -100,7 +92,7 @@ class CompiledLoop:
         self._scratch = self._new_scratch()
         wanted = min(n_tasks, size // _WORTH_A_THREAD)
         self._most_threads = wanted if wanted > 1 else 1
-        self._fixed = (self._counter.ctypes.data, self._table.ctypes.data, numbers.ctypes.data)
+        self._fixed = (self._counter.ctypes.data, self._table.ctypes.data, memory.numbers.ctypes.data)
         self.bind()
 
     def bind(self) -> None:

@@ -20,6 +20,7 @@ from neon_optim.backends.cpu.compiled.source import (
     kernel_source,
 )
 from neon_optim.backends.cpu.engine import Engine, RunLoop
+from neon_optim.backends.cpu.flow_memory import FlowMemory
 from neon_optim.backends.cpu.numpy_engine import NumpyEngine
 from neon_optim.backends.cpu.table import TASK, HostTable, RowGroup
 from neon_optim.backends.cpu.whole_arrays import Product
@@ -75,36 +76,29 @@ class NumbaEngine(Engine):
             launch = group.launches[key] = _Launch(self.kernel, program, table, group, *key)
         launch.run(values, partial, rounding)
 
-    def make_loop(
-        self,
-        graph: Graph,
-        loop: Loop,
-        arrays: dict[int, np.ndarray],
-        addresses: dict[int, int],
-        numbers: np.ndarray,
-    ) -> RunLoop:
+    def make_loop(self, loop: Loop, memory: FlowMemory) -> RunLoop:
         """See :meth:`Engine.make_loop`."""
-        used = [arrays[v] for v in (*loop.reads, *loop.writes)]
+        used = [memory.arrays[v] for v in (*loop.reads, *loop.writes)]
         if (
             not all(map(_is_addressable, used))
-            or _has_too_many_arrays(graph, loop, len(used))
+            or _has_too_many_arrays(memory.graph, loop, len(used))
             or (any(a.dtype == _FLOAT16 for a in used) and not _converts_float16())
         ):
-            return self._numpy.make_loop(graph, loop, arrays, addresses, numbers)
-        return LazyLoop(graph, loop, arrays, addresses, numbers)
+            return self._numpy.make_loop(loop, memory)
+        return LazyLoop(loop, memory)
 
-    def make_total(
-        self, op: str, array: np.ndarray, address: Callable[[], int], put: Callable[[float], None]
-    ) -> Callable[[], None] | None:
+    def make_total(self, v: int, memory: FlowMemory) -> Callable[[], None] | None:
         """See :meth:`Engine.make_total`."""
+        value = memory.graph.values[v]
+        array = memory.arrays[value.args[0]]
         is_wide = array.dtype.name in ("float32", "float64")
-        if op not in ("sum", "sum_square") or not (
+        if value.op not in ("sum", "sum_square") or not (
             is_wide and array.flags.c_contiguous and _is_addressable(array)
         ):
             return None
         from neon_optim.backends.cpu.compiled.totals import CompiledTotal
 
-        return CompiledTotal(array, op == "sum_square", address, put)
+        return CompiledTotal(v, memory)
 
     def fixed_product(self) -> Product:
         """See :meth:`Engine.fixed_product`."""

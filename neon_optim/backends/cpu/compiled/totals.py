@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from neon_optim.backends.cpu.compiled.cache import load_kernel
+from neon_optim.backends.cpu.flow_memory import FlowMemory
 from neon_optim.backends.cpu.workers import run_together, thread_count
 from neon_optim.backends.sums import CHUNK, LANES
 
@@ -61,43 +62,44 @@ def _kernel(kind: str) -> Callable[..., None]:
 
 
 class CompiledTotal:
-    """The sum of an array, or of its squares, as a step of a flow.
+    """The sum of an array of float32 or float64 without gaps, or of its squares, as a step of a flow.
 
     Arguments:
-        array: one of float32 or float64 without gaps; others of its layout may take its place.
-        address: says where that begins.
-        put: receives the sum.
+        v: the value of the sum.
     """
 
-    def __init__(
-        self, array: np.ndarray, squares: bool, address: Callable[[], int], put: Callable[[float], None]
-    ):
+    def __init__(self, v: int, memory: FlowMemory):
+        self._v, self._memory = v, memory
+        value = memory.graph.values[v]
+        (self._source,) = value.args
+        array = memory.arrays[self._source]
         self._kernel = _kernel(array.dtype.name)
         self._counter = np.zeros(1, np.int64)
         self._claimed: Any = self._counter.data
-        self._partial = np.empty(max(1, -(-array.size // CHUNK)))
-        self._n_chunks = -(-array.size // CHUNK)
+        self._partial = np.empty(-(-array.size // CHUNK))
         self._lanes = np.empty(LANES)
         self._before = self._counter.ctypes.data
-        self._after = array.size, int(squares)
+        self._after = array.size, int(value.op == "sum_square")
         self._scratch = self._lanes.ctypes.data
         self._results = self._partial.ctypes.data
         self._threads = max(1, array.size // _WORTH_A_THREAD)
-        self._address, self._put = address, put
 
     def __call__(self) -> None:
         """Compute it."""
         self._claimed[0] = 0
         threads = 1 if self._threads == 1 else min(thread_count(), self._threads)
         if threads == 1:
-            self._kernel(self._before, self._address(), *self._after, self._scratch, self._results)
+            self._add(self._scratch)
         else:
             run_together(self._work, threads)
         total = 0.0
-        for of_chunk in self._partial[: self._n_chunks].tolist():  # one after the other, as in every engine
+        for of_chunk in self._partial.tolist():  # one after the other, as in every engine
             total += of_chunk
-        self._put(total)
+        self._memory.words[self._v] = total
 
     def _work(self) -> None:
         lanes = np.empty(LANES)
-        self._kernel(self._before, self._address(), *self._after, lanes.ctypes.data, self._results)
+        self._add(lanes.ctypes.data)
+
+    def _add(self, lanes: int) -> None:
+        self._kernel(self._before, self._memory.addresses[self._source], *self._after, lanes, self._results)
