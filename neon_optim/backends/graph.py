@@ -14,10 +14,10 @@ import numpy as np
 
 from neon_optim.backends.dtypes import compute_type
 from neon_optim.backends.optree import ELEMENTWISE, STRUCTURAL, Node
-from neon_optim.backends.optree_shapes import result_shape
+from neon_optim.backends.optree_shapes import check_fits, result_shape
 from neon_optim.errors import BackendError, shown
 
-__all__ = ["TOTALS", "VIEWS", "Flat", "Graph", "Leaf", "Value", "fits", "flatten", "lies_contiguous"]
+__all__ = ["TOTALS", "VIEWS", "Flat", "Graph", "Leaf", "Value", "flatten", "lies_contiguous"]
 
 TOTALS = ("sum", "sum_square", "amax", "amin", "size")
 """Reductions of a whole tensor. They give a float64 number."""
@@ -329,8 +329,7 @@ class Graph:
 
     def _copy(self, value: int, target: int) -> int:
         source, shape = self.values[value], self.values[target].shape
-        if not fits(source.shape, shape):
-            raise BackendError(f"a value of shape {source.shape} does not fit into a tensor of shape {shape}")
+        check_fits(source.shape, shape)
         dtype = self.values[target].dtype if source.is_number else source.dtype
         return self._add(Value("copy", (value,), {}, shape, dtype), unique=True)
 
@@ -341,18 +340,6 @@ class Graph:
             known = self._known[key] = len(self.values)
             self.values.append(value)
         return known
-
-
-def fits(shape: Sequence[int], target: Sequence[int]) -> bool:
-    """Whether a value of one shape can be broadcast to another.
-
-    >>> fits((3, 1), (3, 4)), fits((3, 4), (3, 1)), fits((), (2, 2))
-    (True, False, True)
-    """
-    if len(shape) > len(target):
-        return False
-    offset = len(target) - len(shape)
-    return all(n in (1, target[offset + k]) for k, n in enumerate(shape))
 
 
 def lies_contiguous(shape: Sequence[int], strides: Sequence[int], itemsize: int) -> bool:

@@ -9,7 +9,16 @@ from typing import Any
 
 from neon_optim.errors import BackendError
 
-__all__ = ["broadcast_shape", "normalized_key", "part_shape", "resolved", "result_shape", "window_counts"]
+__all__ = [
+    "broadcast_shape",
+    "check_fits",
+    "fits",
+    "normalized_key",
+    "part_shape",
+    "resolved",
+    "result_shape",
+    "window_counts",
+]
 
 Shape = tuple[int, ...]
 
@@ -49,6 +58,26 @@ def broadcast_shape(shapes: Sequence[Shape], op: str = "broadcast") -> Shape:
             raise BackendError(f"{op}: the operands have shapes that do not go together: {_listed(shapes)}")
         result.append(extents.pop() if extents else 1)
     return tuple(result)
+
+
+def fits(shape: Sequence[int], target: Sequence[int]) -> bool:
+    """Whether a value of one shape can be broadcast to another.
+
+    >>> fits((3, 1), (3, 4)), fits((3, 4), (3, 1)), fits((), (2, 2))
+    (True, False, True)
+    """
+    offset = len(target) - len(shape)
+    return offset >= 0 and all(n in (1, target[offset + k]) for k, n in enumerate(shape))
+
+
+def check_fits(shape: Sequence[int], target: Sequence[int]) -> None:
+    """Refuse to assign a value of one shape to a tensor of another that it cannot be broadcast to.
+
+    Raises:
+        BackendError: both are named.
+    """
+    if not fits(shape, target):
+        raise BackendError(f"a value of shape {shape} does not fit into a tensor of shape {target}")
 
 
 def resolved(shape: Any, size: int) -> Shape:
@@ -196,7 +225,7 @@ def _concatenate(op: str, shapes: Sequence[Shape], attrs: Mapping[str, Any]) -> 
 
 def _broadcast(op: str, shapes: Sequence[Shape], attrs: Mapping[str, Any]) -> Shape:
     shape = tuple(attrs["shape"])
-    if len(shapes[0]) > len(shape) or broadcast_shape([shapes[0], shape]) != shape:
+    if not fits(shapes[0], shape):
         raise BackendError(f"broadcast: the shape {shapes[0]} does not fit into {shape}")
     return shape
 

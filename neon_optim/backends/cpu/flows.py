@@ -13,7 +13,8 @@ from neon_optim.backends.cpu.flow import Flow, FlowInput, FlowPlan
 from neon_optim.backends.cpu.tensor import CPUTensor
 from neon_optim.backends.cpu.whole_arrays import WholeArrays
 from neon_optim.backends.dtypes import FLOAT_TYPES
-from neon_optim.backends.graph import Flat, Leaf, fits, flatten
+from neon_optim.backends.graph import Flat, Leaf, flatten
+from neon_optim.backends.optree_shapes import check_fits
 from neon_optim.errors import BackendError, shown
 
 __all__ = ["Flows", "Replay", "leaf_of"]
@@ -48,7 +49,8 @@ class Flows:
             BackendError: shapes do not fit, or an operand is of another kind.
         """
         written = target if isinstance(target, np.ndarray) else target.leaf.array
-        if isinstance(tree, np.ndarray) and tree.dtype.kind in "iub" and fits(tree.shape, written.shape):
+        if isinstance(tree, np.ndarray) and tree.dtype.kind in "iub":
+            check_fits(tree.shape, written.shape)
             np.copyto(written, tree, casting="unsafe")  # exactly, where the type of the target can hold them
             return
         flat = flatten([(target, tree)], leaf_of)

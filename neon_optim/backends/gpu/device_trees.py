@@ -14,11 +14,11 @@ import numpy as np
 
 from neon_optim.backends.contract import Tensor
 from neon_optim.backends.dtypes import FLOAT_TYPES, compute_type
-from neon_optim.backends.evaluate import Held, TreeEvaluator
 from neon_optim.backends.gpu.cublas import load_cublas
 from neon_optim.backends.gpu.cuda_engine import BLOCKS_PER_MULTIPROCESSOR, CudaEngine
 from neon_optim.backends.gpu.cuda_source import storage_type
 from neon_optim.backends.gpu.device import Device
+from neon_optim.backends.gpu.evaluate import Held, TreeEvaluator
 from neon_optim.backends.gpu.memory import address_of, is_described, new_array
 from neon_optim.backends.gpu.tree_source import (
     THREADS,

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from neon_optim.backends.dtypes import compute_type
+from neon_optim.backends.gpu.tree_arrays import Held, TreeArrays
 from neon_optim.backends.optree import ELEMENTWISE, Node, topological_order
-from neon_optim.backends.optree_shapes import result_shape
-from neon_optim.backends.tree_arrays import Held, TreeArrays
+from neon_optim.backends.optree_shapes import broadcast_shape, result_shape
 from neon_optim.errors import BackendError
 
 __all__ = ["Lowering", "common_shape", "with_slots"]
@@ -158,7 +158,4 @@ def with_slots(
 def common_shape(leaves: Sequence[Any]) -> tuple[int, ...]:
     """The shape that the arrays among the leaves are broadcast to; () if there are none."""
     shapes = [leaf.shape for leaf in leaves if isinstance(leaf, np.ndarray)]
-    try:
-        return np.broadcast_shapes(*shapes)
-    except ValueError:
-        raise BackendError(f"the operands have shapes that do not go together: {shapes}") from None
+    return broadcast_shape(shapes, "elementwise") if shapes else ()

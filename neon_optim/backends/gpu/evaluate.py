@@ -1,4 +1,4 @@
-"""Op-trees on whole tensors: ``tensor[:] = tree``, the part that does not depend on where tensors live.
+"""Op-trees on whole tensors: ``tensor[:] = tree``, tree by tree.
 
 Structural operations (products, reductions, changes of shape, take, onehot) are done first, each into a temporary or a
 view; what is left is elementwise and becomes a Program of one row.
@@ -12,11 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from neon_optim.backends.lowering import Lowering, common_shape, with_slots
+from neon_optim.backends.gpu.lowering import Lowering, common_shape, with_slots
+from neon_optim.backends.gpu.tree_arrays import Held, TreeArrays
 from neon_optim.backends.optree import ELEMENTWISE, Node, topological_order
-from neon_optim.backends.optree_shapes import result_shape
-from neon_optim.backends.tree_arrays import Held, TreeArrays
-from neon_optim.errors import BackendError
+from neon_optim.backends.optree_shapes import check_fits, result_shape
 
 __all__ = ["Held", "TreeEvaluator"]
 
@@ -64,7 +63,7 @@ class TreeEvaluator(TreeArrays, ABC):
         if lowered is target:
             return
         graph, leaves = with_slots(lowered, order, leaf)
-        _check_fits(common_shape(leaves), target.shape)
+        check_fits(common_shape(leaves), target.shape)
         self.run(target, graph, [self._without_overlap(leaf, target) for leaf in leaves])
 
     def _without_overlap(self, leaf: Any, target: np.ndarray) -> Any:
@@ -78,12 +77,3 @@ class TreeEvaluator(TreeArrays, ABC):
             and leaf.dtype == target.dtype
         )
         return leaf if same else self.copy(leaf)
-
-
-def _check_fits(shape: tuple[int, ...], target: tuple[int, ...]) -> None:
-    try:
-        fits = np.broadcast_shapes(shape, target) == target
-    except ValueError:
-        fits = False
-    if not fits:
-        raise BackendError(f"a value of shape {shape} does not fit into a tensor of shape {target}")

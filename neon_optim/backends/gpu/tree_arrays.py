@@ -1,7 +1,6 @@
-"""What the structural operations of op-trees do to whole arrays, wherever these live.
+"""What the structural operations of op-trees do to whole arrays, made of a few primitive ones.
 
-A backend says how the primitive ones are done. The arrays are NumPy arrays, or arrays that describe other memory and
-that only the backend may read.
+The arrays describe memory that only whoever does the primitive ones may read.
 """
 
 from __future__ import annotations
