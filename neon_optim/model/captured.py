@@ -15,6 +15,7 @@ import numpy as np
 
 from neon_optim.backends.derivatives import gradients
 from neon_optim.backends.dtypes import compute_type
+from neon_optim.backends.identity import same_objects
 from neon_optim.backends.optree import Node
 from neon_optim.described.arguments import constructor_arguments
 from neon_optim.described.object import NervanaObject
@@ -33,15 +34,15 @@ class CapturedPasses:
         run: the assignments.
         layers: the layers, containers among them.
         things: other objects with settings.
+        outputs: what the forward pass alone fills; None where there are both.
 
     Attributes:
         preparing: the layers that set something before each minibatch.
-        outputs: what the forward pass alone fills; None where there are both.
     """
 
-    def __init__(self, run: Any, layers: Container, things: Sequence[Any] = ()):
+    def __init__(self, run: Any, layers: Container, things: Sequence[Any] = (), outputs: Any = None):
         self.run = run
-        self.outputs: Any = None
+        self.outputs = outputs
         leaves = layers.leaves()
         self.preparing = [leaf for leaf in leaves if type(leaf).prepare is not Layer.prepare]
         settings = list(
@@ -51,8 +52,7 @@ class CapturedPasses:
         self._changes = self._count()
         lists = [thing.layers for thing in settings if isinstance(thing, Container)]
         self._lists = [(held, list(held)) for held in lists]
-        learning = [leaf for leaf in leaves if leaf.learns]
-        self._params = [(leaf.get_params, _pairs(leaf.get_params())) for leaf in learning]
+        self._tensors = [(leaf, _tensors(leaf)) for leaf in leaves if leaf.learns]
 
     def _count(self) -> list[int]:
         return [values["_changes"] for values in self._settings]
@@ -62,23 +62,13 @@ class CapturedPasses:
         return (
             self._count() == self._changes
             and all(held == before for held, before in self._lists)
-            and all(_are_same(now(), before) for now, before in self._params)
+            and all(same_objects(_tensors(leaf), before) for leaf, before in self._tensors)
         )
 
 
-def _pairs(params: Any) -> list[tuple[Any, Any]]:
-    return [params[0]] if isinstance(params, tuple) else [pair for pair, _ in params]
-
-
-def _are_same(params: Any, before: Sequence[tuple[Any, Any]]) -> bool:
-    """Whether what a layer returns from get_params() holds the parameters and gradients that it held before."""
-    if type(params) is tuple:  # of most layers
-        (param, grad), _ = params
-        return len(before) == 1 and param is before[0][0] and grad is before[0][1]
-    pairs = _pairs(params)
-    return len(pairs) == len(before) and all(
-        a[0] is b[0] and a[1] is b[1] for a, b in zip(pairs, before, strict=True)
-    )
+def _tensors(leaf: Layer) -> list[Any]:
+    """Parameters and gradients of a layer."""
+    return [tensor for pair in leaf.pairs() for tensor in pair]
 
 
 def capture_training(
@@ -118,9 +108,7 @@ def capture_inference(be: Any, layers: Container, x: Any) -> CapturedPasses | No
     for leaf in leaves:
         value, _ = leaf.passed(value, inference=True)
     outputs = be.empty(value.shape, compute_type([be.default_dtype]))
-    passes = CapturedPasses(be.capture([(outputs, value)], inputs=[x]), layers)
-    passes.outputs = outputs
-    return passes
+    return CapturedPasses(be.capture([(outputs, value)], inputs=[x]), layers, outputs=outputs)
 
 
 def _as_operation(x: Any) -> Any:

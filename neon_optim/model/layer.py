@@ -168,8 +168,10 @@ class Layer(Sized, NervanaObject, kind="layer", abstract=True):
         trees = gradients(value, wanted, error)
         for (_, grad), tree in zip(pairs, trees, strict=False):
             grad[:] = tree
-        if not self.propagates or trees[-1] is error:
-            return error if self.propagates else None
+        if not self.propagates:
+            return None
+        if trees[-1] is error:
+            return error
         deltas = self.buffer("deltas", *inputs.shape)
         deltas[:] = trees[-1]
         return deltas
