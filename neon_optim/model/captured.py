@@ -15,7 +15,7 @@ import numpy as np
 
 from neon_optim.backends.derivatives import gradients
 from neon_optim.backends.dtypes import compute_type
-from neon_optim.backends.identity import same_objects
+from neon_optim.backends.identity import same_where_equal
 from neon_optim.backends.optree import Node
 from neon_optim.described.arguments import constructor_arguments
 from neon_optim.described.object import NervanaObject
@@ -52,7 +52,7 @@ class CapturedPasses:
         self._changes = self._count()
         lists = [thing.layers for thing in settings if isinstance(thing, Container)]
         self._lists = [(held, list(held)) for held in lists]
-        self._tensors = [(leaf, _tensors(leaf)) for leaf in leaves if leaf.learns]
+        self._pairs = [(leaf.pairs, leaf.pairs()) for leaf in leaves if leaf.learns]
 
     def _count(self) -> list[int]:
         return [values["_changes"] for values in self._settings]
@@ -62,13 +62,8 @@ class CapturedPasses:
         return (
             self._count() == self._changes
             and all(held == before for held, before in self._lists)
-            and all(same_objects(_tensors(leaf), before) for leaf, before in self._tensors)
+            and all(same_where_equal(pairs(), before) for pairs, before in self._pairs)
         )
-
-
-def _tensors(leaf: Layer) -> list[Any]:
-    """Parameters and gradients of a layer."""
-    return [tensor for pair in leaf.pairs() for tensor in pair]
 
 
 def capture_training(
