@@ -13,6 +13,7 @@ __all__ = [
     "broadcast_shape",
     "check_fits",
     "fits",
+    "image_shapes",
     "normalized_key",
     "part_shape",
     "resolved",
@@ -158,6 +159,12 @@ def window_counts(attrs: Mapping[str, Any]) -> tuple[int, int]:
             f"with a padding of {attrs['padding']} and a dilation of {attrs['dilation']}"
         )
     return rows, columns
+
+
+def image_shapes(n: int, attrs: Mapping[str, Any]) -> tuple[Shape, Shape]:
+    """The axes of n images and of their windows: (C, H, W, n) and (C, R, S, P, Q, n)."""
+    channels = attrs["channels"]
+    return (channels, *attrs["size"], n), (channels, *attrs["window"], *window_counts(attrs), n)
 
 
 def _axis(op: str, axis: int, shape: Shape) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import yaml
+from stopping import StopAt
 
 from neon_optim import cleanup_backend, gen_backend
 from neon_optim.described.build import from_description
@@ -16,7 +17,6 @@ from neon_optim.model import (
     ArrayIterator,
     BatchNorm,
     Bias,
-    Callback,
     Conv,
     Convolution,
     CrossEntropyMulti,
@@ -200,15 +200,6 @@ def test_captured_passes_have_the_bits_of_those_layer_by_layer(row, engine):
         assert np.array_equal(captured, model.layers.fprop(x, inference=True).get())
         found.append([*seen, captured.tobytes()])
     assert found[0] == found[1]
-
-
-class StopAt(Callback):
-    def __init__(self, step):
-        self.step = step
-
-    def on_minibatch_end(self, training):
-        if training.model.step == self.step:
-            training.stop()
 
 
 @pytest.mark.parametrize("row", ROWS)

@@ -7,6 +7,7 @@ import json
 
 import numpy as np
 import pytest
+from stopping import StopAt
 
 from neon_optim import cleanup_backend, gen_backend
 from neon_optim.described import registry
@@ -87,15 +88,6 @@ def of_package():
 
 OPTIMIZERS |= dict(of_package())
 EPOCHS, BATCHES = 3, 3  # 20 samples in minibatches of 8: the last has 4
-
-
-class StopAt(Callback):
-    def __init__(self, step):
-        self.step = step
-
-    def on_minibatch_end(self, training):
-        if training.model.step == self.step:
-            training.stop()
 
 
 @pytest.fixture(autouse=True)

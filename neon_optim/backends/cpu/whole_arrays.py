@@ -9,7 +9,7 @@ import numpy as np
 
 from neon_optim.backends.functions import largest, smallest
 from neon_optim.backends.graph import Value
-from neon_optim.backends.optree_shapes import window_counts
+from neon_optim.backends.optree_shapes import image_shapes
 from neon_optim.backends.sums import CHUNK, LaneSum
 
 __all__ = ["Product", "WholeArrays", "blas_product"]
@@ -87,9 +87,8 @@ def _concatenate(out: np.ndarray, *arrays: np.ndarray, axis: int) -> None:
 
 def _unfold(out: np.ndarray, images: np.ndarray, **attrs: Any) -> None:
     """The windows of images (C, H, W, n) as (C, R, S, P, Q, n), zero where they reach over the border."""
-    n = images.shape[1]
-    windows = out.reshape(attrs["channels"], *attrs["window"], *window_counts(attrs), n)
-    pixels = images.reshape(attrs["channels"], *attrs["size"], n)
+    of_image, of_window = image_shapes(images.shape[1], attrs)
+    pixels, windows = images.reshape(of_image), out.reshape(of_window)
     windows.fill(0.0)
     for of_windows, of_images in _overlaps(windows.shape, attrs):
         windows[of_windows] = pixels[of_images]
@@ -97,9 +96,8 @@ def _unfold(out: np.ndarray, images: np.ndarray, **attrs: Any) -> None:
 
 def _fold(out: np.ndarray, windows: np.ndarray, **attrs: Any) -> None:
     """Windows added to images of zeros, in the order of their rows and columns."""
-    n = out.shape[1]
-    parts = windows.reshape(attrs["channels"], *attrs["window"], *window_counts(attrs), n)
-    pixels = out.reshape(attrs["channels"], *attrs["size"], n)
+    of_image, of_window = image_shapes(out.shape[1], attrs)
+    pixels, parts = out.reshape(of_image), windows.reshape(of_window)
     pixels.fill(0.0)
     for of_windows, of_images in _overlaps(parts.shape, attrs):
         pixels[of_images] += parts[of_windows]

@@ -14,7 +14,7 @@ import numpy as np
 from neon_optim.backends.contract import Tensor
 from neon_optim.backends.dtypes import compute_type
 from neon_optim.backends.optree import Node
-from neon_optim.backends.optree_shapes import result_shape, window_counts
+from neon_optim.backends.optree_shapes import image_shapes, result_shape
 from neon_optim.errors import BackendError
 
 __all__ = ["Held", "TreeArrays"]
@@ -180,14 +180,14 @@ class TreeArrays(ABC):
     def unfolded(self, a: np.ndarray, **attrs: Any) -> np.ndarray:
         """The windows of images, (C·H·W, n) -> (C·R·S, P·Q·n)."""
         out = self.empty(result_shape("unfold", [a.shape], attrs), a.dtype)
-        images, windows = _image_shapes(a.shape[1], attrs)
+        images, windows = image_shapes(a.shape[1], attrs)
         self.unfold(self.contiguous(a).reshape(images), out.reshape(windows), attrs)
         return out
 
     def folded(self, a: np.ndarray, **attrs: Any) -> np.ndarray:
         """Images to which windows are added, (C·R·S, P·Q·n) -> (C·H·W, n)."""
         out = self.empty(result_shape("fold", [a.shape], attrs), compute_type([a.dtype]))
-        images, windows = _image_shapes(out.shape[1], attrs)
+        images, windows = image_shapes(out.shape[1], attrs)
         self.fold(self.contiguous(a).reshape(windows), out.reshape(images), attrs)
         return out
 
@@ -207,9 +207,3 @@ def _overlap(target: np.ndarray, *arrays: np.ndarray) -> bool:
 
 def _slices(key: Sequence[tuple[int, int, int]]) -> tuple[slice, ...]:
     return tuple([slice(*triple) for triple in key])
-
-
-def _image_shapes(n: int, attrs: Mapping[str, Any]) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """The axes of images and of their windows: (C, H, W, n) and (C, R, S, P, Q, n)."""
-    channels = attrs["channels"]
-    return (channels, *attrs["size"], n), (channels, *attrs["window"], *window_counts(attrs), n)
