@@ -33,20 +33,21 @@ class CapturedPasses:
     Arguments:
         run: the assignments.
         layers: the layers, containers among them.
-        things: other objects with settings.
+        cost: the cost; None where there is only the forward pass.
         outputs: what the forward pass alone fills; None where there are both.
 
     Attributes:
         preparing: the layers that set something before each minibatch.
     """
 
-    def __init__(self, run: Any, layers: Container, things: Sequence[Any] = (), outputs: Any = None):
+    def __init__(self, run: Any, layers: Container, cost: Any = None, outputs: Any = None):
         self.run = run
+        self._cost = cost
         self.outputs = outputs
         leaves = layers.leaves()
         self.preparing = [leaf for leaf in leaves if type(leaf).prepare is not Layer.prepare]
         settings = list(
-            dict.fromkeys(found for thing in (layers, *leaves, *things) for found in _with_settings(thing))
+            dict.fromkeys(found for thing in (layers, *leaves, cost) for found in _with_settings(thing))
         )
         self._settings = [vars(thing) for thing in settings]
         self._changes = self._count()
@@ -57,10 +58,11 @@ class CapturedPasses:
     def _count(self) -> list[int]:
         return [values["_changes"] for values in self._settings]
 
-    def still_hold(self) -> bool:
-        """Whether layers, settings and parameters are what they were."""
+    def still_hold(self, cost: Any = None) -> bool:
+        """Whether the cost, layers, settings and parameters are what they were."""
         return (
-            self._count() == self._changes
+            cost is self._cost
+            and self._count() == self._changes
             and all(held == before for held, before in self._lists)
             and all(same_where_equal(pairs(), before) for pairs, before in self._pairs)
         )
@@ -91,7 +93,7 @@ def capture_training(
     total = be.empty((1, 1), dtype=np.float64)
     assignments += [(grad, tree) for (_, grad), tree in zip(pairs, trees, strict=True)]
     run = be.capture([*assignments, (total, be.sum(cost(value, t)))], inputs=[x, t, total])
-    return CapturedPasses(run, layers, [cost])
+    return CapturedPasses(run, layers, cost)
 
 
 def capture_inference(be: Any, layers: Container, x: Any) -> CapturedPasses | None:

@@ -169,8 +169,9 @@ class Model(NervanaObject, kind="model"):
         :meth:`fprop` and :meth:`bprop`, to the bit.
         """
         captured = self._captured_for(
-            (cost, x.shape, x.dtype, t.shape, t.dtype),
+            (x.shape, x.dtype, t.shape, t.dtype),
             lambda: capture_training(self.be, self.layers, cost, self._folded(cost), x, t),
+            cost,
         )
         if captured is None:
             y = self.fprop(x)
@@ -186,12 +187,14 @@ class Model(NervanaObject, kind="model"):
         """How many samples a tensor of inputs holds."""
         return int(x.shape[1]) // steps(self.layers.in_shape)
 
-    def _captured_for(self, key: Any, capture: Callable[[], CapturedPasses | None]) -> CapturedPasses | None:
+    def _captured_for(
+        self, key: Any, capture: Callable[[], CapturedPasses | None], cost: Any = None
+    ) -> CapturedPasses | None:
         """The passes that were captured for a key, captured anew where they no longer hold."""
         key = (self.be, *key)
         if key in self._captured:
             known: CapturedPasses | None = self._captured[key]
-            if known is None or known.still_hold():
+            if known is None or known.still_hold(cost):
                 return known
         if len(self._captured) >= _MOST_CAPTURED:
             self._captured.clear()

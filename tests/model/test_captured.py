@@ -179,6 +179,23 @@ def test_a_change_is_noticed(be, change):
     np.testing.assert_array_equal(outputs, model.layers.fprop(x, inference=True).get())
 
 
+def test_another_cost_takes_the_place_of_the_one_before(be):
+    """What was captured for a cost that is gone would keep its memory."""
+    model, dataset = a_model(Softmax()), data()
+    for epochs in range(1, 6):
+        model.fit(dataset, CrossEntropyMulti(scale=float(epochs)), Adam(), num_epochs=epochs)
+    assert len(model._captured) == 1
+    x, t = next(iter(dataset.batches()))
+    cost = CrossEntropyMulti(scale=7.0)
+    draws = model.get_counters()
+    now = captured(model, x, t, cost)
+    model.set_counters(draws)
+    expected = layer_by_layer(model, x, t, cost)
+    assert now[0] == expected[0]
+    for mine, theirs in zip(now[1], expected[1], strict=True):
+        np.testing.assert_array_equal(mine, theirs)
+
+
 def test_outputs_outside_of_training(be):
     model, dataset = a_model(Softmax()), data(n=2 * SAMPLES - 3)
     model.initialize(dataset)
