@@ -74,14 +74,18 @@ MADE = [
 ]
 
 
-@st.composite
-def trees(draw, be, leaves):
-    """Random graphs over square tensors, with values that are used again and again."""
+RECIPES = st.lists(
+    st.tuples(st.sampled_from(MADE), st.integers(0, 20), st.integers(0, 20), st.integers(0, 1)),
+    min_size=1,
+    max_size=12,
+)
+
+
+def built(be, leaves, recipe):
+    """Two graphs over square tensors, with values that are used again and again."""
     pool = list(leaves)
-    for _ in range(draw(st.integers(1, 12))):
-        a, b = draw(st.sampled_from(pool)), draw(st.sampled_from(pool))
-        axis = draw(st.integers(0, 1))
-        pool.append(draw(st.sampled_from(MADE))(be, a, b, axis))
+    for made, a, b, axis in recipe:
+        pool.append(made(be, pool[a % len(pool)], pool[b % len(pool)], axis))
     return pool[-1], pool[-min(3, len(pool))]
 
 
@@ -94,7 +98,7 @@ def test_random_graphs_equal_plain_numpy(engine, data):
     rng = np.random.RandomState(data.draw(st.integers(0, 1000)))
     arrays = [rng.randn(5, 5) for _ in range(3)]
     tensors = [be.array(a) for a in arrays]
-    first, second = data.draw(trees(be, tensors))
+    first, second = built(be, tensors, data.draw(RECIPES))
     known = {id(t): a for t, a in zip(tensors, arrays, strict=True)}
     outs = [be.empty((5, 5)) for _ in range(2)]
     run = be.capture(list(zip(outs, (first, second), strict=True)))
@@ -107,6 +111,43 @@ def test_random_graphs_equal_plain_numpy(engine, data):
     alone = be.empty((5, 5))
     alone[:] = second
     np.testing.assert_array_equal(alone.get(), outs[1].get())
+
+
+LAYOUTS = {
+    "in rows": lambda values: values,
+    "in columns": lambda values: np.asfortranarray(values),
+    "with gaps": lambda values: np.repeat(np.repeat(values, 2, axis=0), 3, axis=1)[::2, 1::3],
+    "upwards": lambda values: values[::-1].copy()[::-1],
+}
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    recipe=RECIPES,
+    layouts=st.tuples(*[st.sampled_from(sorted(LAYOUTS))] * 3),
+    dtypes=st.tuples(*[st.sampled_from(["float32", "float32", "float64", "float16"])] * 3),
+    shared=st.integers(0, 4),
+)
+def test_engines_give_the_same_bits_for_arrays_of_every_layout_and_others_each_time(
+    recipe, layouts, dtypes, shared
+):
+    """``shared``: the call in which the first two operands are the same memory, where they are laid out alike."""
+    found = []
+    for engine in ENGINES:
+        be = gen_backend("cpu", engine=engine, deterministic=True)
+        out = be.empty((5, 5))
+        found.append([])
+        for call in range(5):
+            rng = np.random.RandomState(call)
+            kinds = zip(layouts, dtypes, strict=True)
+            arrays = [LAYOUTS[layout](rng.randn(5, 5).astype(dtype)) for layout, dtype in kinds]
+            if call == shared and (layouts[0], dtypes[0]) == (layouts[1], dtypes[1]):
+                arrays[1] = arrays[0]
+            for tree in built(be, [be.as_tensor(array) for array in arrays], recipe):
+                out[:] = tree
+                found[-1].append(out.get())
+    for numpys, compiled in zip(*found, strict=True):
+        np.testing.assert_array_equal(numpys, compiled)
 
 
 @settings(max_examples=40, deadline=None)
@@ -289,7 +330,7 @@ def test_memory_is_used_again():
 def test_values_that_live_at_the_same_time_do_not_share_memory(data):
     be = gen_backend("cpu")
     leaves = [be.zeros((5, 5)) for _ in range(3)]
-    graph, steps = planned(be, *[(be.empty((5, 5)), tree) for tree in data.draw(trees(be, leaves))])
+    graph, steps = planned(be, *[(be.empty((5, 5)), tree) for tree in built(be, leaves, data.draw(RECIPES))])
     places, size = place_buffers(graph, steps)
     held: dict[int, int] = {}  # where bytes are -> the value that was written there last
     for step in steps.steps:
