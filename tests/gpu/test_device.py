@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 import threading
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -35,7 +36,6 @@ FLOAT32 = np.dtype(np.float32)
 
 @pytest.fixture
 def be():
-    gc.collect()  # what is left of closed backends: PyCUDA frees it in their thread only, and changes contexts to do so
     yield gen_backend("gpu", rng_seed=1)
     cleanup_backend()
 
@@ -101,6 +101,25 @@ def test_another_thread_trains(be):
             raise mine
         for one, other in zip(mine, expected, strict=True):
             np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("closed", [False, True])
+def test_another_thread_collects_what_is_left(be, closed):
+    """PyCUDA gives memory back in the thread that created its context only; a garbage collector runs in any."""
+    pool = be.device._pool
+    before = pool.active_blocks
+    left = [be.array(VALUES)]
+    train_a_step(be)
+    if closed:
+        cleanup_backend()
+    left.append(left)  # a cycle: only a collector frees it
+    del left
+    thread = threading.Thread(target=gc.collect)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        thread.start()
+        thread.join()
+    assert pool.active_blocks == before
 
 
 @pytest.mark.parametrize("kind", ["none", "another"])

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from neon_optim.backends.gpu.contexts import DeviceContext
+from neon_optim.backends.gpu.owned_memory import MirroredMemory, OwnedMemory
 from neon_optim.backends.gpu.images import load_image, save_image
 from neon_optim.errors import BackendError
 
@@ -133,7 +134,7 @@ class Device:
 
     # --- memory ---
 
-    def allocate(self, size: int) -> Any:
+    def allocate(self, size: int) -> OwnedMemory:
         """Device memory of ``size`` bytes; ``int()`` of it is the address. Freed when the last reference goes.
 
         Raises:
@@ -143,11 +144,11 @@ class Device:
             raise BackendError(_CLOSED)
         with self._faults():
             try:
-                return self._pool.allocate(max(size, 1))
+                return OwnedMemory(self.context, self._pool.allocate(max(size, 1)))
             except self._cuda.MemoryError:
                 self._pool.free_held()
             try:
-                return self._pool.allocate(max(size, 1))
+                return OwnedMemory(self.context, self._pool.allocate(max(size, 1)))
             except self._cuda.MemoryError:
                 free, total = self._cuda.mem_get_info()
             raise BackendError(
@@ -175,7 +176,7 @@ class Device:
         with self._faults():
             self._cuda.memset_d8(address, 0, size)
 
-    def constant(self, values: np.ndarray) -> Any:
+    def constant(self, values: np.ndarray) -> OwnedMemory:
         """Device memory with a copy of a host array."""
         memory = self.allocate(values.nbytes)
         self.upload(int(memory), np.ascontiguousarray(values))
@@ -184,8 +185,8 @@ class Device:
     def mirror(self, n_words: int) -> tuple[np.ndarray, int]:
         """Words of host memory that kernels write, and their address on the device. Reading them waits for nothing."""
         flags = self._cuda.host_alloc_flags.DEVICEMAP
-        words = self._cuda.pagelocked_zeros(n_words, np.uint64, mem_flags=flags)
-        return words, int(words.base.get_device_pointer())
+        memory = MirroredMemory(self.context, self._cuda.pagelocked_zeros(n_words, np.uint64, mem_flags=flags))
+        return np.asarray(memory), int(memory)
 
     def synchronize(self) -> None:
         """Wait until all work is done."""
