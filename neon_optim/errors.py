@@ -151,6 +151,10 @@ class RegistryError(NeonOptimError, ValueError):
     """A name that stands for no class, or for several; or a plug-in that does not load."""
 
 
+class NeonInstalledError(NeonOptimError, ImportError):
+    """Another package answers to the name 'neon'."""
+
+
 class ConfigError(NeonOptimError, ValueError):
     """A config that cannot be used; `problems` holds each with its place."""
 

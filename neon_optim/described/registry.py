@@ -50,6 +50,7 @@ _KIND_OF_GROUP = {group: kind for kind, group in _GROUP_OF_KIND.items()}
 _classes: dict[str, Any] = {}  # full name → class
 _registered: dict[str, list[str]] = {}  # short name or alias, given to `register` → full names
 _abstract: set[str] = set()
+_aliases: dict[str, str] = {}  # package → what its classes call it
 _sources: list[Callable[[], object]] = []  # what still has to be imported
 
 _Class = TypeVar("_Class", bound=Callable)
@@ -57,12 +58,23 @@ _Class = TypeVar("_Class", bound=Callable)
 
 def full_name(cls: Any) -> str:
     """The dotted path of a class: `neon_optim.optimizers.adam.Adam`."""
-    return f"{cls.__module__}.{cls.__qualname__}"
+    module = cls.__module__
+    for package, alias in _aliases.items():
+        if f"{module}.".startswith(f"{package}."):
+            module = alias + module.removeprefix(package)
+    return f"{module}.{cls.__qualname__}"
+
+
+def alias_package(package: str, alias: str) -> None:
+    """Call the classes of a package by another path; no file names them, as theirs are the names of others here."""
+    _aliases[package] = alias
 
 
 def add_class(cls: Any, *, abstract: bool = False) -> None:
     """Make a class known by its full and its short name; of two with one full name the later counts."""
     name = full_name(cls)
+    if any(f"{cls.__module__}.".startswith(f"{package}.") for package in _aliases):
+        return
     _classes[name] = cls
     (_abstract.add if abstract else _abstract.discard)(name)
 

@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 
 from neon_optim.backends.gpu.contexts import DeviceContext
-from neon_optim.backends.gpu.owned_memory import MirroredMemory, OwnedMemory
 from neon_optim.backends.gpu.images import load_image, save_image
+from neon_optim.backends.gpu.owned_memory import MirroredMemory, OwnedMemory
 from neon_optim.errors import BackendError
 
 __all__ = ["Device", "open_driver"]
@@ -185,7 +185,9 @@ class Device:
     def mirror(self, n_words: int) -> tuple[np.ndarray, int]:
         """Words of host memory that kernels write, and their address on the device. Reading them waits for nothing."""
         flags = self._cuda.host_alloc_flags.DEVICEMAP
-        memory = MirroredMemory(self.context, self._cuda.pagelocked_zeros(n_words, np.uint64, mem_flags=flags))
+        memory = MirroredMemory(
+            self.context, self._cuda.pagelocked_zeros(n_words, np.uint64, mem_flags=flags)
+        )
         return np.asarray(memory), int(memory)
 
     def synchronize(self) -> None:
