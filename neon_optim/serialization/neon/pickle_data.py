@@ -22,7 +22,6 @@ import numpy as np
 
 from neon_optim.errors import CheckpointError, shown
 
-MAX_INSTRUCTIONS = 1_000_000
 MAX_VALUES = 1_000_000
 MAX_DEPTH = 100
 _DTYPE = re.compile(r"[<>=|]?(b1|[iu][1248]|f[248])")
@@ -61,7 +60,7 @@ _SYMBOLS = {
 }
 
 
-def read_pickle_data(data: bytes, file: str) -> Any:
+def read_pickle_data(data: bytes, file: str, *, max_values: int = MAX_VALUES) -> Any:
     """The value that a pickle builds, if it is plain data.
 
     That is None, bool, int, float, str, bytes, list, tuple, dict (with keys of str or int) and NumPy arrays of plain
@@ -72,6 +71,7 @@ def read_pickle_data(data: bytes, file: str) -> Any:
     Args:
         data: the pickle, protocol 0 to 5.
         file: how errors name it.
+        max_values: most numbers, texts and containers, and instructions, that it may have.
 
     Raises:
         CheckpointError: a name other than the NumPy constructors, an instruction that builds other objects,
@@ -85,11 +85,11 @@ def read_pickle_data(data: bytes, file: str) -> Any:
         Traceback (most recent call last):
         neon_optim.errors.CheckpointError: b.p: refused: it asks for 'builtins.eval', ...
     """
-    machine = _Machine(file)
+    machine = _Machine(file, max_values)
     try:
         for count, (opcode, argument, _) in enumerate(pickletools.genops(data)):
-            if count > MAX_INSTRUCTIONS:
-                machine.fail(f"more than {MAX_INSTRUCTIONS:,} instructions")
+            if count > max_values:
+                machine.fail(f"more than {max_values:,} instructions")
             machine.run(opcode.name, argument)
         return machine.result()
     except CheckpointError:
@@ -99,8 +99,9 @@ def read_pickle_data(data: bytes, file: str) -> Any:
 
 
 class _Machine:
-    def __init__(self, file: str) -> None:
+    def __init__(self, file: str, max_values: int) -> None:
         self.file = file
+        self.max_values = max_values
         self.stack: list[Any] = []
         self.memo: dict[int, Any] = {}
         self.values = 0
@@ -258,8 +259,10 @@ class _Machine:
     def plain(self, value: Any, depth: int) -> Any:
         """A copy with the arrays in their places; references in circles and bombs of references end here."""
         self.values += 1
-        if depth > MAX_DEPTH or self.values > MAX_VALUES:
-            self.fail(f"it is nested deeper than {MAX_DEPTH} levels or has more than {MAX_VALUES:,} values")
+        if depth > MAX_DEPTH or self.values > self.max_values:
+            self.fail(
+                f"it is nested deeper than {MAX_DEPTH} levels or has more than {self.max_values:,} values"
+            )
         if isinstance(value, dict):
             return {key: self.plain(item, depth + 1) for key, item in value.items()}
         if isinstance(value, list):
