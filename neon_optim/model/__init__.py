@@ -3,6 +3,7 @@
 from neon_optim.model.activations import ActivationFunction, Identity, Logistic, Rectlin, Softmax, Tanh
 from neon_optim.model.array_iterator import ArrayIterator
 from neon_optim.model.batch_norm import BatchNorm
+from neon_optim.model.bidirectional import BiBNRNN, BiLSTM, BiRNN, BiSum, DeepBiLSTM, DeepBiRNN
 from neon_optim.model.callbacks import Callback, Checkpoints, MetricsLog, Validation
 from neon_optim.model.container import Affine, Conv, Sequential
 from neon_optim.model.convolution import Convolution
@@ -22,8 +23,9 @@ from neon_optim.model.lookup_table import LookupTable
 from neon_optim.model.metrics import Accuracy, Metric, Misclassification
 from neon_optim.model.mnist import MNIST
 from neon_optim.model.model import Model
+from neon_optim.model.of_sequence import RecurrentLast, RecurrentMean, RecurrentSum
 from neon_optim.model.pooling import Pooling
-from neon_optim.model.recurrent import GRU, LSTM, Recurrent, RecurrentLast, RecurrentMean, RecurrentSum
+from neon_optim.model.recurrent import GRU, LSTM, Recurrent
 
 __all__ = [
     "GRU",
@@ -35,6 +37,10 @@ __all__ = [
     "Affine",
     "ArrayIterator",
     "BatchNorm",
+    "BiBNRNN",
+    "BiLSTM",
+    "BiRNN",
+    "BiSum",
     "Bias",
     "Callback",
     "Checkpoints",
@@ -45,6 +51,8 @@ __all__ = [
     "CrossEntropyBinary",
     "CrossEntropyMulti",
     "Dataset",
+    "DeepBiLSTM",
+    "DeepBiRNN",
     "Digits",
     "Dropout",
     "Gaussian",

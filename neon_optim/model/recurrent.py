@@ -1,17 +1,17 @@
-"""Recurrent layers: sequences (F, T) step by step, and what makes one vector of a sequence."""
+"""Recurrent layers: sequences (F, T) step by step."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
-from neon_optim.backends.derivatives import gradients
-from neon_optim.backends.optree import stated
 from neon_optim.described.arguments import Flag, PositiveInt
-from neon_optim.model.layer import Layer, OptionalInitializer, ParameterLayer, require
+from neon_optim.model.layer import OptionalInitializer, ParameterLayer, require
 from neon_optim.model.layers import OptionalActivation
+from neon_optim.model.recurrence import Recurrence, Unrolled, Weights
 from neon_optim.model.shapes import Shape, steps, wanted
 
-__all__ = ["GRU", "LSTM", "Recurrent", "RecurrentLast", "RecurrentMean", "RecurrentSum"]
+__all__ = ["GRU", "LSTM", "Recurrent"]
 
 
 class Recurrent(ParameterLayer):
@@ -39,6 +39,8 @@ class Recurrent(ParameterLayer):
         *("output_size", "init", "init_inner", "activation", "reset_cells", "name"),
     )
     gates: ClassVar[int] = 1
+    directions: ClassVar[tuple[str, ...]] = ("",)
+    """Endings for the names of what goes on: one for each direction in which the steps are gone through."""
     goes_on: ClassVar[tuple[str, ...]] = ("h",)
     """What one step leaves for the next: the outputs first."""
 
@@ -62,47 +64,55 @@ class Recurrent(ParameterLayer):
         if len(self.in_shape) != 2:
             hint = "give the data its shape, as in ArrayIterator(..., lshape=(features, steps))"
             raise wanted(self, "sequences (F, T)", hint)
-        self.nout = self.output_size
+        self.nout = len(self.directions) * self.output_size
 
     @property
     def out_shape(self) -> Shape:
-        """(output_size, T)."""
-        return self.output_size, steps(self.in_shape)
+        """(output_size, T), for each direction."""
+        return self.nout, steps(self.in_shape)
 
     @property
     def weight_shape(self) -> tuple[int, int]:
-        """(nin + output_size + 1, gates · output_size)."""
-        return self.nin + self.output_size + 1, self.gates * self.output_size
+        """(nin + output_size + 1, gates · output_size), for each direction."""
+        rows = len(self.directions) * (self.features_in + self.output_size + 1)
+        return rows, self.gates * self.output_size
 
     def init_params(self) -> None:
         """Make W, and zeros to go on from."""
         super().init_params()
         be, nout = self.backend, self.output_size
-        count = 0 if self.reset_cells or not be.bsz else len(self.goes_on)
+        count = 0 if self.reset_cells or not be.bsz else len(self.goes_on) * len(self.directions)
         self._last, self._start = ([be.zeros((nout, be.bsz)) for _ in range(count)] for _ in range(2))
 
     def fill(self) -> None:
         """Fill the weights gate by gate, those of the inputs first, as in neon; the bias is 0."""
-        nout = self.output_size
-        W_input, W_recur, b = self._parts()
-        for weights, init in ((W_input, self.init), (W_recur, self.init_inner or self.init)):
-            for gate in range(self.gates):
-                init.fill(weights[gate * nout : (gate + 1) * nout])
-        b.fill(0.0)
+        nout, weights = self.output_size, self.weights(self.W)
+        for part, init in (("input", self.init), ("recur", self.init_inner or self.init)):
+            for W in [getattr(of_direction, part) for of_direction in weights]:
+                for gate in range(self.gates):
+                    init.fill(W[gate * nout : (gate + 1) * nout])
+        for of_direction in weights:
+            of_direction.b.fill(0.0)
 
-    def _parts(self) -> tuple[Any, Any, Any]:
-        """W_input, W_recur and b, as views."""
-        wide = self.gates * self.output_size
-        W_recur = self.W[self.nin : self.nin + self.output_size]
-        return (
-            self.W[: self.nin].reshape(wide, self.nin),
-            W_recur.reshape(wide, self.output_size),
-            self.W[self.nin + self.output_size :].reshape(wide, 1),
-        )
+    @property
+    def features_in(self) -> int:
+        """Features that come into one direction."""
+        return self.nin
+
+    def weights(self, W: Any) -> list[Weights]:
+        """The weights of each direction, as views on W; or the gradients, as views on dW."""
+        count, rows = len(self.directions), 0
+        wide, found = self.gates * self.output_size, []
+        for height in (self.features_in, self.output_size, 1):
+            parts = [W[rows + k * height : rows + (k + 1) * height] for k in range(count)]
+            found.append([part.reshape(wide, height) for part in parts])
+            rows += count * height
+        return [Weights(*parts) for parts in zip(*found, strict=True)]
 
     def get_arrays(self, inference: bool = False) -> dict[str, Any]:
         """What goes on from minibatch to minibatch."""
-        return {} if inference else dict(zip(self.goes_on, self._last, strict=False))
+        names = [name + direction for direction in self.directions for name in self.goes_on]
+        return {} if inference else dict(zip(names, self._last, strict=False))
 
     def prepare(self, columns: int) -> None:
         """Start where the minibatch before has ended."""
@@ -111,83 +121,61 @@ class Recurrent(ParameterLayer):
 
     def forward(self, x: Any, inference: bool = False) -> Any:
         """The outputs of all steps, one behind the other."""
-        be, length = self.be, steps(self.in_shape)
-        n = x.shape[1] // length
-        W_input, W_recur, b = self._parts()
-        driven = be.dot(W_input, x)  # of all steps at once
-        inputs = [driven[:, t * n : (t + 1) * n] for t in range(length)]
-        biases = [b[_rows(gate, self.output_size)] for gate in range(self.gates)]
+        n = x.shape[1] // steps(self.in_shape)
         goes_on = not inference and any(last.shape[1] == n for last in self._last)
-        weights = _RecurrentWeights(be, W_recur)
-        state: Any = self._start if goes_on else [None] * len(self.goes_on)
-        outputs = []
-        for of_step in inputs:
-            state = self.step(of_step, biases, weights, *state)
-            outputs.append(state[0])
-        for array, become in zip(self._last if goes_on else (), state, strict=False):
+        unrolled = self.unroll(x, self._start if goes_on else [], inference)
+        last = [part for of_direction in unrolled for part in of_direction.last]
+        for array, become in zip(self._last if goes_on else (), last, strict=False):
             self.let(array, become)
-        value = be.concatenate(outputs, axis=1)
+        values = [of_direction.value for of_direction in unrolled]
+        return values[0] if len(values) == 1 else self.be.concatenate(values, axis=0)
 
-        def backward(error: Any, y: Any, driven: Any, W_recur: Any, b: Any) -> list[Any]:
-            by_driven = be.concatenate(gradients(value, inputs, error), axis=1)
-            return [by_driven, weights.gradient(by_driven), be.sum(by_driven, axis=1)]
+    def unroll(self, x: Any, start: Sequence[Any] = (), inference: bool = False) -> list[Unrolled]:
+        """All steps in each direction.
 
-        return stated(value, [driven, W_recur, b], backward)
+        Arguments:
+            x: the inputs, (nin, T · n).
+            start: what each direction begins with, the parts of the first before those of the second; nothing for
+                zeros.
+            inference: True outside of training.
+        """
+        times, parts = range(steps(self.in_shape)), len(self.goes_on)
+        start = start or [None] * parts * len(self.directions)
+        weights, unrolled = self.weights(self.W), []
+        for k, driven in enumerate(self.driven(x, weights, inference)):
+            recurrence = self.recurrence(weights[k].recur, times[::-1] if k else times)
+            begin = start[k * parts : (k + 1) * parts]
+            unrolled.append(Unrolled(self.be, self.step, driven, weights[k], recurrence, self.goes_on, begin))
+        return unrolled
 
-    def step(self, inputs: Any, biases: list[Any], weights: _RecurrentWeights, h: Any) -> tuple[Any, ...]:
-        """One step: what is left for the next one, the outputs first.
+    def driven(self, x: Any, weights: Sequence[Weights], inference: bool) -> list[Any]:
+        """W_input · x of all steps at once, for each direction."""
+        return [self.be.dot(of_direction.input, x) for of_direction in weights]
+
+    def recurrence(self, W: Any, times: Sequence[int]) -> Recurrence:
+        """What steps make of what the step before has left."""
+        return Recurrence(self.be, W, times)
+
+    def step(self, inputs: Any, b: Any, before: Recurrence, h: Any) -> dict[str, Any]:
+        """The values of one step by name: those of ``goes_on``, and what they are made of.
 
         Arguments:
             inputs: W_input · x of the step, (gates · output_size, n).
-            biases: that of each gate.
-            weights: ``weights(v, start, stop)`` is the product of these rows of W_recur with v.
+            b: the biases of all gates.
+            before: makes the products with what the step before has left.
             h: what the step before has left; None: zeros.
         """
-        return (self.activation.forward(self._gate(0, inputs, biases, weights(h))),)
+        return {"h": self.activation.forward(self._gate(0, inputs, b, before.dot(h)))}
 
-    def _gate(self, number: int, inputs: Any, biases: list[Any], recurrent: Any, first: int = 0) -> Any:
+    def _gate(self, number: int, inputs: Any, b: Any, recurrent: Any, first: int = 0) -> Any:
         """What goes into the activation of a gate; ``first`` is the gate that ``recurrent`` begins with."""
-        value = inputs[_rows(number, self.output_size)]
+        value = inputs[self._rows(number)]
         if recurrent is not None:
-            value = value + recurrent[_rows(number - first, self.output_size)]
-        return value + biases[number]
+            value = value + recurrent[self._rows(number - first)]
+        return value + b[self._rows(number)]
 
-
-def _rows(gate: int, nout: int) -> slice:
-    return slice(gate * nout, (gate + 1) * nout)
-
-
-class _RecurrentWeights:
-    """Recurrent weights while a layer goes through the steps: their products, and the gradient of all of them at once.
-
-    The products are added to the inputs of the gates, so that their derivatives are those of the inputs, step by step.
-    """
-
-    def __init__(self, be: Any, W: Any):
-        self._be = be
-        self._W = W
-        self._read: dict[tuple[int, int], list[Any]] = {}
-        self._parts: dict[tuple[int, int], Any] = {}
-
-    def __call__(self, v: Any, start: int = 0, stop: int | None = None) -> Any:
-        if v is None:
-            return None
-        rows = start, self._W.shape[0] if stop is None else stop
-        if rows not in self._parts:
-            self._parts[rows], self._read[rows] = self._W[rows[0] : rows[1]], []
-        self._read[rows].append(v)
-        return self._be.dot(self._parts[rows], v)
-
-    def gradient(self, by_inputs: Any) -> Any:
-        """The derivative by W, given those by the inputs of all steps; None where there was no product."""
-        be, parts = self._be, []
-        for (start, stop), read in sorted(self._read.items()):
-            factors = be.concatenate(read, axis=1)
-            first = (
-                by_inputs.shape[1] - factors.shape[1]
-            )  # the first step has none where it starts from zeros
-            parts.append(be.dot(by_inputs[start:stop, first:], factors.T))
-        return be.concatenate(parts, axis=0) if parts else None
+    def _rows(self, gate: int) -> slice:
+        return slice(gate * self.output_size, (gate + 1) * self.output_size)
 
 
 class LSTM(Recurrent):
@@ -231,16 +219,16 @@ class LSTM(Recurrent):
         """Both activations are given."""
         require(self, activation="an activation", gate_activation="an activation")
 
-    def step(
-        self, inputs: Any, biases: list[Any], weights: _RecurrentWeights, h: Any, c: Any = None
-    ) -> tuple[Any, ...]:
-        """One step: (h, c)."""
-        recurrent = weights(h)
-        gates = [self._gate(k, inputs, biases, recurrent) for k in range(4)]
+    def step(self, inputs: Any, b: Any, before: Recurrence, h: Any, c: Any = None) -> dict[str, Any]:
+        """The values of one step: h, c, activation(c) as c_act, and the gates i, f, o, g."""
+        recurrent = before.dot(h)
+        gates = [self._gate(k, inputs, b, recurrent) for k in range(4)]
         i, f, o = (self.gate_activation.forward(gate) for gate in gates[:3])
         g = self.activation.forward(gates[3])
-        c = i * g if c is None else f * c + i * g
-        return o * self.activation.forward(c), c
+        kept, new = before.times_gate(f, c), i * g
+        c = new if kept is None else kept + new
+        c_act = self.activation.forward(c)
+        return {"h": o * c_act, "c": c, "c_act": c_act, "i": i, "f": f, "o": o, "g": g}
 
 
 class GRU(Recurrent):
@@ -274,66 +262,13 @@ class GRU(Recurrent):
         """Both activations are given."""
         require(self, activation="an activation", gate_activation="an activation")
 
-    def step(self, inputs: Any, biases: list[Any], weights: _RecurrentWeights, h: Any) -> tuple[Any, ...]:
-        """One step: h."""
+    def step(self, inputs: Any, b: Any, before: Recurrence, h: Any) -> dict[str, Any]:
+        """The values of one step: h, the gates r and z, the candidate hcan, and r h as rh_prev."""
         nout = self.output_size
-        recurrent = weights(h, 0, 2 * nout)
-        r, z = (self.gate_activation.forward(self._gate(k, inputs, biases, recurrent)) for k in range(2))
-        recurrent = None if h is None else weights(r * h, 2 * nout, 3 * nout)
-        candidate = self.activation.forward(self._gate(2, inputs, biases, recurrent, first=2))
-        return (z * candidate if h is None else (1.0 - z) * h + z * candidate,)
-
-
-class OfSequence(Layer, abstract=True):
-    """Makes one vector of a sequence: (F, T) becomes (F,)."""
-
-    def configure(self, nin: int) -> None:
-        """Learn the shape of the sequences."""
-        super().configure(nin)
-        if len(self.in_shape) != 2:
-            raise wanted(self, "sequences (F, T)", "it stands behind a recurrent layer")
-
-    @property
-    def out_shape(self) -> Shape:
-        """(F,)."""
-        return (self.nout,)
-
-    def _by_step(self, x: Any) -> Any:
-        return x.reshape(self.nin, steps(self.in_shape), -1)
-
-
-class RecurrentLast(OfSequence):
-    """The last step of a sequence: (F, T) becomes (F,).
-
-    References:
-        neon/layers/recurrent.py.
-    """
-
-    def forward(self, x: Any, inference: bool = False) -> Any:
-        """The columns of the last step."""
-        n = x.shape[1] // steps(self.in_shape)
-        return x[:, x.shape[1] - n :]
-
-
-class RecurrentSum(OfSequence):
-    """The sum over the steps of a sequence: (F, T) becomes (F,).
-
-    References:
-        neon/layers/recurrent.py.
-    """
-
-    def forward(self, x: Any, inference: bool = False) -> Any:
-        """The sum over the steps."""
-        return self.be.sum(self._by_step(x), axis=1).reshape(self.nin, -1)
-
-
-class RecurrentMean(OfSequence):
-    """The mean over the steps of a sequence: (F, T) becomes (F,).
-
-    References:
-        neon/layers/recurrent.py.
-    """
-
-    def forward(self, x: Any, inference: bool = False) -> Any:
-        """The mean over the steps."""
-        return self.be.mean(self._by_step(x), axis=1).reshape(self.nin, -1)
+        recurrent = before.dot(h, 0, 2 * nout)
+        r, z = (self.gate_activation.forward(self._gate(k, inputs, b, recurrent)) for k in range(2))
+        rh = before.times_gate(r, h)
+        candidate = self._gate(2, inputs, b, before.dot(rh, 2 * nout, 3 * nout), first=2)
+        hcan = self.activation.forward(candidate)
+        kept, new = before.times_gate(1.0 - z, h), z * hcan
+        return {"h": new if kept is None else kept + new, "r": r, "z": z, "hcan": hcan, "rh_prev": rh}

@@ -13,6 +13,8 @@ from neon_optim.model import (
     Affine,
     ArrayIterator,
     BatchNorm,
+    BiLSTM,
+    BiRNN,
     Callback,
     Constant,
     Conv,
@@ -270,6 +272,29 @@ def test_cells_go_on_from_one_minibatch_to_the_next_in_training_alone(be):
     fewer = be.ones((1, 12))
     assert np.array_equal(model.fprop(fewer).get(), first[:, :4])
     assert np.array_equal(layer.get_arrays()["h"].get(), kept)
+
+
+@pytest.mark.parametrize(("one", "two"), [(Recurrent, BiRNN), (LSTM, BiLSTM)], ids=["Recurrent", "LSTM"])
+def test_two_directions_are_two_layers_of_which_one_is_given_the_steps_in_reverse(be, one, two):
+    gates = {"activation": Tanh()} | ({} if one is Recurrent else {"gate_activation": Logistic()})
+
+    def ready(cls):
+        layer = cls(4, Gaussian(), **gates, reset_cells=True)
+        layer.in_shape = (3, 5)
+        layer.configure(3)
+        layer.init_params()
+        return layer
+
+    forwards, backwards, both = ready(one), ready(one), ready(two)
+    for k, layer in enumerate((forwards, backwards)):
+        (mine,) = layer.weights(layer.W)
+        for part, theirs in zip(mine, both.weights(both.W)[k], strict=True):
+            part[:] = theirs
+    x = np.random.RandomState(0).normal(size=(3, 5, 2))
+    y = both.fprop(be.array(x.reshape(3, 10))).get()
+    assert np.array_equal(y[:4], forwards.fprop(be.array(x.reshape(3, 10))).get())
+    reverse = backwards.fprop(be.array(x[:, ::-1].reshape(3, 10))).get()
+    assert np.array_equal(y[4:].reshape(4, 5, 2), reverse.reshape(4, 5, 2)[:, ::-1])
 
 
 def test_rectified_maxima_of_equal_elements_give_their_gradient_once(be):
