@@ -26,6 +26,7 @@ from neon_optim.model.model import Model
 from neon_optim.model.of_sequence import RecurrentLast, RecurrentMean, RecurrentSum
 from neon_optim.model.pooling import Pooling
 from neon_optim.model.recurrent import GRU, LSTM, Recurrent
+from neon_optim.model.reshape import Reshape
 
 __all__ = [
     "GRU",
@@ -77,6 +78,7 @@ __all__ = [
     "RecurrentLast",
     "RecurrentMean",
     "RecurrentSum",
+    "Reshape",
     "Sequential",
     "Softmax",
     "SumSquared",

@@ -47,7 +47,11 @@ class BatchNorm(Layer):
 
     def init_params(self) -> None:
         """beta and running statistics of 0, gamma of 1."""
-        be, shape = self.backend, (self.in_shape[0], 1)
+        self.make((self.in_shape[0], 1))
+
+    def make(self, shape: Any) -> None:
+        """Make parameters and statistics of a shape, (features, 1) or (C, 1)."""
+        be = self.backend
         self.beta, self.gamma = be.zeros(shape, name="beta"), be.ones(shape, name="gamma")
         self.grad_beta, self.grad_gamma = be.zeros(shape), be.zeros(shape)
         self.gmean, self.gvar = be.zeros(shape, name="gmean"), be.zeros(shape, name="gvar")

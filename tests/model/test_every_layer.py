@@ -37,6 +37,7 @@ from neon_optim.model import (
     RecurrentLast,
     RecurrentMean,
     RecurrentSum,
+    Reshape,
     Softmax,
     Tanh,
     Validation,
@@ -81,6 +82,14 @@ ROWS = {
     "Pooling, mean": (
         IMAGES,
         lambda: [Convolution([1, 1, 3], init=SMALL), Pooling(3, "avg", strides=2, padding=1)],
+    ),
+    "Reshape, to images": (
+        SEQUENCES,
+        lambda: [Linear(4, SMALL), Reshape((2, -1, 4)), Conv([2, 2, 3], SMALL)],
+    ),
+    "Reshape, to sequences": (
+        IMAGES,
+        lambda: [Bias(SMALL), Reshape((-1, 5)), Linear(4, SMALL), RecurrentSum()],
     ),
     "BatchNorm": (IMAGES, lambda: [Linear(4, SMALL), BatchNorm(), Activation(Tanh())]),
     "BatchNorm, of channels": (IMAGES, lambda: [Convolution([2, 2, 3], init=SMALL), BatchNorm(0.5, 0.01)]),
