@@ -5,7 +5,7 @@ from neon_optim.model.array_iterator import ArrayIterator
 from neon_optim.model.batch_norm import BatchNorm
 from neon_optim.model.bidirectional import BiBNRNN, BiLSTM, BiRNN, BiSum, DeepBiLSTM, DeepBiRNN
 from neon_optim.model.callbacks import Callback, Checkpoints, MetricsLog, Validation
-from neon_optim.model.container import Affine, Conv, Sequential
+from neon_optim.model.container import Affine, Conv, Deconv, Sequential
 from neon_optim.model.convolution import Convolution
 from neon_optim.model.costs import (
     Cost,
@@ -16,10 +16,12 @@ from neon_optim.model.costs import (
     SumSquared,
 )
 from neon_optim.model.datasets import Dataset, Digits
+from neon_optim.model.deconvolution import Deconvolution
 from neon_optim.model.initializers import Constant, Gaussian, GlorotUniform, Initializer, Kaiming, Uniform
 from neon_optim.model.layer import Layer, ParameterLayer
 from neon_optim.model.layers import Activation, Bias, Dropout, Linear
 from neon_optim.model.lookup_table import LookupTable
+from neon_optim.model.lrn import LRN
 from neon_optim.model.metrics import Accuracy, Metric, Misclassification
 from neon_optim.model.mnist import MNIST
 from neon_optim.model.model import Model
@@ -30,6 +32,7 @@ from neon_optim.model.reshape import Reshape
 
 __all__ = [
     "GRU",
+    "LRN",
     "LSTM",
     "MNIST",
     "Accuracy",
@@ -52,6 +55,8 @@ __all__ = [
     "CrossEntropyBinary",
     "CrossEntropyMulti",
     "Dataset",
+    "Deconv",
+    "Deconvolution",
     "DeepBiLSTM",
     "DeepBiRNN",
     "Digits",

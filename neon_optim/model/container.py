@@ -12,11 +12,12 @@ from neon_optim.described.checks import Items, OfKind
 from neon_optim.errors import Problem
 from neon_optim.model.batch_norm import BatchNorm
 from neon_optim.model.convolution import Convolution, Dilation, FilterShape, Padding, Strides
+from neon_optim.model.deconvolution import Deconvolution
 from neon_optim.model.layer import AnyInitializer, Layer, OptionalInitializer
 from neon_optim.model.layers import Activation, Bias, Linear, OptionalActivation
 from neon_optim.model.shapes import Shape, features
 
-__all__ = ["Affine", "Compound", "Container", "Conv", "Sequential"]
+__all__ = ["Affine", "Compound", "Container", "Conv", "Deconv", "Sequential"]
 
 
 class Container(Layer, abstract=True):
@@ -252,6 +253,36 @@ class Conv(Compound):
     def weights(self) -> Layer:
         """A Convolution."""
         return Convolution(
+            fshape=self.fshape,
+            strides=self.strides,
+            padding=self.padding,
+            dilation=self.dilation,
+            init=self.init,
+        )
+
+
+class Deconv(Conv):
+    """Deconvolution, then Bias or BatchNorm, then Activation, the latter where asked for.
+
+    Arguments:
+        fshape, strides, padding, dilation: those of :class:`Deconvolution`.
+        init: initializer of the filters.
+        bias: initializer of the bias, one number for each channel that goes out; None: no bias.
+        batch_norm: normalize what goes out in each channel; there is no bias then, as BatchNorm has one.
+        activation: activation function; None: none.
+        name: name of the Deconvolution; the others are ``<name>_bias``, ``<name>_bnorm`` and ``<name>_<activation>``.
+
+    References:
+        neon/layers/layer.py, whose layers of this name are taken apart in the same way.
+
+    >>> from neon_optim.model import Gaussian, Tanh
+    >>> [layer.name for layer in Deconv([3, 3, 1], Gaussian(), strides=2, activation=Tanh(), name="up").leaves()]
+    ['up', 'up_Tanh']
+    """
+
+    def weights(self) -> Layer:
+        """A Deconvolution."""
+        return Deconvolution(
             fshape=self.fshape,
             strides=self.strides,
             padding=self.padding,

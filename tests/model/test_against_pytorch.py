@@ -8,9 +8,11 @@ import pytest
 from neon_optim.backends.derivatives import gradients
 from neon_optim.model import (
     GRU,
+    LRN,
     LSTM,
     BatchNorm,
     Convolution,
+    Deconvolution,
     Gaussian,
     Logistic,
     LookupTable,
@@ -83,6 +85,34 @@ def test_convolution(be64, settings):
         return F.conv2d(as_images(x, shape), filters, None, stride, padding, dilation)
 
     compare(be64, layer, RANDOM.normal(size=(3 * 8 * 7, 5)), theirs, "W", as_features)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{}, {"strides": 2}, {"padding": 1, "strides": {"str_w": 3}}, {"dilation": 2, "padding": {"pad_h": 1}}],
+    ids=str,
+)
+def test_deconvolution(be64, settings):
+    shape, (r, s, c) = (3, 4, 5), (3, 2, 4)
+    layer = ready(Deconvolution([r, s, c], init=Gaussian(), **settings), shape)
+    stride, padding, dilation = (layer.windows[name] for name in ("strides", "padding", "dilation"))
+
+    def theirs(x, W):
+        filters = W.reshape(c, r, s, 3).permute(3, 0, 1, 2)
+        return F.conv_transpose2d(as_images(x, shape), filters, None, stride, padding, 0, 1, dilation)
+
+    compare(be64, layer, RANDOM.normal(size=(60, 5)), theirs, "W", as_features)
+
+
+@pytest.mark.parametrize("depth", [1, 3, 5, 9])
+def test_local_response_normalization(be64, depth):
+    shape = (4, 3, 2)
+    layer = ready(LRN(depth, ascale=0.5, bpower=0.75), shape)
+
+    def theirs(x):
+        return F.local_response_norm(as_images(x, shape), depth, alpha=0.5, beta=0.75, k=1.0)
+
+    compare(be64, layer, RANDOM.normal(size=(24, 5)), theirs, "", as_features)
 
 
 @pytest.mark.parametrize("op", ["max", "avg"])

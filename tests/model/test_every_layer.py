@@ -11,6 +11,7 @@ from neon_optim import cleanup_backend, gen_backend
 from neon_optim.described.build import from_description
 from neon_optim.model import (
     GRU,
+    LRN,
     LSTM,
     Activation,
     Affine,
@@ -24,6 +25,8 @@ from neon_optim.model import (
     Conv,
     Convolution,
     CrossEntropyMulti,
+    Deconv,
+    Deconvolution,
     DeepBiLSTM,
     DeepBiRNN,
     Dropout,
@@ -68,6 +71,17 @@ ROWS = {
             Convolution([3, 3, 2], strides=2, init=SMALL),
         ],
     ),
+    "Deconvolution": (IMAGES, lambda: [Deconvolution([3, 2, 3], init=SMALL)]),
+    "Deconvolution, all settings": (
+        IMAGES,
+        lambda: [
+            Convolution([1, 1, 2], init=SMALL),
+            Deconvolution([2, 3, 2], {"str_h": 3, "str_w": 2}, {"pad_h": 1}, 2, SMALL),
+        ],
+    ),
+    "Deconv": (IMAGES, lambda: [Deconv([2, 2, 3], SMALL, 2, 1, bias=SMALL, activation=Tanh())]),
+    "LRN": (IMAGES, lambda: [Convolution([2, 2, 4], init=SMALL), LRN(3, ascale=0.7, bpower=0.75)]),
+    "LRN, more than all channels": (IMAGES, lambda: [Bias(SMALL), LRN(7)]),
     "Pooling, side by side": (IMAGES, lambda: [Convolution([2, 1, 3], init=SMALL), Pooling(2)]),
     "Pooling, overlapping": (
         IMAGES,
