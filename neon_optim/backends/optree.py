@@ -86,61 +86,62 @@ class Expression:
     """
 
     __slots__ = ()
+    _node: type[Node]  #: the class of what operators build
     __array_ufunc__ = None  # NumPy arrays hand their operators over to the reflected ones below
 
     def __add__(self, other: Any) -> Node:
-        return Node("add", self, other)
+        return self._node("add", self, other)
 
     def __radd__(self, other: Any) -> Node:
-        return Node("add", other, self)
+        return self._node("add", other, self)
 
     def __sub__(self, other: Any) -> Node:
-        return Node("subtract", self, other)
+        return self._node("subtract", self, other)
 
     def __rsub__(self, other: Any) -> Node:
-        return Node("subtract", other, self)
+        return self._node("subtract", other, self)
 
     def __mul__(self, other: Any) -> Node:
-        return Node("multiply", self, other)
+        return self._node("multiply", self, other)
 
     def __rmul__(self, other: Any) -> Node:
-        return Node("multiply", other, self)
+        return self._node("multiply", other, self)
 
     def __truediv__(self, other: Any) -> Node:
-        return Node("divide", self, other)
+        return self._node("divide", self, other)
 
     def __rtruediv__(self, other: Any) -> Node:
-        return Node("divide", other, self)
+        return self._node("divide", other, self)
 
     def __pow__(self, other: Any) -> Node:
-        return Node("power", self, other)
+        return self._node("power", self, other)
 
     def __rpow__(self, other: Any) -> Node:
-        return Node("power", other, self)
+        return self._node("power", other, self)
 
     def __neg__(self) -> Node:
-        return Node("negative", self)
+        return self._node("negative", self)
 
     def __abs__(self) -> Node:
-        return Node("absolute", self)
+        return self._node("absolute", self)
 
     def __eq__(self, other: Any) -> Node:  # type: ignore[override]
-        return Node("equal", self, other)
+        return self._node("equal", self, other)
 
     def __ne__(self, other: Any) -> Node:  # type: ignore[override]
-        return Node("not_equal", self, other)
+        return self._node("not_equal", self, other)
 
     def __lt__(self, other: Any) -> Node:
-        return Node("less", self, other)
+        return self._node("less", self, other)
 
     def __le__(self, other: Any) -> Node:
-        return Node("less_equal", self, other)
+        return self._node("less_equal", self, other)
 
     def __gt__(self, other: Any) -> Node:
-        return Node("greater", self, other)
+        return self._node("greater", self, other)
 
     def __ge__(self, other: Any) -> Node:
-        return Node("greater_equal", self, other)
+        return self._node("greater_equal", self, other)
 
     __hash__ = object.__hash__
 
@@ -150,7 +151,7 @@ class Expression:
     @property
     def T(self) -> Any:  # noqa: N802 (neon's name)
         """The transpose: axes 0 and 1 exchanged."""
-        return Node("transpose", self)
+        return self._node("transpose", self)
 
 
 class Node(Expression):
@@ -196,11 +197,11 @@ class Node(Expression):
         size = 1
         for extent in self.shape:
             size *= extent
-        return Node("reshape", self, shape=resolved(shape[0] if len(shape) == 1 else shape, size))
+        return self._node("reshape", self, shape=resolved(shape[0] if len(shape) == 1 else shape, size))
 
     def __getitem__(self, key: Any) -> Node:
         """A part, by integers and slices; all axes stay."""
-        return Node("slice", self, key=normalized_key(self.shape, key))
+        return self._node("slice", self, key=normalized_key(self.shape, key))
 
     def __repr__(self) -> str:
         """
@@ -210,13 +211,19 @@ class Node(Expression):
         return _text(self, 8)
 
 
+Expression._node = Node
+
+
 def _text(a: Any, depth: int) -> str:
     """An expression to so many levels: all of a graph that leads to one node by many ways would never end."""
     if not isinstance(a, Node):
         return repr(a)
     if a.op in ("slot", "scalar"):
         return str(a.attrs["name"])
-    return f"{a.op}({', '.join([_text(x, depth - 1) for x in a.args]) if depth else '...'})"
+    op, operands = a.op, a.args
+    if op == "stated" and a.attrs["name"]:
+        op, operands = a.attrs["name"], a.attrs["operands"]
+    return f"{op}({', '.join([_text(x, depth - 1) for x in operands]) if depth else '...'})"
 
 
 class NamedScalar(Node):
@@ -292,7 +299,14 @@ def shape_of(operand: Any) -> tuple[int, ...]:
     return tuple(getattr(operand, "shape", ()))
 
 
-def stated(value: Any, operands: Iterable[Any], backward: Callable[..., Any]) -> Node:
+def stated(
+    value: Any,
+    operands: Iterable[Any],
+    backward: Callable[..., Any],
+    *,
+    name: str | None = None,
+    node: type[Node] = Node,
+) -> Node:
     """An expression whose derivative is stated, where a better or an exact one is known.
 
     Its value is that of the expression: for evaluation a 'stated' node stands for its only operand.
@@ -302,13 +316,17 @@ def stated(value: Any, operands: Iterable[Any], backward: Callable[..., Any]) ->
         operands: what it is a function of; derivatives by anything else pass it by.
         backward: called as ``backward(error, value, *operands)`` with the derivative by the value, and the value as it
             is returned here; gives the derivative by each operand, as an op-tree, or None for zeros.
+        name: what it is called where the op-tree is shown.
+        node: the class of what is returned.
 
     >>> a = Symbol("a", 0)
     >>> stated(a * a, [a], lambda error, value, a: [error * 2.0 * a])
     stated(multiply(a, a))
+    >>> stated(a * a, [a], lambda error, value, a: [error * 2.0 * a], name="square")
+    square(a)
     """
     held = tuple(a.held if type(a) is Symbol else a for a in operands)
-    return Node("stated", value, operands=held, backward=backward)
+    return node("stated", value, operands=held, backward=backward, name=name)
 
 
 def topological_order(

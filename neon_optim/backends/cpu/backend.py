@@ -28,11 +28,13 @@ class CPUBackend(Backend):
     """Host memory; arguments as for :func:`neon_optim.gen_backend`.
 
     Attributes:
+        tensor_cls: the class of its tensors.
         engine: what runs Programs; ``engine.name`` is 'numpy' or 'numba'.
         deterministic: whether results have the bits of every other deterministic backend.
     """
 
     name = "cpu"
+    tensor_cls: type[CPUTensor] = CPUTensor
 
     def __init__(
         self,
@@ -84,7 +86,7 @@ class CPUBackend(Backend):
         distributed: bool = False,
     ) -> CPUTensor:
         """A tensor of undefined contents."""
-        return CPUTensor(self, np.empty(at_least_2d(shape), dtype or self.default_dtype), name)
+        return self.tensor_cls(self, np.empty(at_least_2d(shape), dtype or self.default_dtype), name)
 
     def as_tensor(self, value: Any) -> CPUTensor:
         """A tensor on the memory of an array; a tensor as it is."""
@@ -92,7 +94,7 @@ class CPUBackend(Backend):
             return value
         array = host_array(value)
         # An array object of the tensor's own; an axis of length 1 more never takes a copy.
-        return CPUTensor(self, array.reshape(at_least_2d(array.shape)), getattr(value, "name", None))
+        return self.tensor_cls(self, array.reshape(at_least_2d(array.shape)), getattr(value, "name", None))
 
     def assign(self, target: np.ndarray, tree: Any) -> None:
         """Run an op-tree into an array; what ``tensor[:] = tree`` calls."""

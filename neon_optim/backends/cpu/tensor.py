@@ -105,7 +105,7 @@ class CPUTensor(Tensor):
         return self._view(self._array.swapaxes(0, 1), "transpose")
 
     def _view(self, array: np.ndarray, op: str, **attrs: Any) -> CPUTensor:
-        view = CPUTensor(self.backend, array, self.name, self.rounding)
+        view = type(self)(self.backend, array, self.name, self.rounding)
         view._view_of = (self, op, attrs)
         return view
 

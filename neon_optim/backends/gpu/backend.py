@@ -28,11 +28,13 @@ class GPUBackend(Backend):
     Work runs in the device's default stream; only :meth:`GPUTensor.get` and its like wait for it.
 
     Attributes:
+        tensor_cls: the class of its tensors.
         device: the device in use.
         deterministic: whether results have the bits of every other deterministic backend.
     """
 
     name = "gpu"
+    tensor_cls: type[GPUTensor] = GPUTensor
 
     def __init__(
         self,
@@ -62,14 +64,14 @@ class GPUBackend(Backend):
         """A tensor of undefined contents."""
         with self.device.context:
             array = new_array(self.device, at_least_2d(shape), np.dtype(dtype or self.default_dtype))
-        return GPUTensor(self, array, name)
+        return self.tensor_cls(self, array, name)
 
     def as_tensor(self, value: Any) -> Tensor:
         """A tensor on the memory of an object with ``__cuda_array_interface__``; a tensor as it is."""
         if isinstance(value, GPUTensor):
             return value
         array = device_array(value)
-        return GPUTensor(self, array.reshape(at_least_2d(array.shape)) if array.ndim < 2 else array)
+        return self.tensor_cls(self, array.reshape(at_least_2d(array.shape)) if array.ndim < 2 else array)
 
     def assign(self, target: np.ndarray, tree: Any) -> None:
         """Run an op-tree into a described array; what ``tensor[:] = tree`` calls."""

@@ -80,7 +80,7 @@ class GPUTensor(Tensor):
         return self._view(self._layout.swapaxes(0, 1), "transpose")
 
     def _view(self, layout: np.ndarray, op: str, **attrs: Any) -> GPUTensor:
-        view = GPUTensor(self.backend, layout, self.name, self.rounding)
+        view = type(self)(self.backend, layout, self.name, self.rounding)
         view._view_of = (self, op, attrs)
         return view
 
