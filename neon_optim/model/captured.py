@@ -15,12 +15,12 @@ import numpy as np
 
 from neon_optim.backends.derivatives import gradients
 from neon_optim.backends.dtypes import compute_type
-from neon_optim.backends.identity import same_where_equal
 from neon_optim.backends.optree import Node
 from neon_optim.described.arguments import constructor_arguments
 from neon_optim.described.object import NervanaObject
 from neon_optim.model.container import Container
 from neon_optim.model.layer import Layer
+from neon_optim.stepping.parameters import NamedParameters
 
 __all__ = ["CapturedPasses", "capture_inference", "capture_training"]
 
@@ -33,6 +33,7 @@ class CapturedPasses:
     Arguments:
         run: the assignments.
         layers: the layers, containers among them.
+        parameters: those of the layers.
         cost: the cost; None where there is only the forward pass.
         outputs: what the forward pass alone fills; None where there are both.
 
@@ -40,8 +41,16 @@ class CapturedPasses:
         preparing: the layers that set something before each minibatch.
     """
 
-    def __init__(self, run: Any, layers: Container, cost: Any = None, outputs: Any = None):
+    def __init__(
+        self,
+        run: Any,
+        layers: Container,
+        parameters: NamedParameters,
+        cost: Any = None,
+        outputs: Any = None,
+    ):
         self.run = run
+        self._parameters = parameters
         self._cost = cost
         self.outputs = outputs
         leaves = layers.leaves()
@@ -51,25 +60,17 @@ class CapturedPasses:
         )
         self._settings = [vars(thing) for thing in settings]
         self._changes = self._count()
-        lists = [thing.layers for thing in settings if isinstance(thing, Container)]
-        self._lists = [(held, list(held)) for held in lists]
-        self._pairs = [(leaf.pairs, leaf.pairs()) for leaf in leaves if leaf.learns]
 
     def _count(self) -> list[int]:
         return [values["_changes"] for values in self._settings]
 
-    def still_hold(self, cost: Any = None) -> bool:
-        """Whether the cost, layers, settings and parameters are what they were."""
-        return (
-            cost is self._cost
-            and self._count() == self._changes
-            and all(held == before for held, before in self._lists)
-            and all(same_where_equal(pairs(), before) for pairs, before in self._pairs)
-        )
+    def still_hold(self, parameters: NamedParameters, cost: Any = None) -> bool:
+        """Whether the cost, settings and parameters are what they were; the list of parameters is that of before."""
+        return cost is self._cost and parameters is self._parameters and self._count() == self._changes
 
 
 def capture_training(
-    be: Any, layers: Container, cost: Any, folded: bool, x: Any, t: Any
+    be: Any, layers: Container, parameters: NamedParameters, cost: Any, folded: bool, x: Any, t: Any
 ) -> CapturedPasses | None:
     """Both passes: called with inputs, targets and a tensor of (1, 1) that receives the sum of the costs.
 
@@ -88,15 +89,17 @@ def capture_training(
         value, becoming = leaf.passed(value)
         assignments += becoming
     output, seed = (before, cost.folded_bprop(value, t)) if folded else (value, cost.bprop(value, t))
-    pairs = [pair for leaf in leaves for pair in leaf.pairs()]
+    pairs = [parameter.value[0] for parameter in parameters]
     trees = gradients(output, [param for param, _ in pairs], seed)
     total = be.empty((1, 1), dtype=np.float64)
     assignments += [(grad, tree) for (_, grad), tree in zip(pairs, trees, strict=True)]
     run = be.capture([*assignments, (total, be.sum(cost(value, t)))], inputs=[x, t, total])
-    return CapturedPasses(run, layers, cost)
+    return CapturedPasses(run, layers, parameters, cost)
 
 
-def capture_inference(be: Any, layers: Container, x: Any) -> CapturedPasses | None:
+def capture_inference(
+    be: Any, layers: Container, parameters: NamedParameters, x: Any
+) -> CapturedPasses | None:
     """The forward pass outside of training: called with inputs, it fills the outputs that it has."""
     leaves = layers.leaves()
     if not _are_algebra(leaves):
@@ -105,7 +108,7 @@ def capture_inference(be: Any, layers: Container, x: Any) -> CapturedPasses | No
     for leaf in leaves:
         value, _ = leaf.passed(value, inference=True)
     outputs = be.empty(value.shape, compute_type([be.default_dtype]))
-    return CapturedPasses(be.capture([(outputs, value)], inputs=[x]), layers, outputs=outputs)
+    return CapturedPasses(be.capture([(outputs, value)], inputs=[x]), layers, parameters, outputs=outputs)
 
 
 def _as_operation(x: Any) -> Any:

@@ -17,9 +17,10 @@ from neon_optim.model.captured import CapturedPasses, capture_inference, capture
 from neon_optim.model.container import Sequential, backward
 from neon_optim.model.layer import Layer
 from neon_optim.model.layers import Activation
+from neon_optim.model.parameters import ParameterList
 from neon_optim.model.shapes import Shape, columns, features, steps
 from neon_optim.model.transient import Transient
-from neon_optim.stepping.parameters import named_parameters
+from neon_optim.stepping.parameters import NamedParameters, named_parameters
 
 __all__ = ["Model"]
 
@@ -67,6 +68,7 @@ class Model(NervanaObject, kind="model"):
         self.cost_sum = 0.0
         self._initialized: Any = None
         self._captured = Transient()
+        self._listed = Transient()
 
     def check_fields(self) -> None:
         """Layers become a Sequential."""
@@ -81,6 +83,13 @@ class Model(NervanaObject, kind="model"):
     def get_params(self) -> list[Any]:
         """The ``((param, grad), state)`` tuples of all layers."""
         return self.layers.get_params()
+
+    def parameters(self) -> NamedParameters:
+        """Every parameter with its name; the same list while layers hold the same tensors. Optimizers take it."""
+        known: ParameterList | None = self._listed.get("last")
+        if known is None or known.layers is not self.layers:
+            known = self._listed["last"] = ParameterList(self.layers)
+        return known.now()
 
     # --- use ---
 
@@ -155,50 +164,61 @@ class Model(NervanaObject, kind="model"):
         if not inference:
             return self.layers.fprop(x)
         captured = self._captured_for(
-            ("inference", x.shape, x.dtype), lambda: capture_inference(self.be, self.layers, x)
+            ("inference", x.shape, x.dtype),
+            self.parameters(),
+            lambda parameters: capture_inference(self.be, self.layers, parameters, x),
         )
         if captured is None:
             return self.layers.fprop(x, inference)
         captured.run(x)
         return captured.outputs
 
-    def forward_backward(self, x: Any, t: Any, cost: Any, total: Any) -> None:
+    def forward_backward(self, x: Any, t: Any, cost: Any, total: Any) -> NamedParameters:
         """Both passes for a minibatch: fill every gradient, and ``total``, (1, 1), with the sum of the costs.
 
         Where all layers are stated as algebra this is one captured list of kernels; the results are those of
         :meth:`fprop` and :meth:`bprop`, to the bit.
+
+        Returns the parameters whose gradients were filled, for an optimizer to update.
         """
+        parameters = self.parameters()
         captured = self._captured_for(
             (x.shape, x.dtype, t.shape, t.dtype),
-            lambda: capture_training(self.be, self.layers, cost, self._folded(cost), x, t),
+            parameters,
+            lambda held: capture_training(self.be, self.layers, held, cost, self._folded(cost), x, t),
             cost,
         )
         if captured is None:
             y = self.fprop(x)
             total[:] = self.be.sum(cost(y, t))
             self.bprop(t, y, cost)
-            return
+            return parameters
         samples = self.samples(x)
         for leaf in captured.preparing:
             leaf.prepare(columns(leaf.in_shape, samples))
         captured.run(x, t, total)
+        return parameters
 
     def samples(self, x: Any) -> int:
         """How many samples a tensor of inputs holds."""
         return int(x.shape[1]) // steps(self.layers.in_shape)
 
     def _captured_for(
-        self, key: Any, capture: Callable[[], CapturedPasses | None], cost: Any = None
+        self,
+        key: Any,
+        parameters: NamedParameters,
+        capture: Callable[[NamedParameters], CapturedPasses | None],
+        cost: Any = None,
     ) -> CapturedPasses | None:
         """The passes that were captured for a key, captured anew where they no longer hold."""
         key = (self.be, *key)
         if key in self._captured:
             known: CapturedPasses | None = self._captured[key]
-            if known is None or known.still_hold(cost):
+            if known is None or known.still_hold(parameters, cost):
                 return known
         if len(self._captured) >= _MOST_CAPTURED:
             self._captured.clear()
-        self._captured[key] = made = capture()
+        self._captured[key] = made = capture(parameters)
         return made
 
     def bprop(self, t: Any, y: Any, cost: Any) -> None:

@@ -73,7 +73,6 @@ class Training:
         self.stopped = False
         self.steps: list[tuple[int, float, float]] = []
         self.record: dict[str, Any] = {}
-        self._layers = model.layers_to_optimize
         self._costs = model.be.zeros((1, self.nbatches), dtype=np.float64)
         self._read = model.minibatch_index
         self._rates: list[float] = []
@@ -126,10 +125,10 @@ class Training:
     def _step(self, x: Any, t: Any) -> None:
         model = self.model
         at = model.minibatch_index
-        model.forward_backward(x, t, self.cost, self._costs[:, at : at + 1])
-        self._rates.append(learning_rate(self.optimizer, model.epoch_index))
+        parameters = model.forward_backward(x, t, self.cost, self._costs[:, at : at + 1])
         # The last minibatch of an epoch may be smaller, and its gradient is a sum over itself.
-        self.optimizer.step(self._layers, model.epoch_index, batch_size=model.samples(x))
+        numbers = self.optimizer.step(parameters, model.epoch_index, batch_size=model.samples(x))
+        self._rates.append(numbers.lr)
 
     def read_costs(self) -> None:
         """Bring ``steps``, and ``model.cost_sum`` with it, up to the present minibatch. Waits for the device.

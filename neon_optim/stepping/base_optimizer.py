@@ -103,10 +103,12 @@ class BaseOptimizer(Counting, NervanaObject, kind="optimizer", abstract=True):
         """
         self.step(layer_list, epoch)
 
-    def step(self, layer_list: Any, epoch: float, batch_size: float | None = None) -> None:
+    def step(self, layer_list: Any, epoch: float, batch_size: float | None = None) -> Numbers:
         """:meth:`optimize` for gradients that are sums over ``batch_size`` samples; None: over ``be.bsz``.
 
         Steps of one optimizer in several threads come one after the other, and Ctrl-C waits for the end of one.
+
+        Returns the numbers of the step, ``lr`` among them; of several optimizers those of the default one.
         """
         be = self.be
         if be is None:
@@ -116,7 +118,10 @@ class BaseOptimizer(Counting, NervanaObject, kind="optimizer", abstract=True):
         with self._stepping, Uninterrupted():
             if self._evaluating:
                 raise StateError(f"{self.name}: no step while the parameters are set for evaluation")
-            self._bindings.of(be, layer_list).step(epoch, batch_size, usual != 1 or batch_size != 1)
+            binding = self._bindings.of(be, layer_list)
+            default = None if binding.has_one_rule else self.at(epoch)
+            now = binding.step(epoch, batch_size, usual != 1 or batch_size != 1)
+            return default or now[0][-1]
 
     def bind(self, parameters: Any, batch_size: float = 1) -> BoundOptimizer:
         """Tie this optimizer to parameters: what comes back has ``step()``, ``zero_grad()``, ``clip_grad_norm()``.

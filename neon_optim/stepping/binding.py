@@ -12,7 +12,7 @@ from neon_optim.backends.identity import have_no_truth, same_lists, same_objects
 from neon_optim.stepping.parameters import NamedParameters, Parameter, get_param_list, named_parameters
 from neon_optim.stepping.part import Part
 from neon_optim.stepping.passes import ForeignPasses, FusedPasses
-from neon_optim.stepping.rule import Rule
+from neon_optim.stepping.rule import Levels, Rule
 
 __all__ = ["Binding", "Bindings"]
 
@@ -144,8 +144,13 @@ class Binding:
 
     # --- a step ---
 
-    def step(self, epoch: float, batch_size: float, divides: bool) -> None:
-        """Run one step: either all of it happens or, with an error, none."""
+    @property
+    def has_one_rule(self) -> bool:
+        """Whether all parameters, of which there are some, are updated by the rule for those of no name."""
+        return self._routes is None and bool(self._members)
+
+    def step(self, epoch: float, batch_size: float, divides: bool) -> list[Levels]:
+        """Run one step: either all of it happens or, with an error, none. Returns the numbers of each rule."""
         if self._owner.routes() != self._routes or not all(map(Part.stays, self._members)):
             self._form_parts()
         steps = {part: part.rule.numbers(epoch, batch_size, divides) for part in self._members}
@@ -162,6 +167,7 @@ class Binding:
         if stored:
             for part, now in steps.items():
                 part.rule.commit(now)
+        return [*steps.values()]
 
 
 class Bindings:

@@ -341,3 +341,14 @@ def test_a_tree_of_any_shape(values, number):
     out[:] = (t + number) * t - be.maximum(t, number)
     n = np.float32(number)
     np.testing.assert_array_equal(out.get(), (values + n) * values - np.maximum(values, n))
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_a_number_fills_a_tensor(be, dtype):
+    """One stored as it is, and one that was computed; a float64 that float32 has not is rounded once."""
+    out, total = be.zeros((3, 4), dtype=dtype), be.zeros((1, 1), dtype=dtype)
+    for _ in range(3):  # planned, then found again
+        out[:] = 1 / 3
+        total[:] = be.sum(out)
+        assert (out.get() == np.array(1 / 3).astype(dtype)).all()
+        assert total.get() == np.array(12 * float(np.array(1 / 3).astype(dtype))).astype(dtype)

@@ -11,8 +11,8 @@ from neon_optim.backends.buffers import place_buffers
 from neon_optim.backends.cpu.engine import Engine, RunLoop
 from neon_optim.backends.cpu.flow_memory import FlowMemory, Place
 from neon_optim.backends.cpu.whole_arrays import WholeArrays
-from neon_optim.backends.fusion import Call, fuse
-from neon_optim.backends.graph import Flat, Graph, Leaf
+from neon_optim.backends.fusion import Call, Loop, fuse
+from neon_optim.backends.graph import TOTALS, Flat, Graph, Leaf
 
 __all__ = ["Flow", "FlowInput", "FlowPlan"]
 
@@ -50,6 +50,8 @@ class Flow:
         for step in plan.steps.steps:
             if isinstance(step, Call):
                 self._runs.append(_call(step.value, memory, whole, engine))
+            elif fill := _fill(step, memory):
+                self._runs.append(fill)
             else:
                 loop = engine.make_loop(step, memory)
                 self._runs.append(loop)
@@ -92,6 +94,22 @@ class Flow:
         else:
             for run in self._runs:
                 run()
+
+
+def _fill(loop: Loop, memory: FlowMemory) -> Callable[[], None] | None:
+    """A loop that only stores a number, as something to call; None where it does more, or rounds on the way."""
+    values, (v, *others) = memory.graph.values, loop.values
+    if others or values[v].op != "copy" or values[v].dtype.name not in ("float32", "float64"):
+        return None
+    (number,) = values[v].args
+    if not (values[number].op == "number" or values[number].op in TOTALS):
+        return None
+    arrays, words = memory.arrays, memory.words
+
+    def fill() -> None:
+        arrays[v].fill(words[number])
+
+    return fill
 
 
 def _call(v: int, memory: FlowMemory, whole: WholeArrays, engine: Engine) -> Callable[[], None]:

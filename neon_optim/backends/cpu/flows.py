@@ -137,8 +137,9 @@ class Replay(Captured):
         self._inputs = [known[id(tensor.leaf.array)] for tensor in inputs]
         self._look_for_conflicts()
         self._by_layout: dict[Any, tuple[Flow, list[FlowInput]]] = {}
-        self._layout = tuple([tensor.leaf.entry for tensor in inputs])
-        self._flow, self._where = self._of_layout(self._layout, [tensor.leaf for tensor in inputs])
+        leaves = [tensor.leaf for tensor in inputs]
+        self._layout = [leaf.entry for leaf in leaves]
+        self._flow, self._where = self._of_layout(tuple(self._layout), leaves)
 
     def _look_for_conflicts(self) -> None:
         """Which arrays may not overlap: an input and another leaf, one of them written."""
@@ -162,32 +163,27 @@ class Replay(Captured):
 
     def __call__(self, *inputs: Any) -> None:
         """See :class:`Captured`."""
-        leaves = self._checked(inputs)
-        layout = tuple([leaf.entry for leaf in leaves])
+        leaves = [_input_leaf(tensor) for tensor in inputs]
+        layout = [leaf.entry for leaf in leaves]
         if layout != self._layout:
-            self._flow, self._where = self._of_layout(layout, leaves)
+            self._check_kinds(leaves)
+            self._flow, self._where = self._of_layout(tuple(layout), leaves)
             self._layout = layout
+        self._check_overlap([leaf.array for leaf in leaves])
         for where, leaf in zip(self._where, leaves, strict=True):
             self._flow.put(where, leaf)
         self._flow.run()
 
-    def _checked(self, inputs: Sequence[Any]) -> list[Leaf]:
-        if len(inputs) != len(self._inputs):
-            raise BackendError(f"{len(self._inputs)} inputs were named, received {len(inputs)}")
-        leaves = []
-        for tensor, k in zip(inputs, self._inputs, strict=True):
-            leaf = leaf_of(tensor)
-            if leaf is None:
-                raise BackendError(f"an input is a tensor, received {shown(tensor)}")
+    def _check_kinds(self, leaves: Sequence[Leaf]) -> None:
+        if len(leaves) != len(self._inputs):
+            raise BackendError(f"{len(self._inputs)} inputs were named, received {len(leaves)}")
+        for leaf, k in zip(leaves, self._inputs, strict=True):
             array, expected = leaf.array, self._flat.leaves[k].array
             if array.shape != expected.shape or array.dtype != expected.dtype:
                 raise BackendError(
                     f"an input has the shape {array.shape} and the type {array.dtype}; captured were "
                     f"{expected.shape} and {expected.dtype}"
                 )
-            leaves.append(leaf)
-        self._check_overlap([leaf.array for leaf in leaves])
-        return leaves
 
     def _check_overlap(self, arrays: Sequence[np.ndarray]) -> None:
         owners = [id(_owner(array)) for array in arrays]
@@ -201,6 +197,13 @@ class Replay(Captured):
                     f"an input of shape {array.shape} overlaps a tensor that is written, "
                     f"or is written and overlaps another, of shape {other.shape}"
                 )
+
+
+def _input_leaf(tensor: Any) -> Leaf:
+    leaf = tensor.leaf if isinstance(tensor, CPUTensor) else leaf_of(tensor)
+    if leaf is None:
+        raise BackendError(f"an input is a tensor, received {shown(tensor)}")
+    return leaf
 
 
 def _owner(array: np.ndarray) -> Any:
