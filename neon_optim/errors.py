@@ -175,6 +175,10 @@ class BackendError(NeonOptimError, RuntimeError):
     """A backend that is not there, cannot be set up, or cannot do what is asked."""
 
 
+class ModelError(NeonOptimError, RuntimeError):
+    """A model that is not ready for what is asked of it."""
+
+
 class StateError(NeonOptimError, ValueError):
     """State of a layer that does not fit the optimizer: wrong number, shape or dtype of its slots."""
 

@@ -183,15 +183,23 @@ def argument_problems(cls: type, args: tuple = (), kwargs: Mapping[str, Any] | N
     """Everything wrong with the arguments of `cls(*args, **kwargs)`, without calling it."""
     known = _arguments(cls)
     given, problems = bind(cls, known, args, kwargs or {})
+    written = _written_init(cls)
     for index, argument in enumerate(known.arguments):
         if argument.name not in given:
-            problems += missing_problems(argument)
+            # one that a base takes by way of `**options` may be given by the `__init__` between them
+            problems += missing_problems(argument) if written in (None, argument.owner) else []
             continue
         following: Following = ()
         if index == 0 and args and argument.positional:
             following = [(other.name, other.check) for other in known.arguments[1:]]
         problems += value_problems(cls, argument, given[argument.name], following)
     return problems
+
+
+def _written_init(cls: type) -> type | None:
+    """The class whose `__init__` an object of `cls` runs first, where that is written out."""
+    owner = next(base for base in cls.__mro__ if "__init__" in vars(base))
+    return None if fields.is_root(owner) else owner
 
 
 def bind(

@@ -130,6 +130,23 @@ def test_missing_repeated_and_surplus_arguments() -> None:
         Needs(1.0, 2.0, 3.0)
 
 
+def test_what_a_subclass_gives_its_base_is_not_missing() -> None:
+    class Needs(NervanaObject):
+        def __init__(self, rate: Positive, power: Real = 1.0) -> None:
+            super().__init__()
+            self.rate, self.power = rate, power
+
+    class Gives(Needs):
+        def __init__(self, word: str, **options: Any) -> None:
+            super().__init__(rate=3.0, **options)
+
+    assert (Gives("a").rate, Gives("a", power=2.0).power) == (3.0, 2.0)
+    with pytest.raises(TypeError, match="word is missing"):
+        Gives()
+    with pytest.raises(TypeError, match="power must be a number"):
+        Gives("a", power="2")
+
+
 def test_faults_inside_lists_and_mappings_have_a_path() -> None:
     with pytest.raises(ArgumentError, match=r"steps\[1\] must be an integer >= 1, received 0"):
         Momentum(steps=[3, 0])

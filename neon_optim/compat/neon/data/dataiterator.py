@@ -49,6 +49,14 @@ class ArrayIterator(NervanaDataIterator):
 
     Raises:
         DataError: arrays that do not go together, or fewer samples than a minibatch has.
+
+    >>> import numpy as np
+    >>> from neon_optim.compat.neon.backends import gen_backend
+    >>> be = gen_backend("cpu", batch_size=2)
+    >>> for x, t in ArrayIterator(np.arange(6).reshape(3, 2), np.array([0, 1, 1]), nclass=2):
+    ...     print(x.get().tolist(), t.get().tolist())
+    [[0.0, 2.0], [1.0, 3.0]] [[1.0, 0.0], [0.0, 1.0]]
+    [[4.0, 0.0], [5.0, 1.0]] [[0.0, 1.0], [1.0, 0.0]]
     """
 
     def __init__(

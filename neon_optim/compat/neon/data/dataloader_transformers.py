@@ -34,8 +34,8 @@ class DataLoaderTransformer(NervanaObject):
         index: which tensor of a minibatch; None: ``transform`` gets them all.
     """
 
-    def __init__(self, dataloader: Any, index: int | None, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+    def __init__(self, dataloader: Any, index: int | None, name: Any = None) -> None:
+        super().__init__(name)
         self.dataloader = dataloader
         self.index = index
         if index is not None:
@@ -69,8 +69,8 @@ class OneHot(DataLoaderTransformer):
         nclasses: number of classes.
     """
 
-    def __init__(self, dataloader: Any, index: int, nclasses: int, *args: Any, **kwargs: Any) -> None:
-        super().__init__(dataloader, index, *args, **kwargs)
+    def __init__(self, dataloader: Any, index: int, nclasses: int, name: Any = None) -> None:
+        super().__init__(dataloader, index, name=name)
         self.output = self.be.iobuf(nclasses, parallelism="Data")
 
     def transform(self, t: Any) -> Any:
@@ -86,8 +86,8 @@ class PixelWiseOneHot(DataLoaderTransformer):
         nclasses: number of classes.
     """
 
-    def __init__(self, dataloader: Any, index: int, nclasses: int, *args: Any, **kwargs: Any) -> None:
-        super().__init__(dataloader, index, *args, **kwargs)
+    def __init__(self, dataloader: Any, index: int, nclasses: int, name: Any = None) -> None:
+        super().__init__(dataloader, index, name=name)
         self.nclasses = nclasses
         self.output: Any = None
 
@@ -107,8 +107,8 @@ class TypeCast(DataLoaderTransformer):
         dtype: the type.
     """
 
-    def __init__(self, dataloader: Any, index: int, dtype: Any, *args: Any, **kwargs: Any) -> None:
-        super().__init__(dataloader, index, *args, **kwargs)
+    def __init__(self, dataloader: Any, index: int, dtype: Any, name: Any = None) -> None:
+        super().__init__(dataloader, index, name=name)
         self.output = self.be.iobuf(self._shape[0], dtype=dtype, parallelism="Data")
 
     def transform(self, t: Any) -> Any:
@@ -130,10 +130,9 @@ class Retuple(DataLoaderTransformer):
         dataloader: Any,
         data: Sequence[int] = (0,),
         target: Sequence[int] = (1,),
-        *args: Any,
-        **kwargs: Any,
+        name: Any = None,
     ) -> None:
-        super().__init__(dataloader, None, *args, **kwargs)
+        super().__init__(dataloader, None, name=name)
         self._data = data
         self._target = target
 
@@ -154,9 +153,9 @@ class BGRMeanSubtract(DataLoaderTransformer):
     """
 
     def __init__(
-        self, dataloader: Any, index: int, pixel_mean: Any = (127, 119, 104), *args: Any, **kwargs: Any
+        self, dataloader: Any, index: int, pixel_mean: Any = (127, 119, 104), name: Any = None
     ) -> None:
-        super().__init__(dataloader, index, *args, **kwargs)
+        super().__init__(dataloader, index, name=name)
         self.pixel_mean = self.be.array(np.asarray(pixel_mean).reshape(-1, 1))
 
     def transform(self, t: Any) -> Any:
@@ -180,10 +179,9 @@ class ValueNormalize(DataLoaderTransformer):
         index: int,
         source_range: Any = (0.0, 255.0),
         target_range: Any = (0.0, 1.0),
-        *args: Any,
-        **kwargs: Any,
+        name: Any = None,
     ) -> None:
-        super().__init__(dataloader, index, *args, **kwargs)
+        super().__init__(dataloader, index, name=name)
         self.xmin, self.xspan = float(source_range[0]), float(source_range[1] - source_range[0])
         self.ymin, self.yspan = float(target_range[0]), float(target_range[1] - target_range[0])
 
@@ -209,10 +207,9 @@ class DumpImage(DataLoaderTransformer):
         image_index: int,
         outshape: Any,
         output_directory: str | None = None,
-        *args: Any,
-        **kwargs: Any,
+        name: Any = None,
     ) -> None:
-        super().__init__(dataloader, index, *args, **kwargs)
+        super().__init__(dataloader, index, name=name)
         self.outshape = outshape
         self.image_index = image_index
         self.output_directory = output_directory or "/tmp"

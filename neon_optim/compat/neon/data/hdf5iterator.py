@@ -38,14 +38,13 @@ class HDF5Iterator(ArrayIterator):
         self.hdf_filename = hdf_filename
         self.hdf_file: Any = None
         self.hdf_file = _opened(hdf_filename)
-        if "input" not in self.hdf_file or "lshape" not in self.hdf_file["input"].attrs:
-            raise DataError(f"{hdf_filename} lacks the dataset 'input' with the attribute 'lshape'")
+        try:
+            self._check()
+        except DataError:
+            self.cleanup()
+            raise
         self.inp = self.hdf_file["input"]
         self.ndata = int(self.inp.shape[0])
-        if self.ndata < self.be.bsz:
-            raise DataError(
-                f"a minibatch has {self.be.bsz} samples, {hdf_filename} only {self.ndata}; make the minibatch smaller"
-            )
         self.start = 0
         self.lshape = tuple(int(n) for n in self.inp.attrs["lshape"])
         self.shape = self.lshape
@@ -54,6 +53,15 @@ class HDF5Iterator(ArrayIterator):
         self.outbuf: Any = None
         self.mean: Any = None
         self.allocated = False
+
+    def _check(self) -> None:
+        if "input" not in self.hdf_file or "lshape" not in self.hdf_file["input"].attrs:
+            raise DataError(f"{self.hdf_filename} lacks the dataset 'input' with the attribute 'lshape'")
+        samples = len(self.hdf_file["input"])
+        if samples < self.be.bsz:
+            raise DataError(
+                f"a minibatch has {self.be.bsz} samples, {self.hdf_filename} only {samples}; make the minibatch smaller"
+            )
 
     def allocate(self) -> None:
         """Make the tensors of a minibatch, once."""
@@ -135,6 +143,7 @@ class HDF5IteratorOneHot(HDF5Iterator):
         if self.out is None:
             return
         if "nclass" not in self.out.attrs:
+            self.cleanup()
             raise DataError(f"{hdf_filename}: 'output' lacks the attribute 'nclass', the number of classes")
         self.nclass = int(self.out.attrs["nclass"])
         self.out = np.array(self.out, np.int32).reshape(-1, 1)
