@@ -338,7 +338,12 @@ class Backend(Algebra, ABC):
             target[:] = tree
 
     @abstractmethod
-    def capture(self, assignments: Sequence[tuple[Tensor, Any]], inputs: Sequence[Tensor] = ()) -> Captured:
+    def capture(
+        self,
+        assignments: Sequence[tuple[Tensor, Any]],
+        inputs: Sequence[Tensor] = (),
+        values: Sequence[tuple[Any, Tensor]] = (),
+    ) -> Captured:
         """Make assignments ready to be done again and again, in one go.
 
         What trees have in common is computed once.
@@ -346,6 +351,7 @@ class Backend(Algebra, ABC):
         Arguments:
             assignments: (tensor, op-tree) pairs. No tree may read a tensor that is written.
             inputs: tensors among them in whose place others are given each time.
+            values: nodes whose value is in a tensor each time, with it. A backend may compute it again.
 
         >>> from neon_optim import gen_backend
         >>> be = gen_backend("cpu")

@@ -455,6 +455,17 @@ def test_one_tensor_may_be_given_twice(be):
         assert (out.get() == 11.0 * k).all()
 
 
+def test_what_is_known_is_not_computed_again_in_captured_assignments():
+    be = gen_backend("cpu")
+    x, y, out = be.array([[1.0, 2.0]]), be.empty((1, 2)), be.empty((1, 2))
+    node = x * 10.0
+    forward = be.capture([(y, node)], inputs=[x])
+    backward = be.capture([(out, node + 1.0)], values=[(node, y)])
+    forward(be.array([[3.0, 4.0]]))
+    backward()
+    assert out.get().tolist() == [[31.0, 41.0]]
+
+
 def test_inputs_that_overlap_what_is_written_are_refused():
     be = gen_backend("cpu")
     x, out = be.ones((2, 3)), be.zeros((4, 3))

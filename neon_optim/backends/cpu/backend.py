@@ -100,9 +100,14 @@ class CPUBackend(Backend):
         """Run an op-tree into an array; what ``tensor[:] = tree`` calls."""
         self._flows.assign(target, tree)
 
-    def capture(self, assignments: Sequence[tuple[Tensor, Any]], inputs: Sequence[Tensor] = ()) -> Captured:
+    def capture(
+        self,
+        assignments: Sequence[tuple[Tensor, Any]],
+        inputs: Sequence[Tensor] = (),
+        values: Sequence[tuple[Any, Tensor]] = (),
+    ) -> Captured:
         """See :meth:`Backend.capture`."""
-        return self._flows.capture(assignments, inputs)
+        return self._flows.capture(assignments, inputs, {id(node): value for node, value in values})
 
     def assign_all(
         self, assignments: Sequence[tuple[Tensor, Any]], values: Sequence[tuple[Any, Tensor]] = ()

@@ -99,9 +99,15 @@ class Flows:
         """A flow of a plan, for the arrays and numbers of its trees."""
         return Flow(plan, flat, self._whole, self._engine)
 
-    def capture(self, assignments: Sequence[tuple[Any, Any]], inputs: Sequence[Any]) -> Replay:
-        """See :meth:`~neon_optim.backends.contract.Backend.capture`."""
-        flat = flatten(assignments, leaf_of)
+    def capture(
+        self, assignments: Sequence[tuple[Any, Any]], inputs: Sequence[Any], values: Mapping[int, Any]
+    ) -> Replay:
+        """See :meth:`~neon_optim.backends.contract.Backend.capture`.
+
+        Arguments:
+            values: tensors with the values of nodes that are known, by the nodes' ids.
+        """
+        flat = flatten(assignments, leaf_of, values)
         targets = {id(target.leaf.array) for target, _ in assignments}
         for k, leaf in enumerate(flat.leaves):
             for other in flat.leaves[:k]:

@@ -107,9 +107,14 @@ class GPUBackend(Backend):
             self.engine.check()
         return out
 
-    def capture(self, assignments: Sequence[tuple[Tensor, Any]], inputs: Sequence[Tensor] = ()) -> Captured:
+    def capture(
+        self,
+        assignments: Sequence[tuple[Tensor, Any]],
+        inputs: Sequence[Tensor] = (),
+        values: Sequence[tuple[Any, Tensor]] = (),
+    ) -> Captured:
         """See :meth:`Backend.capture`."""
-        return Repeated(self, assignments, inputs)
+        return Repeated(self, assignments, inputs, values)
 
     def plan(
         self,

@@ -17,11 +17,19 @@ class Repeated(Captured):
     Arguments:
         backend: runs the trees.
         inputs: what is given each time is copied to these tensors; and back from those that are written.
+        values: nodes whose value is in a tensor each time, with it.
     """
 
-    def __init__(self, backend: Any, assignments: Sequence[tuple[Tensor, Any]], inputs: Sequence[Tensor]):
+    def __init__(
+        self,
+        backend: Any,
+        assignments: Sequence[tuple[Tensor, Any]],
+        inputs: Sequence[Tensor],
+        values: Sequence[tuple[Any, Tensor]] = (),
+    ):
         self._backend = backend
         self._assignments = list(assignments)
+        self._values = list(values)
         self._inputs = list(inputs)
         targets = {id(target) for target, _ in assignments}
         self._written = [id(tensor) in targets for tensor in inputs]
@@ -39,7 +47,7 @@ class Repeated(Captured):
         for given, own, written in zip(inputs, self._inputs, self._written, strict=True):
             if given is not own and not written:
                 own[:] = given
-        self._backend.assign_all(self._assignments)
+        self._backend.assign_all(self._assignments, self._values)
         for given, own, written in zip(inputs, self._inputs, self._written, strict=True):
             if given is not own and written:
                 given[:] = own
