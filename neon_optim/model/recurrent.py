@@ -85,9 +85,13 @@ class Recurrent(ParameterLayer):
         self._last, self._start = ([be.zeros((nout, be.bsz)) for _ in range(count)] for _ in range(2))
 
     def fill(self) -> None:
+        """Fill the weights by the initializers."""
+        self.fill_by(self.init, self.init_inner or self.init)
+
+    def fill_by(self, of_inputs: Any, of_recurrent: Any) -> None:
         """Fill the weights gate by gate, those of the inputs first, as in neon; the bias is 0."""
         nout, weights = self.output_size, self.weights(self.W)
-        for part, init in (("input", self.init), ("recur", self.init_inner or self.init)):
+        for part, init in (("input", of_inputs), ("recur", of_recurrent)):
             for W in [getattr(of_direction, part) for of_direction in weights]:
                 for gate in range(self.gates):
                     init.fill(W[gate * nout : (gate + 1) * nout])
@@ -123,38 +127,37 @@ class Recurrent(ParameterLayer):
         """The outputs of all steps, one behind the other."""
         n = x.shape[1] // steps(self.in_shape)
         goes_on = not inference and any(last.shape[1] == n for last in self._last)
-        unrolled = self.unroll(x, self._start if goes_on else [], inference)
+        driven = self.driven(x, self.weights(self.W), inference)
+        unrolled = self.unroll(driven, self._start if goes_on else [])
         last = [part for of_direction in unrolled for part in of_direction.last]
         for array, become in zip(self._last if goes_on else (), last, strict=False):
             self.let(array, become)
         values = [of_direction.value for of_direction in unrolled]
         return values[0] if len(values) == 1 else self.be.concatenate(values, axis=0)
 
-    def unroll(self, x: Any, start: Sequence[Any] = (), inference: bool = False) -> list[Unrolled]:
+    def unroll(
+        self, driven: Sequence[Any], start: Sequence[Any] = (), recurrence: type[Recurrence] = Recurrence
+    ) -> list[Unrolled]:
         """All steps in each direction.
 
         Arguments:
-            x: the inputs, (nin, T · n).
+            driven: what :meth:`driven` gives.
             start: what each direction begins with, the parts of the first before those of the second; nothing for
                 zeros.
-            inference: True outside of training.
+            recurrence: makes of it what a step needs.
         """
         times, parts = range(steps(self.in_shape)), len(self.goes_on)
         start = start or [None] * parts * len(self.directions)
-        weights, unrolled = self.weights(self.W), []
-        for k, driven in enumerate(self.driven(x, weights, inference)):
-            recurrence = self.recurrence(weights[k].recur, times[::-1] if k else times)
+        unrolled = []
+        for k, weights in enumerate(self.weights(self.W)):
+            before = recurrence(self.be, weights.recur, times[::-1] if k else times)
             begin = start[k * parts : (k + 1) * parts]
-            unrolled.append(Unrolled(self.be, self.step, driven, weights[k], recurrence, self.goes_on, begin))
+            unrolled.append(Unrolled(self.be, self.step, driven[k], weights, before, self.goes_on, begin))
         return unrolled
 
     def driven(self, x: Any, weights: Sequence[Weights], inference: bool) -> list[Any]:
         """W_input · x of all steps at once, for each direction."""
         return [self.be.dot(of_direction.input, x) for of_direction in weights]
-
-    def recurrence(self, W: Any, times: Sequence[int]) -> Recurrence:
-        """What steps make of what the step before has left."""
-        return Recurrence(self.be, W, times)
 
     def step(self, inputs: Any, b: Any, before: Recurrence, h: Any) -> dict[str, Any]:
         """The values of one step by name: those of ``goes_on``, and what they are made of.

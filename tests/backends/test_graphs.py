@@ -466,6 +466,17 @@ def test_what_is_known_is_not_computed_again_in_captured_assignments():
     assert out.get().tolist() == [[31.0, 41.0]]
 
 
+def test_columns_of_one_tensor_are_written_and_read_apart():
+    be = gen_backend("cpu")
+    wide, x = be.zeros((2, 4)), be.ones((2, 1))
+    run = be.capture([(wide[:, 1:2], x * 2.0 + wide[:, :1]), (wide[:, 2:3], x * 3.0)], inputs=[x])
+    run(wide[:, 3:])
+    run(x)
+    assert wide.get().tolist() == [[0.0, 2.0, 3.0, 0.0]] * 2
+    with pytest.raises(BackendError, match="overlaps another of the assignments"):
+        be.capture([(wide[:, 1:], x * 2.0), (wide[:, 2:3], x * 3.0)])
+
+
 def test_inputs_that_overlap_what_is_written_are_refused():
     be = gen_backend("cpu")
     x, out = be.ones((2, 3)), be.zeros((4, 3))

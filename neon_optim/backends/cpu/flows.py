@@ -111,9 +111,7 @@ class Flows:
         targets = {id(target.leaf.array) for target, _ in assignments}
         for k, leaf in enumerate(flat.leaves):
             for other in flat.leaves[:k]:
-                if {id(leaf.array), id(other.array)} & targets and np.may_share_memory(
-                    leaf.array, other.array
-                ):
+                if {id(leaf.array), id(other.array)} & targets and _overlap(leaf.array, other.array):
                     raise BackendError(
                         f"a tensor of shape {leaf.array.shape} that is written overlaps another of the assignments"
                     )
@@ -198,7 +196,7 @@ class Replay(Captured):
             if owner in theirs:
                 close += [(array, other) for other in beside]
         for array, other in close:
-            if np.may_share_memory(array, other):
+            if _overlap(array, other):
                 raise BackendError(
                     f"an input of shape {array.shape} overlaps a tensor that is written, "
                     f"or is written and overlaps another, of shape {other.shape}"
@@ -210,6 +208,11 @@ def _input_leaf(tensor: Any) -> Leaf:
     if leaf is None:
         raise BackendError(f"an input is a tensor, received {shown(tensor)}")
     return leaf
+
+
+def _overlap(a: np.ndarray, b: np.ndarray) -> bool:
+    """Whether two arrays have an element in common."""
+    return np.may_share_memory(a, b) and np.shares_memory(a, b)
 
 
 def _owner(array: np.ndarray) -> Any:
