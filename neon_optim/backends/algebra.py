@@ -33,8 +33,12 @@ def _compound(product: Any, out: Any, alpha: float, beta: float, relu: bool) -> 
     return _finish(Node("maximum", product, 0.0) if relu else product, out)
 
 
-def _windows(**pairs: Any) -> dict[str, tuple[int, int]]:
-    return {name: (int(pair[0]), int(pair[1])) for name, pair in pairs.items()}
+def _windows(window: Sequence[int], **settings: Sequence[int] | int) -> dict[str, tuple[int, ...]]:
+    """The settings of windows: a number for each axis, or one for all."""
+    return {
+        name: (value,) * len(window) if isinstance(value, int) else tuple(map(int, value))
+        for name, value in {"window": window, **settings}.items()
+    }
 
 
 class Algebra:
@@ -303,39 +307,39 @@ class Algebra:
         self,
         a: Any,
         channels: int,
-        size: tuple[int, int],
-        window: tuple[int, int],
-        strides: tuple[int, int] = (1, 1),
-        padding: tuple[int, int] = (0, 0),
-        dilation: tuple[int, int] = (1, 1),
+        size: Sequence[int],
+        window: Sequence[int],
+        strides: Sequence[int] | int = 1,
+        padding: Sequence[int] | int = 0,
+        dilation: Sequence[int] | int = 1,
         out: Any = None,
     ) -> Any:
         """The windows of images as columns: (C·H·W, n) -> (C·R·S, P·Q·n), with zeros beyond the border.
 
-        A convolution by filters W of (C·R·S, K) is ``dot(W.T, unfold(x))``.
+        A convolution by filters W of (C·R·S, K) is ``dot(W.T, unfold(x))``. Images have as many axes as ``size``.
 
         Arguments:
             a: images, features × samples in neon's order (C, H, W, n).
             channels, size: C and (H, W).
             window: (R, S).
-            strides, padding, dilation: for each of the two axes.
+            strides, padding, dilation: for each axis, or one for all.
         """
-        settings = _windows(size=size, window=window, strides=strides, padding=padding, dilation=dilation)
+        settings = _windows(window, size=size, strides=strides, padding=padding, dilation=dilation)
         return self._build("unfold", a, out=out, channels=channels, **settings)
 
     def fold(
         self,
         a: Any,
         channels: int,
-        size: tuple[int, int],
-        window: tuple[int, int],
-        strides: tuple[int, int] = (1, 1),
-        padding: tuple[int, int] = (0, 0),
-        dilation: tuple[int, int] = (1, 1),
+        size: Sequence[int],
+        window: Sequence[int],
+        strides: Sequence[int] | int = 1,
+        padding: Sequence[int] | int = 0,
+        dilation: Sequence[int] | int = 1,
         out: Any = None,
     ) -> Any:
         """The adjoint of :meth:`unfold`: each pixel is the sum of the places in windows where it stands."""
-        settings = _windows(size=size, window=window, strides=strides, padding=padding, dilation=dilation)
+        settings = _windows(window, size=size, strides=strides, padding=padding, dilation=dilation)
         return self._build("fold", a, out=out, channels=channels, **settings)
 
     def fprop_softmax(self, x: Any, axis: int) -> Any:

@@ -141,28 +141,38 @@ def part_shape(key: Sequence[tuple[int, int, int]]) -> Shape:
     return tuple(-(-(stop - start) // step) for start, stop, step in key)
 
 
-def window_counts(attrs: Mapping[str, Any]) -> tuple[int, int]:
-    """How many windows of an 'unfold' fit along each of the two axes of an image.
+def window_counts(attrs: Mapping[str, Any]) -> Shape:
+    """How many windows of an 'unfold' fit along each axis of an image.
 
     >>> window_counts({"size": (5, 6), "window": (3, 2), "strides": (1, 2), "padding": (1, 0), "dilation": (1, 1)})
     (5, 3)
     """
-    rows, columns = (
-        (size + 2 * padding - dilation * (window - 1) - 1) // stride + 1
-        for size, window, stride, padding, dilation in zip(
-            *(attrs[name] for name in ("size", "window", "strides", "padding", "dilation")), strict=True
-        )
+    counts = tuple(
+        [
+            (size + 2 * padding - dilation * (window - 1) - 1) // stride + 1
+            for size, window, stride, padding, dilation in zip(*_by_axis(attrs), strict=True)
+        ]
     )
-    if rows < 1 or columns < 1:
+    if min(counts) < 1:
         raise BackendError(
             f"unfold: a window of {attrs['window']} does not fit into an image of {attrs['size']} "
             f"with a padding of {attrs['padding']} and a dilation of {attrs['dilation']}"
         )
-    return rows, columns
+    return counts
+
+
+def _by_axis(attrs: Mapping[str, Any]) -> list[Shape]:
+    settings = [attrs[name] for name in ("size", "window", "strides", "padding", "dilation")]
+    if len(set(map(len, settings))) != 1:
+        raise BackendError(
+            f"unfold: a window of {attrs['window']} for an image of {attrs['size']}: strides {attrs['strides']}, "
+            f"padding {attrs['padding']} and dilation {attrs['dilation']} have a number for each axis, too"
+        )
+    return settings
 
 
 def image_shapes(n: int, attrs: Mapping[str, Any]) -> tuple[Shape, Shape]:
-    """The axes of n images and of their windows: (C, H, W, n) and (C, R, S, P, Q, n)."""
+    """The axes of n images and of their windows: (C, H, W, n) and (C, R, S, P, Q, n) where images have two axes."""
     channels = attrs["channels"]
     return (channels, *attrs["size"], n), (channels, *attrs["window"], *window_counts(attrs), n)
 

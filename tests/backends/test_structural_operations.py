@@ -139,24 +139,34 @@ IMAGES = [
         "strides": (1, 1),
         "padding": (3, 3),
         "dilation": (2, 2),
-    }
+    },
+    {"channels": 2, "size": (5,), "window": (3,), "strides": (2,), "padding": (1,), "dilation": (1,)},
+    {
+        "channels": 2,
+        "size": (3, 4, 2),
+        "window": (2, 3, 1),
+        "strides": (1, 2, 1),
+        "padding": (1, 1, 0),
+        "dilation": (2, 1, 1),
+    },
 ]
 
 
 def windows_of(images, channels, size, window, strides, padding, dilation):
     """Windows one by one, element by element."""
-    n = images.shape[1]
+    n, axes = images.shape[1], len(size)
     images = images.reshape(channels, *size, n)
-    p, q = [
+    counts = [
         len(range(0, extent + 2 * pad - step * (wide - 1), stride))
         for extent, wide, stride, pad, step in zip(size, window, strides, padding, dilation, strict=True)
     ]
-    out = np.zeros((channels, *window, p, q, n), images.dtype)
-    for c, r, s, i, j in np.ndindex(*out.shape[:-1]):
-        y = i * strides[0] + r * dilation[0] - padding[0]
-        x = j * strides[1] + s * dilation[1] - padding[1]
-        if 0 <= y < size[0] and 0 <= x < size[1]:
-            out[c, r, s, i, j] = images[c, y, x]
+    out = np.zeros((channels, *window, *counts, n), images.dtype)
+    for place in np.ndindex(*out.shape[:-1]):
+        pixel = [
+            place[1 + axes + k] * strides[k] + place[1 + k] * dilation[k] - padding[k] for k in range(axes)
+        ]
+        if all(0 <= x < extent for x, extent in zip(pixel, size, strict=True)):
+            out[place] = images[(place[0], *pixel)]
     return out.reshape(channels * math.prod(window), -1)
 
 
@@ -217,6 +227,7 @@ REFUSED = {
     "put": (lambda be, a: Node("put", a, INDICES, axis=0, extent=9), r"put: 5 indices .* \(6, 5\)"),
     "onehot": (lambda be, a: be.onehot(INDICES, axis=0), r"onehot takes its shape"),
     "unfold": (lambda be, a: be.unfold(a, 1, (2, 2), (1, 1)), r"unfold: 1 channels of \(2, 2\) .*\(4, n\), received"),
+    "unfold, axes": (lambda be, a: be.unfold(a, 1, (6, 1), (1, 1), (1, 1, 1)), r"strides \(1, 1, 1\), .* each axis"),
     "unfold, window": (lambda be, a: be.unfold(a, 1, (2, 3), (3, 1)), r"window of \(3, 1\) .* image of \(2, 3\)"),
     "fold": (lambda be, a: be.fold(a, 1, (2, 2), (2, 2)), r"fold: .* \(4, 1 n\), received \(6, 5\)"),
 }  # fmt: skip

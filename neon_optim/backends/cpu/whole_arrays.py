@@ -95,7 +95,7 @@ def _unfold(out: np.ndarray, images: np.ndarray, **attrs: Any) -> None:
 
 
 def _fold(out: np.ndarray, windows: np.ndarray, **attrs: Any) -> None:
-    """Windows added to images of zeros, in the order of their rows and columns."""
+    """Windows added to images of zeros, in the order of the places in a window."""
     of_image, of_window = image_shapes(out.shape[1], attrs)
     pixels, parts = out.reshape(of_image), windows.reshape(of_window)
     pixels.fill(0.0)
@@ -109,11 +109,11 @@ def _overlaps(
     """For each place in a window, in order: the windows that have it inside the image, and the pixels there."""
     for place in np.ndindex(*attrs["window"]):
         inside, pixels = [], []
-        for axis in range(2):
+        for axis in range(len(place)):
             size, stride = attrs["size"][axis], attrs["strides"][axis]
             offset = place[axis] * attrs["dilation"][axis] - attrs["padding"][axis]
             first = max(0, -(offset // stride))  # the first window whose pixel is at 0 or behind
-            last = max(first, min(windows[3 + axis], (size - 1 - offset) // stride + 1))
+            last = max(first, min(windows[1 + len(place) + axis], (size - 1 - offset) // stride + 1))
             inside.append(slice(first, last))
             start = first * stride + offset
             pixels.append(slice(start, start + (last - first) * stride, stride))

@@ -180,12 +180,15 @@ class DeviceEvaluator(TreeEvaluator):
     ) -> None:
         if not out.size:
             return
-        pairs = [*attrs["strides"], *attrs["padding"], *attrs["dilation"]]
-        extents = [*windows[1:5], *attrs["size"], windows[5]]
-        header = [address_of(out), address_of(source), out.size, *extents, *pairs]
+        settings = [*attrs["strides"], *attrs["padding"], *attrs["dilation"]]
+        extents = [*windows[1:-1], *attrs["size"], windows[-1]]
+        header = [address_of(out), address_of(source), out.size, *extents, *settings]
         arguments = np.array(header, np.int64).tobytes()
         text = window_source(
-            out.ndim == 4, [out.dtype, source.dtype], storage_type(compute_type([out.dtype]))
+            out.ndim < source.ndim,
+            len(attrs["size"]),
+            [out.dtype, source.dtype],
+            storage_type(compute_type([out.dtype])),
         )
         self._device.kernel(text, "windows", len(arguments))(self._grid(out.size), THREADS, arguments)
 

@@ -188,15 +188,18 @@ extern "C" __global__ void __launch_bounds__({THREADS}) put(const __grid_constan
 """
 
 
-def window_source(fold: bool, dtypes: Sequence[np.dtype], compute: str) -> str:
+def window_source(fold: bool, axes: int, dtypes: Sequence[np.dtype], compute: str) -> str:
     """Windows (C, R, S, P, Q, n) of images (C, H, W, n), or images to which windows are added: slot 0 of slot 1.
 
-    ``Windows`` has the extents and, for rows and columns, strides, padding and dilation; a thread computes an element.
+    ``Windows`` has for each axis of an image the extents of windows, their counts, the extents of images, strides,
+    padding and dilation; a thread computes an element.
     """
     out, item = storage_type(dtypes[0]), storage_type(dtypes[1])
+    by_axis = ", ".join(f"{name}[{axes}]" for name in ("stride", "padding", "dilation"))
+    extents = ", ".join(f"{name}[{axes}]" for name in ("window", "count", "extent"))
     return f"""{PRELUDE}
 typedef {compute} T;
-struct Windows {{ u64 address[2]; i64 size, R, S, P, Q, H, W, n, stride[2], padding[2], dilation[2]; }};
+struct Windows {{ u64 address[2]; i64 size, {extents}, n, {by_axis}; }};
 extern "C" __global__ void __launch_bounds__({THREADS}) windows(const __grid_constant__ Windows a) {{
   {out} *const to = ({out} *)a.address[0];
   const {item} *const from = (const {item} *)a.address[1];
@@ -204,32 +207,42 @@ extern "C" __global__ void __launch_bounds__({THREADS}) windows(const __grid_con
     i64 rest = i;
     auto next = [&](i64 extent) {{ const i64 k = rest % extent; rest /= extent; return k; }};
     const i64 sample = next(a.n);
-{_FOLD if fold else _UNFOLD}
+{_fold(axes) if fold else _unfold(axes)}
   }}
 }}
 """
 
 
-_UNFOLD = """\
-    const i64 q = next(a.Q), p = next(a.P), s = next(a.S), r = next(a.R);
-    const i64 y = p * a.stride[0] + r * a.dilation[0] - a.padding[0];
-    const i64 x = q * a.stride[1] + s * a.dilation[1] - a.padding[1];
-    if (y >= 0 && y < a.H && x >= 0 && x < a.W) to[i] = from[((rest * a.H + y) * a.W + x) * a.n + sample];
-    else narrow(to[i], 0.f);"""
+def _unfold(axes: int) -> str:
+    down = range(axes - 1, -1, -1)
+    lines = [f"const i64 w{k} = next(a.count[{k}]);" for k in down]
+    lines += [f"const i64 r{k} = next(a.window[{k}]);" for k in down]
+    lines += [
+        f"const i64 x{k} = w{k} * a.stride[{k}] + r{k} * a.dilation[{k}] - a.padding[{k}];"
+        for k in range(axes)
+    ]
+    inside = " && ".join(f"x{k} >= 0 && x{k} < a.extent[{k}]" for k in range(axes))
+    place = "rest"
+    for k in range(axes):
+        place = f"({place} * a.extent[{k}] + x{k})"
+    lines += [f"if ({inside}) to[i] = from[{place} * a.n + sample];", "else narrow(to[i], 0.f);"]
+    return "\n".join(f"    {line}" for line in lines)
 
-_FOLD = """\
-    const i64 x = next(a.W), y = next(a.H);
-    T sum = 0;
-    for (i64 r = 0; r < a.R; r++) {
-      const i64 down = y + a.padding[0] - r * a.dilation[0], p = down / a.stride[0];
-      if (down < 0 || down % a.stride[0] || p >= a.P) continue;
-      for (i64 s = 0; s < a.S; s++) {
-        const i64 right = x + a.padding[1] - s * a.dilation[1], q = right / a.stride[1];
-        if (right < 0 || right % a.stride[1] || q >= a.Q) continue;
-        sum += (T)widen(from[((((rest * a.R + r) * a.S + s) * a.P + p) * a.Q + q) * a.n + sample]);
-      }
-    }
-    narrow(to[i], sum);"""
+
+def _fold(axes: int) -> str:
+    lines = [f"const i64 x{k} = next(a.extent[{k}]);" for k in range(axes - 1, -1, -1)] + ["T sum = 0;"]
+    for k in range(axes):
+        lines += [
+            f"for (i64 r{k} = 0; r{k} < a.window[{k}]; r{k}++) {{",
+            f"const i64 y{k} = x{k} + a.padding[{k}] - r{k} * a.dilation[{k}], w{k} = y{k} / a.stride[{k}];",
+            f"if (y{k} < 0 || y{k} % a.stride[{k}] || w{k} >= a.count[{k}]) continue;",
+        ]
+    place = "rest"
+    for field, index in (("window", "r"), ("count", "w")):
+        for k in range(axes):
+            place = f"({place} * a.{field}[{k}] + {index}{k})"
+    lines += [f"sum += (T)widen(from[{place} * a.n + sample]);", "}" * axes, "narrow(to[i], sum);"]
+    return "\n".join(f"    {line}" for line in lines)
 
 
 def product_source(dtypes: Sequence[np.dtype], compute: str) -> str:
