@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from neon_optim.backends.identity import same_objects
@@ -22,14 +22,14 @@ class ParameterList:
     def __init__(self, layers: Container):
         self.layers = layers
         self._named = NamedParameters()
-        self._rows: list[tuple[Any, list[Any]]] = []
+        self._rows: list[tuple[Callable[[], Any], Any]] = []
         self._held: list[tuple[list[Any], list[Any]]] = []
         self._list()
 
     def _list(self) -> None:
         learning = self.layers.layers_to_optimize
         self._named = named_parameters(learning)
-        self._rows = [(leaf, leaf.rows()) for leaf in learning]
+        self._rows = [(leaf.get_params, leaf.get_params()) for leaf in learning]
         self._held = [(thing.layers, list(thing.layers)) for thing in _containers(self.layers)]
 
     def now(self) -> NamedParameters:
@@ -38,20 +38,22 @@ class ParameterList:
             if not same_objects(held, before):
                 self._list()
                 return self._named
-        for leaf, before in self._rows:
-            if not _same_rows(leaf.rows(), before):
+        for get_params, before in self._rows:
+            if not _is_same(get_params(), before):
                 self._list()
                 break
         return self._named
 
 
-def _same_rows(rows: Sequence[Any], before: Sequence[Any]) -> bool:
-    if len(rows) != len(before):
-        return False
-    for (pair, states), (other, kept) in zip(rows, before, strict=True):
-        if pair[0] is not other[0] or pair[1] is not other[1] or states is not kept:
-            return False
-    return True
+def _is_same(params: Any, before: Any) -> bool:
+    """Whether two tuples ``((param, grad), states)``, or lists of them, hold the same three."""
+    if isinstance(params, list) or isinstance(before, list):
+        return (
+            type(params) is type(before) and len(params) == len(before) and all(map(_is_same, params, before))
+        )
+    (param, grad), states = params
+    (other, its_grad), its_states = before
+    return param is other and grad is its_grad and states is its_states
 
 
 def _containers(container: Container) -> Iterator[Container]:

@@ -122,8 +122,11 @@ class FlowMemory:
         for v, target in homes:
             arrays[v], addresses[v] = arrays[target], addresses[target]
         for v, value in views:
-            arrays[v] = view = _view(value, arrays[value.args[0]])
-            addresses[v] = view.__array_interface__["data"][0]
+            (a,) = value.args
+            whole = arrays[a]
+            arrays[v] = view = _view(value, whole)
+            begins_there = value.op != "slice" and (value.op != "reshape" or view.shape == whole.shape)
+            addresses[v] = addresses[a] if begins_there else view.__array_interface__["data"][0]
 
     def set_numbers(self, numbers: Sequence[float]) -> None:
         """Take other numbers, those that stand in the trees."""
