@@ -243,6 +243,21 @@ def test_integers_are_copied_exactly(engine):
         be.empty((3, 1))[:] = large
 
 
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize(
+    "dtype", ["bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"]
+)
+def test_integers_are_computed_with_as_numbers(engine, dtype):
+    be = gen_backend("cpu", engine=engine)
+    values = np.array([[0, 1, 3, 100]]).astype(dtype)
+    x, found, halves = be.array(values, dtype=dtype), be.empty((1, 4), dtype=dtype), be.empty((1, 4))
+    for _ in range(4):
+        halves[:] = x * 0.5
+        found[:] = x * 0.75
+    assert halves.get().tolist() == [[0.5 * value for value in values[0].tolist()]]
+    assert found.get().tolist() == (0.75 * values).astype(dtype).tolist()
+
+
 def test_a_loop_of_very_many_arrays_is_computed_all_the_same():
     """Compiled code tells 66 pieces of memory apart."""
     be = gen_backend("cpu", engine="numba")

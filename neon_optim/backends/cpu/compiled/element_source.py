@@ -53,16 +53,23 @@ def load(kind: str, at: str, index: str, scope: int | str, real: str) -> str:
         loaded = f"support.widen_{kind}(support.load_uint16{place})"
         kind = "float32"
     else:
-        loaded = f"support.load_{kind}{place}"
+        loaded = f"support.load_{'uint8' if kind == 'bool' else kind}{place}"
     return loaded if kind == real else f"{real}({loaded})"
 
 
 def store(kind: str, at: str, index: str, scope: int | str, value: str, real: str) -> str:
-    """A value of the type ``real`` into an element of an array of the type ``kind``, rounded to nearest."""
+    """A value of the type ``real`` into an element of an array of the type ``kind``, rounded to nearest.
+
+    Integers take the part before the point, truth values whether it is not 0.
+    """
     place = f"{at}, {index}, {scope}"
     if kind in ("float16", "bfloat16"):
         near = value if real == "float32" else f"support.odd_float32({value})"
         return f"support.store_uint16({place}, support.narrow_{kind}({near}))"
+    if kind == "bool":
+        return f"support.store_uint8({place}, support.uint8({value} != 0))"
+    if "int" in kind:
+        return f"support.store_{kind}({place}, support.{kind}({value}))"
     return f"support.store_{kind}({place}, {value if kind == real else f'{kind}({value})'})"
 
 

@@ -81,6 +81,14 @@ load_float32, store_float32 = _loader(types.float32), _storer(types.float32)
 load_float64, store_float64 = _loader(types.float64), _storer(types.float64)
 load_uint32, store_uint32 = _loader(types.uint32), _storer(types.uint32)
 load_uint16, store_uint16 = _loader(types.uint16), _storer(types.uint16)
+load_uint64, store_uint64 = _loader(types.uint64), _storer(types.uint64)
+load_uint8, store_uint8 = _loader(types.uint8), _storer(types.uint8)
+load_int8, store_int8 = _loader(types.int8), _storer(types.int8)
+load_int16, store_int16 = _loader(types.int16), _storer(types.int16)
+load_int32, store_int32 = _loader(types.int32), _storer(types.int32)
+load_int64, store_int64 = _loader(types.int64), _storer(types.int64)
+int8, int16, int32, int64 = types.int8, types.int16, types.int32, types.int64
+uint8, uint16, uint32, uint64 = types.uint8, types.uint16, types.uint32, types.uint64
 
 
 def _reader(stored: Any) -> Any:
