@@ -155,6 +155,10 @@ class NeonInstalledError(NeonOptimError, ImportError):
     """Another package answers to the name 'neon'."""
 
 
+class NeonMissingError(NeonOptimError, ImportError):
+    """Intel's neon is needed, and is not there."""
+
+
 class ConfigError(NeonOptimError, ValueError):
     """A config that cannot be used; `problems` holds each with its place."""
 

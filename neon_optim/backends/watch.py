@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from neon_optim.backends.contract import Tensor
+from neon_optim.backends.identity import same_objects
 
 __all__ = ["EXTENTS", "FIELDS", "ArrayWatch", "Differ", "ForeignWatch", "PointerWatch", "Watch"]
 
@@ -225,7 +226,41 @@ class ForeignWatch:
         return np.array([then[0] for then in self._then], np.int64)
 
 
+class HeldWatch:
+    """Remembers the arrays that tensors of neon's hold, each in ``_tensor``, and how these are.
+
+    Arguments are those of :class:`ArrayWatch`, but the tensors for their arrays.
+    """
+
+    def __init__(self, tensors: Sequence[Any], differ: Differ | None = None):
+        self._tensors = tensors
+        self._arrays = self._now()
+        self._watch = ArrayWatch(self._arrays, differ)
+
+    def _now(self) -> list[np.ndarray]:
+        return [tensor._tensor for tensor in self._tensors]
+
+    def unchanged(self) -> bool:
+        """Whether every tensor holds the same array, where it was and as it was."""
+        return same_objects(self._now(), self._arrays) and self._watch.unchanged()
+
+    def elsewhere(self, before: Any) -> np.ndarray | None:
+        """See :meth:`ArrayWatch.elsewhere`."""
+        return self._watch.elsewhere(before._watch) if isinstance(before, HeldWatch) else None
+
+
 _unchanged = methodcaller("unchanged")
+
+
+def _kind(value: Any) -> str:
+    """Who is asked where a value's array is."""
+    if isinstance(value, np.ndarray):
+        return "array"
+    if isinstance(value, Tensor):
+        return "ours"
+    if isinstance(getattr(value, "_tensor", None), np.ndarray):
+        return "held"
+    return "pointer" if hasattr(value, "data_ptr") and hasattr(value, "stride") else "other"
 
 
 class Watch:
@@ -234,19 +269,20 @@ class Watch:
     def __init__(
         self, values: Sequence[Any], array_of: Callable[[Any], np.ndarray], differ: Differ | None = None
     ):
-        arrays = [value for value in values if isinstance(value, np.ndarray)]
-        foreign = [value for value in values if not isinstance(value, (np.ndarray, Tensor))]
-        pointers = [value for value in foreign if hasattr(value, "data_ptr") and hasattr(value, "stride")]
-        others = [value for value in foreign if not (hasattr(value, "data_ptr") and hasattr(value, "stride"))]
+        kinds: dict[str, list[Any]] = {}
+        for value in values:
+            kinds.setdefault(_kind(value), []).append(value)
         self._count = len(values)
-        self._watches: list[ArrayWatch | PointerWatch | ForeignWatch] = []
-        if arrays:
-            self._watches.append(ArrayWatch(arrays, differ))
-        if pointers:
-            self._watches.append(PointerWatch(pointers))
-        if others:
-            self._watches.append(ForeignWatch(others, array_of))
-        self._is_of_one_kind = self._count in (len(arrays), len(pointers), len(others))
+        self._is_of_one_kind = len(kinds) == 1 and "ours" not in kinds
+        self._watches: list[Any] = []
+        if "array" in kinds:
+            self._watches.append(ArrayWatch(kinds["array"], differ))
+        if "held" in kinds:
+            self._watches.append(HeldWatch(kinds["held"], differ))
+        if "pointer" in kinds:
+            self._watches.append(PointerWatch(kinds["pointer"]))
+        if "other" in kinds:
+            self._watches.append(ForeignWatch(kinds["other"], array_of))
 
     def unchanged(self) -> bool:
         """Whether all are where they were and as they were."""

@@ -12,11 +12,12 @@ from typing import Any, ClassVar
 from neon_optim.backends import gen_backend
 from neon_optim.described.arguments import Name, refuse
 from neon_optim.described.object import NervanaObject
-from neon_optim.errors import BackendError, NonFiniteError, StateError
+from neon_optim.errors import NonFiniteError, StateError
 from neon_optim.stepping.binding import Bindings
 from neon_optim.stepping.bound import BoundOptimizer
 from neon_optim.stepping.counting import Counting
 from neon_optim.stepping.interrupts import Uninterrupted
+from neon_optim.stepping.lenders import backend_for, batch_size_of, lender_of
 from neon_optim.stepping.norm import GradientNorm
 from neon_optim.stepping.numbers import Hyperparameters, Numbers
 from neon_optim.stepping.parameters import NamedParameter, get_param_list, named_parameters
@@ -85,7 +86,7 @@ class BaseOptimizer(Counting, NervanaObject, kind="optimizer", abstract=True):
     @property
     def _usual_batch_size(self) -> float:
         """The samples that gradients are sums over where nobody says more."""
-        return float(getattr(self.be, "bsz", 0) or 1)
+        return batch_size_of(self.be, None)
 
     # --- a step ---
 
@@ -106,19 +107,23 @@ class BaseOptimizer(Counting, NervanaObject, kind="optimizer", abstract=True):
     def step(self, layer_list: Any, epoch: float, batch_size: float | None = None) -> Numbers:
         """:meth:`optimize` for gradients that are sums over ``batch_size`` samples; None: over ``be.bsz``.
 
+        ``be`` is the backend whose tensors the parameters are, neon's own too: where no backend is set, neon's tensors
+        in host memory are updated by our CPU backend.
+
         Steps of one optimizer in several threads come one after the other, and Ctrl-C waits for the end of one.
 
         Returns the numbers of the step, ``lr`` among them; of several optimizers those of the default one.
         """
         be = self.be
         if be is None:
-            raise BackendError("no backend: call neon_optim.gen_backend() before the first step")
-        usual = self._usual_batch_size
-        batch_size = usual if batch_size is None else float(batch_size)
+            layer_list = list(layer_list) if hasattr(layer_list, "__next__") else layer_list
+            be = backend_for(get_param_list(layer_list))
         with self._stepping, Uninterrupted():
             if self._evaluating:
                 raise StateError(f"{self.name}: no step while the parameters are set for evaluation")
             binding = self._bindings.of(be, layer_list)
+            usual = binding.usual_batch_size
+            batch_size = usual if batch_size is None else float(batch_size)
             default = None if binding.has_one_rule else self.at(epoch)
             now = binding.step(epoch, batch_size, usual != 1 or batch_size != 1)
             return default or now[0][-1]
@@ -188,7 +193,9 @@ class BaseOptimizer(Counting, NervanaObject, kind="optimizer", abstract=True):
             return 1.0
         if clip_norm < 0:
             refuse("clip_gradient_norm", "clip_norm", clip_norm, "must be a number >= 0")
-        norm = GradientNorm(self.be).of(get_param_list(param_list), {}, self._usual_batch_size)
+        rows = get_param_list(param_list)
+        be = backend_for(rows) if self.be is None else self.be
+        norm = GradientNorm(be).of(rows, {}, batch_size_of(be, lender_of(rows)))
         if getattr(self, "on_nonfinite", None) != "ignore" and not math.isfinite(norm):
             raise NonFiniteError(f"{self.name}: the norm of the gradients is {norm}")
         return clip_norm / max(norm, clip_norm)

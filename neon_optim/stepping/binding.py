@@ -9,6 +9,7 @@ from typing import Any
 
 from neon_optim.backends.contract import Backend
 from neon_optim.backends.identity import have_no_truth, same_lists, same_objects, same_where_equal
+from neon_optim.stepping.lenders import batch_size_of, lender_of
 from neon_optim.stepping.parameters import NamedParameters, Parameter, get_param_list, named_parameters
 from neon_optim.stepping.part import Part
 from neon_optim.stepping.passes import ForeignPasses, FusedPasses
@@ -80,9 +81,15 @@ class Binding:
         self._owner = owner
         self.be = be
         self._given = _Given(layer_list, rows)
+        self._lender = lender_of(rows)
         self._contents: list[list[Any]] = []  # of the state lists
         self._states_compare = False
         self._form_parts()
+
+    @property
+    def usual_batch_size(self) -> float:
+        """The samples that gradients are sums over where nobody says more."""
+        return batch_size_of(self.be, self._lender)
 
     def _form_parts(self) -> None:
         self._routes = self._owner.routes()

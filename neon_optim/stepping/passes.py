@@ -13,7 +13,7 @@ import numpy as np
 
 from neon_optim.backends.contract import Backend, Plan, Rounding
 from neon_optim.backends.identity import FixedRows, same_objects
-from neon_optim.errors import NonFiniteError
+from neon_optim.errors import BackendError, NonFiniteError
 from neon_optim.stepping.by_tensor import TensorByTensor
 from neon_optim.stepping.norm import GradientNorm
 from neon_optim.stepping.part import Part, Traced
@@ -183,8 +183,20 @@ class ForeignPasses(_Passes):
         clipped = self._clipped(steps)
         for part, now in (clipped or {}).items():
             for (param, grad), states in part.parameters:
-                part.rule.apply(now, param, grad, *states)
+                try:
+                    part.rule.apply(now, param, grad, *states)
+                except AttributeError as error:
+                    if error.obj is not self._be:
+                        raise
+                    raise self._lacks(part, error.name) from error
         return clipped is not None
+
+    def _lacks(self, part: Part, name: str | None) -> BackendError:
+        """The error for a rule that asks the backend for what it does not have."""
+        return BackendError(
+            f"{part.rule.classnm} needs '{name}', which {type(self._be).__name__} does not have. Leave "
+            "neon_optim.NervanaObject.be as it is (None): then our CPU backend updates neon's tensors, in one pass"
+        )
 
 
 def refuse(parts: Sequence[Part], rows: Sequence[int] | None = None) -> None:

@@ -7,8 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from neon_optim.backends.contract import Backend
 from neon_optim.backends.dtypes import float_dtype
 from neon_optim.errors import PrecisionWarning
+from neon_optim.stepping.lenders import lender_of
 
 __all__ = ["copied", "is_narrow", "warn_of_standstill", "warn_of_vanishing", "zeros"]
 
@@ -19,9 +21,16 @@ def is_narrow(array: Any) -> bool:
 
 
 def zeros(be: Any, grad: Any, dtype: str | None = None, shape: tuple[int, ...] | None = None) -> Any:
-    """Zeros like a gradient, unless another dtype or shape is given; in float32 where the gradient has 16 bits."""
+    """Zeros like a gradient, unless another dtype or shape is given; in float32 where the gradient has 16 bits.
+
+    They are of the backend that the gradient is of: neon's in neon, so that its own programs can go on with them.
+    """
     if dtype is None and is_narrow(grad):
         dtype = "float32"
+    lender = lender_of([((grad, grad), [])]) if isinstance(be, Backend) else None
+    if lender is not None and dtype != "bfloat16":
+        shape = tuple(grad.shape if shape is None else shape)
+        return lender.zeros(shape, dtype=float_dtype(dtype or grad.dtype))
     if dtype is None and shape in (None, grad.shape):
         return be.zeros_like(grad)
     return be.zeros(grad.shape if shape is None else shape, float_dtype(dtype or grad.dtype))
@@ -30,7 +39,10 @@ def zeros(be: Any, grad: Any, dtype: str | None = None, shape: tuple[int, ...] |
 def copied(be: Any, param: Any, grad: Any, dtype: str | None = None) -> Any:
     """A copy of a parameter, in the dtype that zeros would have."""
     state = zeros(be, grad, dtype)
-    state[:] = be.as_tensor(param) if hasattr(be, "as_tensor") else param
+    if hasattr(be, "as_tensor"):
+        be.as_tensor(state)[:] = be.as_tensor(param)
+    else:
+        state[:] = param
     return state
 
 

@@ -14,6 +14,7 @@ from neon_optim.backends.cpu.host_plan import HostPlan, host_array
 from neon_optim.backends.cpu.numpy_engine import NumpyEngine
 from neon_optim.backends.cpu.tensor import CPUTensor
 from neon_optim.backends.cpu.whole_arrays import WholeArrays, blas_product
+from neon_optim.backends.graph import Flat
 from neon_optim.backends.program import Program
 from neon_optim.backends.shapes import at_least_2d
 from neon_optim.described.object import NervanaObject
@@ -99,6 +100,10 @@ class CPUBackend(Backend):
     def assign(self, target: np.ndarray, tree: Any) -> None:
         """Run an op-tree into an array; what ``tensor[:] = tree`` calls."""
         self._flows.assign(target, tree)
+
+    def run(self, flat: Flat, key: Any = None) -> None:
+        """Do assignments that were flattened; see :meth:`Flows.run`."""
+        self._flows.run(flat, key)
 
     def capture(
         self,

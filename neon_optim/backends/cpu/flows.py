@@ -71,9 +71,14 @@ class Flows:
         """
         self.run(flatten(assignments, leaf_of, values))
 
-    def run(self, flat: Flat) -> None:
-        """Do assignments that were flattened."""
-        key = flat.key
+    def run(self, flat: Flat, key: Any = None) -> None:
+        """Do assignments that were flattened.
+
+        Arguments:
+            key: what their plan is remembered by; None: what they are. The same key must mean equal operations.
+        """
+        if key is None:
+            key = flat.key
         plan = self._plans.get(key)
         if plan is None:
             plan = self._remember(key, FlowPlan(flat))
