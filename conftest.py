@@ -12,7 +12,10 @@ from neon_optim.errors import BackendError
 HAS_NUMBA = importlib.util.find_spec("numba") is not None
 
 CPU = "neon_optim/backends/cpu"
-collect_ignore_glob = ["neon_optim/compat/plugin.py", "neon_optim/compat/inside/host_backend.py"]  # they need neon
+collect_ignore_glob = [
+    "neon_optim/compat/plugin.py",
+    "neon_optim/compat/inside/host_backend.py",
+]  # they need neon
 collect_ignore_glob += (
     []
     if HAS_NUMBA

@@ -1,4 +1,4 @@
-"""A small stand-in for Intel's neon: its public contract as far as backends and optimizers go, written for our tests."""
+"""A small stand-in for Intel's neon: its public contract as far as backends and optimizers go, written for tests."""
 
 
 class NervanaObject:

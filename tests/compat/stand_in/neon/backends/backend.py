@@ -6,9 +6,19 @@ UNARY = "neg abs sgn sqrt sqr exp log exp2 log2 sig sig2 tanh tanh2 transpose sa
 BINARY = "add sub mul div eq ne lt le gt ge pow minimum maximum dot".split()
 REDUCTIONS = "sum max min argmax argmin".split()
 METHODS = {
-    **{"negative": "neg", "absolute": "abs", "square": "sqr", "subtract": "sub", "multiply": "mul"},
-    **{"divide": "div", "equal": "eq", "not_equal": "ne", "less": "lt", "less_equal": "le"},
-    **{"greater": "gt", "greater_equal": "ge", "power": "pow"},
+    "negative": "neg",
+    "absolute": "abs",
+    "square": "sqr",
+    "subtract": "sub",
+    "multiply": "mul",
+    "divide": "div",
+    "equal": "eq",
+    "not_equal": "ne",
+    "less": "lt",
+    "less_equal": "le",
+    "greater": "gt",
+    "greater_equal": "ge",
+    "power": "pow",
 }
 
 
@@ -48,7 +58,7 @@ class OpTreeNode(Arithmetic, tuple):
         return node
 
     @property
-    def T(self):
+    def T(self):  # noqa: N802
         return OpTreeNode.build("transpose", self, None)
 
 

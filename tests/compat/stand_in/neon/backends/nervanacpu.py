@@ -5,14 +5,36 @@ import numpy as np
 from neon.backends.backend import REDUCTIONS, Backend, OpTreeNode, Tensor
 
 RUNS = {
-    **{"neg": np.negative, "abs": np.abs, "sgn": np.sign, "sqrt": np.sqrt, "sqr": np.square, "exp": np.exp},
-    **{"log": np.log, "exp2": np.exp2, "log2": np.log2, "tanh": np.tanh, "rint": np.rint},
-    **{"sig": lambda x: 1.0 / (1.0 + np.exp(-x)), "sig2": lambda x: 1.0 / (1.0 + np.exp2(-x))},
-    **{"tanh2": lambda x: (np.exp2(2.0 * x) - 1.0) / (np.exp2(2.0 * x) + 1.0), "transpose": np.transpose},
-    **{"safelog": lambda x: np.log(np.maximum(x, np.exp(-50.0)))},
-    **{"add": np.add, "sub": np.subtract, "mul": np.multiply, "div": np.true_divide, "eq": np.equal},
-    **{"ne": np.not_equal, "lt": np.less, "le": np.less_equal, "gt": np.greater, "ge": np.greater_equal},
-    **{"pow": np.power, "minimum": np.minimum, "maximum": np.maximum, "dot": np.dot},
+    "neg": np.negative,
+    "abs": np.abs,
+    "sgn": np.sign,
+    "sqrt": np.sqrt,
+    "sqr": np.square,
+    "exp": np.exp,
+    "log": np.log,
+    "exp2": np.exp2,
+    "log2": np.log2,
+    "tanh": np.tanh,
+    "rint": np.rint,
+    "sig": lambda x: 1.0 / (1.0 + np.exp(-x)),
+    "sig2": lambda x: 1.0 / (1.0 + np.exp2(-x)),
+    "tanh2": lambda x: (np.exp2(2.0 * x) - 1.0) / (np.exp2(2.0 * x) + 1.0),
+    "transpose": np.transpose,
+    "safelog": lambda x: np.log(np.maximum(x, np.exp(-50.0))),
+    "add": np.add,
+    "sub": np.subtract,
+    "mul": np.multiply,
+    "div": np.true_divide,
+    "eq": np.equal,
+    "ne": np.not_equal,
+    "lt": np.less,
+    "le": np.less_equal,
+    "gt": np.greater,
+    "ge": np.greater_equal,
+    "pow": np.power,
+    "minimum": np.minimum,
+    "maximum": np.maximum,
+    "dot": np.dot,
     **{op: getattr(np, op) for op in REDUCTIONS},
 }
 
@@ -43,7 +65,7 @@ class CPUTensor(Tensor):
         return type(self)(self.backend, self._tensor.reshape(*shape))
 
     @property
-    def T(self):
+    def T(self):  # noqa: N802
         return type(self)(self.backend, self._tensor.T)
 
 
@@ -67,7 +89,7 @@ class NervanaCPU(Backend):
 
     def execute(self, tree):
         self.runs += 1
-        what, target, value = tree
+        _, target, value = tree
         target._tensor[:] = self._value(value)
         return target
 
