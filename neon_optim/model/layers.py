@@ -10,7 +10,7 @@ from neon_optim.described.counters import check_counters
 from neon_optim.model.layer import Layer, ParameterLayer
 from neon_optim.model.shapes import Shape, with_features
 
-__all__ = ["Activation", "Bias", "Dropout", "Linear"]
+__all__ = ["Activation", "Bias", "Dropout", "Linear", "biased"]
 
 AnyActivation = Annotated[Any, OfKind("activation")]
 OptionalActivation = Annotated[Any, Either(OfKind("activation"), Nothing())]
@@ -77,12 +77,16 @@ class Bias(ParameterLayer):
 
     def forward(self, x: Any, inference: bool = False) -> Any:
         """x + W."""
-        channels = self.in_shape[0]
-        of_each = self.nin // channels
-        if of_each == 1:
-            return x + self.W
-        # Row by row, not channel by channel, so that it is one loop with the activation that follows.
-        return x + self.be.broadcast_to(self.W, (channels, of_each)).reshape(self.nin, 1)
+        return biased(self.be, x, self.W)
+
+
+def biased(be: Any, x: Any, b: Any) -> Any:
+    """x + b, with an element of b, which is (n, 1), for as many rows of x each: those of a feature or a channel."""
+    rows, channels = x.shape[0], b.shape[0]
+    if rows == channels:
+        return x + b
+    # Row by row, not channel by channel, so that it is one loop with the activation that follows.
+    return x + be.broadcast_to(b, (channels, rows // channels)).reshape(rows, 1)
 
 
 class Activation(Layer):

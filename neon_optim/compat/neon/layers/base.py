@@ -70,9 +70,11 @@ class Layer(NervanaObject, kind="layer"):
         prev_layer, next_layer: neighbours, where known.
         has_params: whether the layer has something to learn.
         core: the layer of ours that states the algebra; None where the passes are written out.
+        nest_deltas: whether layers within have buffers for deltas below those of the layers around.
     """
 
     core = cast("Any", None)
+    nest_deltas = False
     out_shape = cast("Any", None)
 
     def __init__(self, name: str | None = None, parallelism: str = "Unknown"):

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from neon_optim.compat.neon.layers.base import Layer
+from neon_optim.compat.neon.layers.convolution import Convolution, Convolution_bias, Deconvolution
 from neon_optim.compat.neon.layers.dense import Activation, Bias, Linear
 from neon_optim.compat.neon.layers.normalization import BatchNorm
 
-__all__ = ["Affine", "CompoundLayer"]
+__all__ = ["Affine", "CompoundLayer", "Conv", "Deconv"]
 
 
 class CompoundLayer(list[Layer]):
@@ -43,13 +44,17 @@ class CompoundLayer(list[Layer]):
     def add_postfilter_layers(self) -> None:
         """Append what comes behind the weights."""
         self.init_base_name()
-        if self.bias is not None:
-            self.append(Bias(init=self.bias, name=f"{self.base_name}_bias"))
+        self.add_bias()
         self.add_normalization()
         if self.activation is not None:
             self.append(
                 Activation(transform=self.activation, name=f"{self.base_name}_{self.activation.classnm}")
             )
+
+    def add_bias(self) -> None:
+        """Append a Bias, where asked for."""
+        if self.bias is not None:
+            self.append(Bias(init=self.bias, name=f"{self.base_name}_bias"))
 
     def add_normalization(self) -> None:
         """Append a BatchNorm, where asked for."""
@@ -77,4 +82,56 @@ class Affine(CompoundLayer):
     ):
         super().__init__(bias, batch_norm, activation, name)
         self.append(Linear(nout, init, bsum=batch_norm, name=name, parallelism=parallelism))
+        self.add_postfilter_layers()
+
+
+class Conv(CompoundLayer):
+    """Convolution, or Convolution_bias where there is a bias; then BatchNorm, then Activation.
+
+    Arguments:
+        fshape, init, strides, padding, dilation: those of the convolution.
+    """
+
+    def __init__(
+        self,
+        fshape: Any,
+        init: Any,
+        strides: Any = {},  # noqa: B006 (neon's default; nothing changes it)
+        padding: Any = {},  # noqa: B006
+        dilation: Any = {},  # noqa: B006
+        bias: Any = None,
+        batch_norm: bool = False,
+        activation: Any = None,
+        name: str | None = None,
+    ):
+        super().__init__(bias, batch_norm, activation, name)
+        arguments = (fshape, strides, padding, dilation, init, batch_norm, name)
+        self.append(Convolution(*arguments) if bias is None else Convolution_bias(*arguments, bias=bias))
+        self.add_postfilter_layers()
+
+    def add_bias(self) -> None:
+        """Nothing: the convolution has it."""
+
+
+class Deconv(CompoundLayer):
+    """Deconvolution, then Bias or BatchNorm, then Activation.
+
+    Arguments:
+        fshape, init, strides, padding, dilation: those of the Deconvolution.
+    """
+
+    def __init__(
+        self,
+        fshape: Any,
+        init: Any,
+        strides: Any = {},  # noqa: B006
+        padding: Any = {},  # noqa: B006
+        dilation: Any = {},  # noqa: B006
+        bias: Any = None,
+        batch_norm: bool = False,
+        activation: Any = None,
+        name: str | None = None,
+    ):
+        super().__init__(bias, batch_norm, activation, name)
+        self.append(Deconvolution(fshape, strides, padding, dilation, init, bsum=batch_norm, name=name))
         self.add_postfilter_layers()

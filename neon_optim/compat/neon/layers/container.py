@@ -2,9 +2,32 @@
 
 from __future__ import annotations
 
+from neon_optim.compat.neon.layers.adversarial import GenerativeAdversarial
+from neon_optim.compat.neon.layers.branching import (
+    Broadcast,
+    MergeBroadcast,
+    MergeMultistream,
+    MergeSum,
+    SingleOutputTree,
+    Tree,
+)
+from neon_optim.compat.neon.layers.multicost import Multicost
 from neon_optim.compat.neon.layers.sequential import DeltasTree, LayerContainer, Sequential, flatten
 
-__all__ = ["DeltasTree", "LayerContainer", "Sequential", "flatten"]
+__all__ = [
+    "Broadcast",
+    "DeltasTree",
+    "GenerativeAdversarial",
+    "LayerContainer",
+    "MergeBroadcast",
+    "MergeMultistream",
+    "MergeSum",
+    "Multicost",
+    "Sequential",
+    "SingleOutputTree",
+    "Tree",
+    "flatten",
+]
 
-for _cls in (DeltasTree, LayerContainer, Sequential):
-    _cls.__module__ = __name__  # what descriptions and pickles call it
+for _name in __all__:
+    globals()[_name].__module__ = __name__  # what descriptions and pickles call it

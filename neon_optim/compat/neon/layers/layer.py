@@ -3,24 +3,38 @@
 from __future__ import annotations
 
 from neon_optim.compat.neon.layers.base import Layer, ParameterLayer, interpret_in_shape
-from neon_optim.compat.neon.layers.compound import Affine, CompoundLayer
+from neon_optim.compat.neon.layers.compound import Affine, CompoundLayer, Conv, Deconv
+from neon_optim.compat.neon.layers.convolution import Convolution, Convolution_bias, Deconvolution
+from neon_optim.compat.neon.layers.costs import GeneralizedCost, GeneralizedCostMask, GeneralizedGANCost
 from neon_optim.compat.neon.layers.dense import Activation, Bias, Linear
 from neon_optim.compat.neon.layers.normalization import BatchNorm
+from neon_optim.compat.neon.layers.pooling import LRN, Pooling, RoiPooling
 from neon_optim.compat.neon.layers.shaping import BranchNode, DataTransform, Dropout, Reshape, SkipNode
 
 __all__ = [
+    "LRN",
     "Activation",
     "Affine",
     "BatchNorm",
     "Bias",
     "BranchNode",
     "CompoundLayer",
+    "Conv",
+    "Convolution",
+    "Convolution_bias",
     "DataTransform",
+    "Deconv",
+    "Deconvolution",
     "Dropout",
+    "GeneralizedCost",
+    "GeneralizedCostMask",
+    "GeneralizedGANCost",
     "Layer",
     "Linear",
     "ParameterLayer",
+    "Pooling",
     "Reshape",
+    "RoiPooling",
     "SkipNode",
     "interpret_in_shape",
 ]

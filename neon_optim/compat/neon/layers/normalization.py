@@ -16,6 +16,7 @@ from neon_optim.compat.neon.layers.base import (
     set_listed_states,
     set_named,
 )
+from neon_optim.model.shapes import reshaped
 
 __all__ = ["BatchNorm"]
 
@@ -48,7 +49,6 @@ class BatchNorm(Layer):
         self.gvar = None
         self.states = [[], []]
         self.stats_dtype = np.float64 if self.be.default_dtype == np.float64 else np.float32
-        self.accumulate_updates = False
 
     def core_of(self, rho: float, eps: float, binary: bool) -> Any:
         """The layer of ours."""
@@ -71,7 +71,6 @@ class BatchNorm(Layer):
     def allocate(self, shared_outputs: Any = None, accumulate_updates: bool = False) -> None:
         """Make outputs and, where there are none, parameters; with ``accumulate_updates`` what adds gradients up."""
         super().allocate(shared_outputs)
-        self.y = self.outputs.reshape((self.nfm, -1))
         self.accumulate_updates = accumulate_updates
         if self.allparams is None:
             self.init_params(self.nfm)
@@ -100,12 +99,16 @@ class BatchNorm(Layer):
 
     def fprop(self, inputs: Any, inference: bool = False, beta: float = 0.0) -> Any:
         """The normalized inputs; in training the running statistics take those of the minibatch in."""
-        return self.forward_of_core(inputs, inference, beta)
+        return self.forward_of_core(self._laid_out(inputs), inference, beta)
 
     @Layer.accumulates
     def bprop(self, error: Any, alpha: float = 1.0, beta: float = 0.0) -> Any:
         """The derivative by the inputs; and those by beta and gamma, in ``grad_beta`` and ``grad_gamma``."""
-        return self.backward_of_core(error, alpha, beta)
+        return self.backward_of_core(self._laid_out(error), alpha, beta)
+
+    def _laid_out(self, x: Any) -> Any:
+        """A tensor as the outputs are: sequences may come with their steps in the rows."""
+        return reshaped(x, self.outputs.shape)
 
     def get_params(self) -> Any:
         """That of :attr:`plist`."""

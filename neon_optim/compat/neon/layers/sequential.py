@@ -9,6 +9,7 @@ from typing import Any
 
 from neon_optim.compat.descriptions import built, class_of, described
 from neon_optim.compat.neon.layers.base import Layer, core_shape, takes_accumulation
+from neon_optim.compat.neon.layers.convolution import Convolution_bias
 from neon_optim.compat.neon.layers.shaping import BranchNode, DataTransform, Dropout
 from neon_optim.described.object import NervanaObject
 
@@ -84,11 +85,6 @@ class LayerContainer(Layer):
             elif layer.has_params and getattr(getattr(layer, "init", None), "name", None) != "Identity":
                 found.append(layer)
         return found
-
-    @property
-    def nest_deltas(self) -> bool:
-        """Whether the layers have buffers for deltas below those of the layers around."""
-        return False
 
     def nested_str(self, level: int = 0) -> str:
         """The layers in words, indented by their levels."""
@@ -182,7 +178,7 @@ class LayerContainer(Layer):
         Raises:
             ValueError: it is that of a container of more or fewer layers.
         """
-        saved = _fused(pdict["config"]["layers"])
+        saved = self._paired(pdict["config"]["layers"])
         if len(saved) != len(self.layers):
             raise ValueError(
                 f"{self.classnm} '{self.name}' has {len(self.layers)} layers, the weights are of {len(saved)}"
@@ -190,18 +186,19 @@ class LayerContainer(Layer):
         for layer, own in zip(self.layers, saved, strict=True):
             layer.load_weights(own, load_states=load_states)
 
+    def _paired(self, saved: list[Any]) -> list[Any]:
+        """What is saved for each layer: two in a list, where an old file has the bias of a convolution apart."""
+        found: list[Any] = []
+        left = iter(saved)
+        for layer in self.layers:
+            own = next(left, None)
+            if own is not None and isinstance(layer, Convolution_bias) and own["type"] == _WITHOUT_BIAS:
+                own = [own, next(left)]
+            found += [] if own is None else [own]
+        return found + list(left)
 
-def _fused(saved: list[Any]) -> list[Any]:
-    """Descriptions of layers, where a Convolution and a Bias behind it are a list: old files have them apart."""
-    found: list[Any] = []
-    for own in saved:
-        before = found[-1] if found and isinstance(found[-1], dict) else {}
-        pair = (before.get("type"), own["type"])
-        if pair == ("neon.layers.layer.Convolution", "neon.layers.layer.Bias"):
-            found[-1] = [before, own]
-        else:
-            found.append(own)
-    return found
+
+_WITHOUT_BIAS = "neon.layers.layer.Convolution"
 
 
 class Sequential(LayerContainer):
@@ -249,8 +246,8 @@ class Sequential(LayerContainer):
         So that layer is the first to draw initial weights.
         """
         self.accumulate_updates = accumulate_updates
-        last = [layer for layer in self.layers if layer.owns_output][-1]
-        last.allocate(shared_outputs, **self._accumulation(last))
+        for last in [layer for layer in self.layers if layer.owns_output][-1:]:
+            last.allocate(shared_outputs, **self._accumulation(last))
         for layer in self.layers:
             layer.allocate(**self._accumulation(layer))
 
@@ -261,7 +258,7 @@ class Sequential(LayerContainer):
         """Make the buffers of deltas, or let the tree of a container around make them."""
         if global_deltas is None:
             global_deltas = DeltasTree()
-            first = 0 if getattr(self.layers[0], "nest_deltas", False) else 1
+            first = 0 if self.layers[0].nest_deltas else 1
             for layer in self.layers[first:]:
                 layer.allocate_deltas(global_deltas)
             global_deltas.allocate_buffers()

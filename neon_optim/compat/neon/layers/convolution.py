@@ -1,0 +1,405 @@
+"""neon's convolutions, there and back."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from neon_optim import model
+from neon_optim.compat.display_logger import logger
+from neon_optim.compat.neon.layers.base import (
+    Layer,
+    ParameterLayer,
+    Shared,
+    set_listed_states,
+    set_named,
+)
+from neon_optim.compat.neon.layers.dense import UNUSED
+from neon_optim.model.layers import biased
+
+__all__ = ["Convolution", "Convolution_bias", "Deconvolution", "extents", "in_words", "of_images", "settings"]
+
+
+def settings(prefix: str, value: Any) -> dict[str, int]:
+    """neon's strides, padding or dilation: one number for height and width, or a mapping.
+
+    >>> settings("str", 2), settings("pad", {"pad_h": 1})
+    ({'str_h': 2, 'str_w': 2}, {'pad_h': 1})
+    """
+    if isinstance(value, Mapping):
+        return dict(value)
+    return {f"{prefix}_h": int(value), f"{prefix}_w": int(value)}
+
+
+def extents(value: Any, names: str) -> dict[str, Any]:
+    """neon's extents of filters by its letters; the first letter is for those of three dimensions.
+
+    >>> extents((3, 5, 16), "TRSK"), extents((2, 3, 5, 16), "TRSK")
+    ({'R': 3, 'S': 5, 'K': 16}, {'T': 2, 'R': 3, 'S': 5, 'K': 16})
+    """
+    if isinstance(value, Mapping):
+        return dict(value)
+    return dict(zip(names[len(names) - len(value) :], value, strict=True))
+
+
+def of_images(layer: Any, names: str) -> dict[str, int]:
+    """The shape of the images that come into a layer by neon's letters; the second letter is for their depth.
+
+    Raises:
+        ValueError: they are no images.
+    """
+    shape = layer.in_shape
+    if not isinstance(shape, (tuple, list)) or len(shape) not in (3, 4):
+        raise ValueError(
+            f"{layer.classnm} '{layer.name}' needs images (C, H, W), received samples of shape {shape}"
+        )
+    channels, *size = map(int, shape)
+    return dict(zip(names, (channels, *([1] * (3 - len(size))), *size), strict=True))
+
+
+def in_words(shape: Any) -> str:
+    """
+    >>> in_words((3, 8, 8))
+    '3 x (8x8)'
+    """
+    return f"{shape[0]} x ({'x'.join(map(str, shape[1:]))})"
+
+
+class _Convolving(ParameterLayer):
+    """What both directions share: a filter, and steps between the windows that it sees.
+
+    Two dimensions are done by the layer of ours, three by the backend.
+
+    Attributes:
+        params: all settings, by neon's names; those of the images come with them.
+        nglayer: what the backend makes of the settings, which is made when it is asked for.
+        by_backend: whether the backend does the passes.
+    """
+
+    letters = "TRSK"
+    in_letters = "CDHW"
+
+    def __init__(
+        self,
+        fshape: Any,
+        strides: Any,
+        padding: Any,
+        dilation: Any,
+        init: Any,
+        bsum: bool,
+        name: str | None,
+        parallelism: str,
+    ):
+        self.params = {f"str_{axis}": 1 for axis in "dhw"} | {f"pad_{axis}": 0 for axis in "dhw"}
+        self.params |= {f"dil_{axis}": 1 for axis in "dhw"} | {"T": 1}
+        self.params |= extents(fshape, self.letters)
+        given = (("str", strides), ("pad", padding), ("dil", dilation))
+        for prefix, value in given:
+            self.params |= settings(prefix, value)
+        if self.params["T"] == 1:
+            across = {
+                prefix: {f"{prefix}_{axis}": self.params[f"{prefix}_{axis}"] for axis in "hw"}
+                for prefix, _ in given
+            }
+            self.core = self.core_of(
+                fshape=[self.params[letter] for letter in self.letters[1:]],
+                strides=across["str"],
+                padding=across["pad"],
+                dilation=across["dil"],
+                init=UNUSED,
+            )
+        super().__init__(init, name, parallelism)
+        self._nglayer: Any = None
+        self.by_backend = self.core is None
+        self.fshape = fshape
+        self.strides = strides
+        self.padding = padding
+        self.dilation = dilation
+        self.bsum = bsum
+
+    def core_of(self, **arguments: Any) -> Any:
+        """The layer of ours."""
+        raise NotImplementedError
+
+    def __str__(self) -> str:
+        axes = "dhw"[-(len(self.in_shape) - 1) :]
+        padding, strides, dilation = (
+            ",".join(str(self.params[f"{prefix}_{axis}"]) for axis in axes)
+            for prefix in ("pad", "str", "dil")
+        )
+        return (
+            f"{type(self).__name__} Layer '{self.name}': {in_words(self.in_shape)} inputs, "
+            f"{in_words(self.out_shape)} outputs, {padding} padding, {strides} stride, {dilation} dilation"
+        )
+
+    def configure(self, in_obj: Any) -> Any:
+        """Learn the shape of the images, (C, H, W) or (C, D, H, W).
+
+        Raises:
+            ValueError: they are no images.
+        """
+        super().configure(in_obj)
+        self.params |= of_images(self, self.in_letters) | {"N": self.be.bsz}
+        self._nglayer = None
+        self.by_backend = self.core is None or len(self.in_shape) == 4
+        if self.by_backend:
+            channels, depth, *size = self.dims_out()
+            self.out_shape = (channels, *size) if depth == 1 else (channels, depth, *size)
+            weight_shape = self.nglayer.dimF2
+        else:
+            self.configure_core()
+            self.out_shape = self.core.out_shape
+            weight_shape = self.core.weight_shape
+        if self.weight_shape is None:
+            self.weight_shape = weight_shape
+        if self.bsum:
+            self.batch_sum_shape = (self.out_shape[0], 1)
+        return self
+
+    @property
+    def nglayer(self) -> Any:
+        """See above."""
+        if self._nglayer is None:
+            self._nglayer = self.layer_of_backend()
+        return self._nglayer
+
+    @nglayer.setter
+    def nglayer(self, value: Any) -> None:
+        self._nglayer = value
+
+    def layer_of_backend(self) -> Any:
+        """What the backend makes of the settings."""
+        raise NotImplementedError
+
+    def dims_out(self) -> tuple[int, ...]:
+        """Channels, depth, height and width of what goes out."""
+        raise NotImplementedError
+
+    @property
+    def algebra(self) -> Any:
+        """The layer of ours, of images of two dimensions."""
+        return None if self.by_backend else super().algebra
+
+
+class Convolution(_Convolving):
+    """Images convolved with K filters.
+
+    Arguments:
+        fshape: (R, S, K), or (T, R, S, K) for images with a depth; or a mapping by these letters.
+        strides, padding, dilation: a number for height and width, or a mapping of ``str_h``, ``pad_w`` and so on.
+        init: initializer of W, which is (C·T·R·S, K), or its first values.
+        bsum: neon's; without effect, as BatchNorm takes the sums that it needs.
+    """
+
+    def __init__(
+        self,
+        fshape: Any,
+        strides: Any = {},  # noqa: B006 (neon's default; nothing changes it)
+        padding: Any = {},  # noqa: B006
+        dilation: Any = {},  # noqa: B006
+        init: Any = None,
+        bsum: bool = False,
+        name: str | None = None,
+        parallelism: str = "Data",
+    ):
+        super().__init__(fshape, strides, padding, dilation, init, bsum, name, parallelism)
+        self.convparams = self.params
+        self.is_mklop = True
+
+    def core_of(self, **arguments: Any) -> Any:
+        """A Convolution."""
+        return model.Convolution(**arguments)
+
+    def layer_of_backend(self) -> Any:
+        """That of ``be.conv_layer``."""
+        return self.be.conv_layer(self.be.default_dtype, **self.params)
+
+    def dims_out(self) -> tuple[int, ...]:
+        """(K, M, P, Q)."""
+        return tuple(self.nglayer.dimO[:-1])
+
+    def fprop(self, inputs: Any, inference: bool = False, beta: float = 0.0) -> Any:
+        """The images that the filters make, beside ``beta`` times what the outputs hold."""
+        if not self.by_backend:
+            return self.forward_of_core(inputs, inference, beta)
+        self.inputs = inputs
+        bias = getattr(self, "weight_bias", None)
+        self.be.fprop_conv(self.nglayer, inputs, self.W, self.outputs, beta=beta, bias=bias, layer_op=self)
+        return self.outputs
+
+    @Layer.accumulates
+    def bprop(self, error: Any, alpha: float = 1.0, beta: float = 0.0) -> Any:
+        """The derivative by the images, and that by the filters."""
+        if not self.by_backend:
+            return self.backward_of_core(error, alpha, beta)
+        if self.deltas is not None:
+            self.be.bprop_conv(
+                self.nglayer, self.W, error, self.deltas, alpha=alpha, beta=beta, layer_op=self
+            )
+        bias = getattr(self, "grad_bias", None)
+        self.be.update_conv(self.nglayer, self.inputs, error, self.dW, grad_bias=bias, layer_op=self)
+        return self.deltas
+
+
+class _Biased(model.Convolution):
+    """A convolution, and a number added to what each filter gives."""
+
+    def forward(self, x: Any, inference: bool = False) -> Any:
+        """Wᵀ · the windows of x, + b."""
+        return biased(self.be, super().forward(x, inference), vars(self)["weight_bias"])
+
+    def get_params(self) -> Any:
+        """Those of the filters and of the bias."""
+        held = vars(self)
+        pairs = (self.W, self.dW), (held["weight_bias"], held["grad_bias"])
+        return list(zip(pairs, self.states, strict=True))
+
+
+class Convolution_bias(Convolution):  # noqa: N801 (neon's name)
+    """Images convolved with K filters, and a number added to what each gives.
+
+    Arguments:
+        bias: initializer of these numbers, which are called ``weight_bias`` and are (K, 1), or their first values.
+    """
+
+    weight_bias = Shared()
+    grad_bias = Shared()
+
+    def __init__(
+        self,
+        fshape: Any,
+        strides: Any = {},  # noqa: B006
+        padding: Any = {},  # noqa: B006
+        dilation: Any = {},  # noqa: B006
+        init: Any = None,
+        bsum: bool = False,
+        name: str | None = None,
+        bias: Any = None,
+        parallelism: str = "Data",
+    ):
+        super().__init__(fshape, strides, padding, dilation, init, bsum, name, parallelism)
+        self.bias = self.init_bias = bias
+        self.weight_bias = None
+        self.grad_bias = None
+        self.states = [[], []]
+
+    def core_of(self, **arguments: Any) -> Any:
+        """A Convolution with a bias."""
+        return _Biased(**arguments)
+
+    def init_params(self, shape: Any) -> None:
+        """Make both parameters and gradients, and give the former their first values."""
+        super().init_params(shape)
+        self.states = [[], []]
+        self.weight_bias = self.be.zeros((self.out_shape[0], 1), **self.get_param_attrs())
+        self.grad_bias = self.be.zeros_like(self.weight_bias)
+        self.first_values(self.weight_bias, self.init_bias)
+        if self.accumulate_updates:
+            self.acc_grad_bias = self.be.empty_like(self.grad_bias)
+            self.acc_params.append((self.acc_grad_bias, self.grad_bias))
+
+    def get_params(self) -> Any:
+        """``[((W, dW), states), ((weight_bias, grad_bias), states)]``."""
+        pairs = (self.W, self.dW), (self.weight_bias, self.grad_bias)
+        return list(zip(pairs, self.states, strict=True))
+
+    def get_description(
+        self,
+        skip: Iterable[str] = (),
+        get_weights: bool = False,
+        keep_states: bool = True,
+        **kwargs: Any,
+    ) -> dict[str, Any]:
+        """The description; with ``get_weights`` also ``params`` and, with ``keep_states``, ``states``."""
+        found = super().get_description(skip)
+        if get_weights:
+            found["params"] = {"W": self.W.get(), "weight_bias": self.weight_bias.get()}
+            if keep_states:
+                found["states"] = [[state.get() for state in own] for own in self.states]
+        return found
+
+    def convert_format(self, pdict: Any) -> dict[str, Any]:
+        """The description of a Convolution and a Bias behind it, which old files have, as one of both."""
+        first, second = pdict
+        found: dict[str, Any] = copy.deepcopy(first)
+        found["type"] = "neon.layers.layer.Convolution_bias"
+        found["config"]["bias"] = second["config"]["init"]
+        found["params"]["weight_bias"] = second["params"]["W"]
+        if "states" in first and "states" in second:
+            found["states"] = [first["states"], second["states"]]
+        return found
+
+    def set_params(self, pdict: Any) -> None:
+        """Take over ``pdict['params']``; of old files the list of two descriptions."""
+        if isinstance(pdict, list):
+            logger.warning("'%s' is read from an old file: save it again in the present format", self.name)
+            pdict = self.convert_format(pdict)
+        set_named(self, pdict["params"])
+        if self.dW is None:
+            self.dW = self.be.zeros_like(self.W)
+        if self.grad_bias is None:
+            self.grad_bias = self.be.zeros_like(self.weight_bias)
+
+    def set_states(self, pdict: Any) -> None:
+        """Take over ``pdict['states']``, a list for each parameter."""
+        if isinstance(pdict, list):
+            pdict = self.convert_format(pdict)
+        set_listed_states(self, pdict.get("states", ()))
+
+
+class Deconvolution(_Convolving):
+    """The transpose of a Convolution: images that it would make those of that come in.
+
+    Arguments:
+        fshape: (R, S, C) with the number of channels that go out, or (T, R, S, C); or a mapping by these letters.
+        strides, padding, dilation: a number for height and width, or a mapping of ``str_h``, ``pad_w`` and so on.
+        init: initializer of W, which is (C·T·R·S, K), or its first values.
+        bsum: neon's; without effect, as BatchNorm takes the sums that it needs.
+    """
+
+    letters = "TRSC"
+    in_letters = "KMPQ"
+
+    def __init__(
+        self,
+        fshape: Any,
+        strides: Any = {},  # noqa: B006
+        padding: Any = {},  # noqa: B006
+        dilation: Any = {},  # noqa: B006
+        init: Any = None,
+        bsum: bool = False,
+        name: str | None = None,
+    ):
+        super().__init__(fshape, strides, padding, dilation, init, bsum, name, "Unknown")
+        self.deconvparams = self.params
+
+    def core_of(self, **arguments: Any) -> Any:
+        """A Deconvolution."""
+        return model.Deconvolution(**arguments)
+
+    def layer_of_backend(self) -> Any:
+        """That of ``be.deconv_layer``."""
+        return self.be.deconv_layer(self.be.default_dtype, **self.params)
+
+    def dims_out(self) -> tuple[int, ...]:
+        """(C, D, H, W)."""
+        return tuple(self.nglayer.dimI[:-1])
+
+    def fprop(self, inputs: Any, inference: bool = False, beta: float = 0.0) -> Any:
+        """The images, beside ``beta`` times what the outputs hold."""
+        if not self.by_backend:
+            return self.forward_of_core(inputs, inference, beta)
+        self.inputs = inputs
+        self.be.bprop_conv(self.nglayer, self.W, inputs, self.outputs, beta=beta)
+        return self.outputs
+
+    @Layer.accumulates
+    def bprop(self, error: Any, alpha: float = 1.0, beta: float = 0.0) -> Any:
+        """The derivative by the images, and that by the filters."""
+        if not self.by_backend:
+            return self.backward_of_core(error, alpha, beta)
+        if self.deltas is not None:
+            self.be.fprop_conv(self.nglayer, error, self.W, self.deltas, alpha=alpha, beta=beta)
+        self.be.update_conv(self.nglayer, error, self.inputs, self.dW)
+        return self.deltas
