@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 
 from neon_optim.backends.dtypes import float_dtype
-from neon_optim.compat.neon.backends import nervanacpu, nervanagpu
+from neon_optim.compat.neon.backends import nervanacpu, nervanagpu, nervanamkl
 from neon_optim.compat.neon.backends.autodiff import Autodiff
 from neon_optim.compat.neon.backends.backend import Backend
 from neon_optim.compat.neon.backends.nervanacpu import NervanaCPU
 from neon_optim.compat.neon.backends.nervanagpu import NervanaGPU
+from neon_optim.compat.neon.backends.nervanamkl import NervanaMKL
 from neon_optim.described.object import NervanaObject
 
 __all__ = [
@@ -20,10 +21,12 @@ __all__ = [
     "Backend",
     "NervanaCPU",
     "NervanaGPU",
+    "NervanaMKL",
     "cleanup_backend",
     "gen_backend",
     "nervanacpu",
     "nervanagpu",
+    "nervanamkl",
 ]
 
 logger = logging.getLogger(__name__)
@@ -44,7 +47,7 @@ def gen_backend(
     """Make a backend, set it as ``NervanaObject.be`` and return it; the one before is cleaned up.
 
     Arguments:
-        backend: 'cpu', 'gpu' or the ``backend_name`` of a subclass of :class:`Backend`; neon's 'mkl' counts as 'cpu'.
+        backend: 'cpu', 'gpu', 'mkl' (the CPU too), or the ``backend_name`` of a subclass of :class:`Backend`.
         rng_seed: seed of ``be.rng``.
         datatype: type of new tensors.
         batch_size: elements of a minibatch, ``be.bsz``.
@@ -64,9 +67,6 @@ def gen_backend(
     cleanup_backend()
     if deterministic_update is not None:
         logger.warning("deterministic_update has no effect; a seed, rng_seed, makes runs repeatable")
-    if backend == "mkl":
-        logger.warning("backend 'mkl' is Intel's; 'cpu' is used instead")
-        backend = "cpu"
     made = Backend.allocate_backend(
         backend,
         rng_seed=rng_seed,
