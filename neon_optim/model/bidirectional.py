@@ -43,11 +43,10 @@ class _Bidirectional(Recurrent, abstract=True):
         """Features that come into one direction."""
         return self.nin // 2 if self.split_inputs else self.nin
 
-    def driven(self, x: Any, weights: Sequence[Weights], inference: bool) -> list[Any]:
-        """W_input · x, or that of the half of x that belongs to the direction."""
+    def parts(self, x: Any) -> list[Any]:
+        """All of the inputs, or the half that belongs to the direction."""
         half = self.nin // 2
-        parts = [x[:half], x[half:]] if self.split_inputs else [x, x]
-        return [self.be.dot(W.input, part) for W, part in zip(weights, parts, strict=True)]
+        return [x[:half], x[half:]] if self.split_inputs else [x, x]
 
 
 class BiRNN(_Bidirectional):
@@ -146,10 +145,10 @@ class BiBNRNN(BiRNN):
         super().prepare(columns)
         self.norm.prepare(columns)
 
-    def driven(self, x: Any, weights: Sequence[Weights], inference: bool) -> list[Any]:
+    def driven(self, parts: Sequence[Any], weights: Sequence[Weights], inference: bool) -> list[Any]:
         """W_input · x, normalized."""
         whole, becoming = self.norm.passed(
-            self.be.concatenate(super().driven(x, weights, inference), axis=0), inference
+            self.be.concatenate(super().driven(parts, weights, inference), axis=0), inference
         )
         for array, become in becoming:
             self.let(array, become)

@@ -127,7 +127,7 @@ class Recurrent(ParameterLayer):
         """The outputs of all steps, one behind the other."""
         n = x.shape[1] // steps(self.in_shape)
         goes_on = not inference and any(last.shape[1] == n for last in self._last)
-        driven = self.driven(x, self.weights(self.W), inference)
+        driven = self.driven(self.parts(x), self.weights(self.W), inference)
         unrolled = self.unroll(driven, self._start if goes_on else [])
         last = [part for of_direction in unrolled for part in of_direction.last]
         for array, become in zip(self._last if goes_on else (), last, strict=False):
@@ -155,9 +155,13 @@ class Recurrent(ParameterLayer):
             unrolled.append(Unrolled(self.be, self.step, driven[k], weights, before, self.goes_on, begin))
         return unrolled
 
-    def driven(self, x: Any, weights: Sequence[Weights], inference: bool) -> list[Any]:
-        """W_input · x of all steps at once, for each direction."""
-        return [self.be.dot(of_direction.input, x) for of_direction in weights]
+    def parts(self, x: Any) -> list[Any]:
+        """What of the inputs goes into each direction."""
+        return [x]
+
+    def driven(self, parts: Sequence[Any], weights: Sequence[Weights], inference: bool) -> list[Any]:
+        """W_input · x of all steps at once, for each direction and its part of the inputs."""
+        return [self.be.dot(W.input, part) for W, part in zip(weights, parts, strict=True)]
 
     def step(self, inputs: Any, b: Any, before: Recurrence, h: Any) -> dict[str, Any]:
         """The values of one step by name: those of ``goes_on``, and what they are made of.
