@@ -7,6 +7,7 @@ from neon_optim.compat.neon.layers.compound import Affine, CompoundLayer, Conv, 
 from neon_optim.compat.neon.layers.convolution import Convolution, Convolution_bias, Deconvolution
 from neon_optim.compat.neon.layers.costs import GeneralizedCost, GeneralizedCostMask, GeneralizedGANCost
 from neon_optim.compat.neon.layers.dense import Activation, Bias, Linear
+from neon_optim.compat.neon.layers.lookup_table import LookupTable
 from neon_optim.compat.neon.layers.normalization import BatchNorm
 from neon_optim.compat.neon.layers.pooling import LRN, Pooling, RoiPooling
 from neon_optim.compat.neon.layers.shaping import BranchNode, DataTransform, Dropout, Reshape, SkipNode
@@ -31,6 +32,7 @@ __all__ = [
     "GeneralizedGANCost",
     "Layer",
     "Linear",
+    "LookupTable",
     "ParameterLayer",
     "Pooling",
     "Reshape",
