@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import itertools
-import math
 import os
 import secrets
 import shlex
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,12 +17,11 @@ from typing import Any
 import click
 
 from neon_optim.cli.output import columns, patient_stdout, say
+from neon_optim.cli.preparation import OPTIONS, Preparation, read_config, without_room
 from neon_optim.cli.run_folder import RunFolder, check_same_data, check_same_settings
-from neon_optim.errors import NeonOptimError, Position, Problem, RunError
+from neon_optim.errors import NeonOptimError, RunError
 
 __all__ = ["train"]
-
-_KEYS = {"-e": "epochs", "-b": "backend", "-z": "batchsize", "-r": "rng_seed"}
 
 
 @click.command(short_help="Train a model that a YAML file defines.")
@@ -64,7 +62,7 @@ def train(
     """
     flags = {"-e": epochs, "-b": backend, "-z": batch_size, "-r": rng_seed}
     given = [(flag, value) for flag, value in flags.items() if value is not None]
-    overrides = [*changes, *(f"{_KEYS[flag]}={value}" for flag, value in given)]
+    overrides = [*changes, *(f"{OPTIONS[flag]}={value}" for flag, value in given)]
     if os.path.isdir(config):
         raise RunError(_about_folder(Path(config)))
     if save_path:
@@ -109,43 +107,12 @@ def _command(words: list[str]) -> str:
     return "\n".join(lines)
 
 
-def _load_config(path: str, overrides: list[str]) -> Any:
-    """The config; faults of an option are told by its flag."""
-    from neon_optim.serialization import ConfigError, load_config
-
-    try:
-        return load_config(path, overrides)
-    except ConfigError as error:
-        raise _by_flag(error.problems, ConfigError) from error
-
-
-@contextmanager
-def _noted(problems: list[Problem], key: Callable[[str], str]) -> Iterator[None]:
-    """Add what is raised to the problems; `key` tells from the message which key of the config it is about."""
-    try:
-        yield
-    except NeonOptimError as error:
-        problems += error.problems or [Problem.about(key(str(error)), str(error))]
-
-
-def _by_flag(problems: Any, kind: Any) -> Any:
-    """The error that lists the problems, with those of an option under its flag."""
-    flags = {f"--set {key}": flag for flag, key in _KEYS.items()}
-    told = []
-    for problem in problems:
-        option, equals, value = problem.place.source.partition("=")
-        known = bool(equals) and option in flags
-        told.append(problem._replace(place=Position(f"{flags[option]} {value}")) if known else problem)
-    return kind.listing(told)
-
-
 class _Run:
     """One call of the command: everything checked first, then the folder, then training."""
 
     def __init__(self, config: str, overrides: list[str], folder: RunFolder, resume: bool) -> None:
         self.folder, self.resume = folder, resume
-        self.config = _load_config(config, overrides)
-        self.config.require("layers", "cost", "optimizer", "dataset")
+        self.config = read_config(config, overrides)
         if not resume:
             folder.refuse_other_run()
         stored = folder.read_settings() if resume else None
@@ -161,53 +128,29 @@ class _Run:
 
     def _build(self) -> None:
         """Backend, data, model: everything that can go wrong before the folder is touched."""
-        from neon_optim.backends import gen_backend
-        from neon_optim.model import Misclassification, Model
-        from neon_optim.model.training import Training, misfits
-        from neon_optim.serialization import ConfigError
+        from neon_optim.model import Misclassification
+        from neon_optim.model.training import Training
 
         settings = self.config.settings
-        self.model = Model(list(settings.layers))
-        problems: list[Problem] = []
-        with _noted(problems, lambda message: "dataset"):
-            self.dataset = self.config.build_dataset()
-            train, _ = self.dataset.train_iter, self.dataset.valid_iter
-            self.data = train.digest()
-            problems += misfits(self.model, train, settings.cost, settings.batchsize)
-        with _noted(problems, self._backend_key):
-            gen_backend(**self.config.backend_arguments())
-        if problems:
-            raise _by_flag(self.config.placed(problems), ConfigError)
+        parts = Preparation(self.config)
+        parts.bring_together()
+        parts.set_backend()
+        parts.raise_if_any()
+        self.model, self.dataset = parts.model, parts.dataset
+        self.data = parts.train.digest()
         try:
-            self.training = Training(self.model, train, settings.cost, settings.optimizer, settings.epochs)
+            self.training = Training(
+                self.model, parts.train, settings.cost, settings.optimizer, settings.epochs
+            )
         except (MemoryError, OverflowError, ValueError) as error:
-            if isinstance(error, NeonOptimError) or not self._too_large(error):
+            if isinstance(error, NeonOptimError) or not (why := without_room(self.model, error)):
                 raise
-            raise RunError(self._too_large(error)) from error
+            raise RunError(why) from error
+        parts.assign_parameters()
+        parts.raise_if_any()
         self.metrics: dict[str, Any] = {"valid_cost": settings.cost}
         if self.model.layers.nout > 1:
             self.metrics["valid_error"] = Misclassification()
-
-    def _backend_key(self, message: str) -> str:
-        """The key that a message of gen_backend is about: its first word, or that with this value."""
-        word = message.partition(" ")[0]
-        arguments = self.config.backend_arguments().items()
-        return next((key for key, value in arguments if word in (key, str(value))), "backend")
-
-    def _too_large(self, error: Exception) -> str:
-        """In words, which layer has no room; '' where that is not what went wrong."""
-        for leaf in self.model.layers.leaves():
-            shape = getattr(leaf, "weight_shape", None)
-            if leaf.learns and shape is not None and getattr(leaf, "W", None) is None:
-                size = math.prod(shape) * self.model.be.default_dtype.itemsize / 2**30
-                if isinstance(error, MemoryError) or size > 2**20:
-                    return (
-                        f"layers: not enough memory for the parameters of '{leaf.name}': "
-                        f"{' x '.join(map(str, shape))} numbers are {size:,.1f} GiB, and as much again for the "
-                        "gradient; a smaller nout needs less"
-                    )
-                return ""
-        return ""
 
     def start(self) -> bool:
         """Train; whether the run is finished."""

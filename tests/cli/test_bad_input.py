@@ -54,6 +54,11 @@ FILES = {
         changed("{type: Softmax}", "{type: Logistic, config: {shortcut: true}}"),
         "Logistic(shortcut=True)",
     ),
+    "a parameter for two optimizers": (
+        CONFIG.partition("optimizer:")[0] + "optimizer: {type: MultiOptimizer, config: {optimizer_mapping: "
+        "{default: Adam, 'Lin*': Adam, '*/W': Adam}}}\n",
+        "the patterns 'Lin*' and '*/W' of optimizer_mapping both match",
+    ),
     "unknown backend": (changed("engine: numpy", "backend: tpu"), "backend must be one of"),
 }
 
