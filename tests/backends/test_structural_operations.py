@@ -203,6 +203,18 @@ def test_sixteen_bits_are_storage(be):
     np.testing.assert_array_equal(run(be, both, np.float32), np.concatenate([exact.astype("f4"), B]))
 
 
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "int16", "uint16", "int32", "uint32"])
+def test_integers_are_storage(be, dtype):
+    """Computed in float32, cut off at the store, exact as indices."""
+    exact = np.arange(6, dtype=dtype)[:, None]
+    whole, half = be.array(exact, dtype=dtype), be.array([[0.5]])
+    assert whole.dtype == dtype
+    np.testing.assert_array_equal(run(be, whole * half, np.float32), exact / 2)
+    np.testing.assert_array_equal(run(be, whole * half, dtype), exact // 2)
+    np.testing.assert_array_equal(run(be, be.take(be.array(A), whole, axis=0)), A)
+    np.testing.assert_array_equal(run(be, be.argmax(be.array(A.T), axis=0), dtype)[0], A.argmax(1))
+
+
 def test_a_structural_tree_may_read_what_it_writes(be):
     t = be.array(A[:5])
     t[:] = be.concatenate([t[1:], t[:1]])

@@ -41,6 +41,18 @@ __device__ __forceinline__ void narrow(bf16 &to, double x) {
   narrow(to, __uint_as_float(__float_as_uint(cut) | (u32)((double)cut != x && x == x)));
 }
 
+// Integers are storage, too: cut off at the store.
+#define INTEGER(I) \\
+  __device__ __forceinline__ float widen(I x) { return (float)x; } \\
+  __device__ __forceinline__ void narrow(I &to, float x) { to = (I)(i64)x; } \\
+  __device__ __forceinline__ void narrow(I &to, double x) { to = (I)(i64)x; }
+INTEGER(signed char)
+INTEGER(unsigned char)
+INTEGER(short)
+INTEGER(unsigned short)
+INTEGER(int)
+INTEGER(u32)
+
 // NaN where either operand is; -0 below +0.
 template <class T> __device__ __forceinline__ T maximum(T a, T b) { return a != a || b != b ? a + b : fmax(a, b); }
 template <class T> __device__ __forceinline__ T minimum(T a, T b) { return a != a || b != b ? a + b : fmin(a, b); }
@@ -89,7 +101,18 @@ _OPERATIONS = {
     "where": "{0} != 0 ? {1} : {2}",
 }
 
-_STORAGE = {"float16": "f16", "bfloat16": "bf16", "float32": "float", "float64": "double"}
+_STORAGE = {
+    "float16": "f16",
+    "bfloat16": "bf16",
+    "float32": "float",
+    "float64": "double",
+    "int8": "signed char",
+    "uint8": "unsigned char",
+    "int16": "short",
+    "uint16": "unsigned short",
+    "int32": "int",
+    "uint32": "u32",
+}
 
 
 def expression(op: str, *operands: str) -> str:
