@@ -68,10 +68,11 @@ class Tensor(contract.Tensor):
         return part if shape == part.shape else part.reshape(shape)
 
     def __setitem__(self, key: Any, value: Any) -> None:
+        part = self[key]
         if isinstance(value, Expression):
-            self._ours.__setitem__(key, value)
+            part._ours.__setitem__(_ALL, value)
         else:
-            self[key].set(value)
+            part.set(value)
 
     def _assign(self, value: Any) -> Tensor:
         self[:] = value
