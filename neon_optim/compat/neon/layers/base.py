@@ -173,7 +173,12 @@ class Layer(NervanaObject, kind="layer"):
         raise NotImplementedError(f"{self.classnm} has no bprop")
 
     def forward_of_core(self, inputs: Any, inference: bool = False, beta: float = 0.0) -> Any:
-        """Fill the outputs with the algebra of the layer of ours, beside ``beta`` times what they hold."""
+        """Fill the outputs with the algebra of the layer of ours, beside ``beta`` times what they hold.
+
+        Inputs with more than two axes, such as one image by its own, are taken as columns.
+        """
+        if len(inputs.shape) > 2:
+            inputs = inputs.reshape((-1, self.be.bsz))
         self.inputs = inputs
         if not inference:
             self.core.prepare(inputs.shape[1])

@@ -159,8 +159,8 @@ class _Convolving(ParameterLayer):
 
     @property
     def nglayer(self) -> Any:
-        """See above."""
-        if self._nglayer is None:
+        """See above; None before the layer is configured."""
+        if self._nglayer is None and "N" in self.params:
             self._nglayer = self.layer_of_backend()
         return self._nglayer
 

@@ -87,8 +87,8 @@ class Pooling(Layer):
 
     @property
     def nglayer(self) -> Any:
-        """What the backend makes of the settings; made when it is asked for."""
-        if self._nglayer is None:
+        """What the backend makes of the settings, when it is asked for; None before the layer is configured."""
+        if self._nglayer is None and "N" in self.poolparams:
             self._nglayer = self.be.pool_layer(self.be.default_dtype, **self.poolparams)
         return self._nglayer
 
