@@ -5,14 +5,15 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import pkgutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from neon_optim.described import registry
 from neon_optim.described.arguments import REQUIRED, constructor_arguments
 from neon_optim.described.build import is_description
+from neon_optim.described.object import NervanaObject
 
-__all__ = ["built", "class_of", "described"]
+__all__ = ["NeonObject", "built", "class_of", "described"]
 
 _HERE = f"{__package__}.neon"
 
@@ -91,3 +92,17 @@ def _in_module(module: str, name: str) -> Any:
     except ModuleNotFoundError:
         return None
     return getattr(importlib.import_module(module), name, None)
+
+
+class NeonObject(NervanaObject, abstract=True):
+    """An object by neon's path: its description, and what that builds, are of neon's classes."""
+
+    def get_description(self, skip: Iterable[str] = (), **options: Any) -> dict[str, Any]:
+        """``{'type', 'config'}`` as neon has it: values of arguments as they are, objects as descriptions."""
+        return described(self, skip)
+
+    @classmethod
+    def gen_class(cls, pdict: Mapping[str, Any]) -> Any:
+        """The object of the ``config`` of a description, which stays as it is."""
+        make: Any = cls
+        return make(**{key: built(value) for key, value in pdict.items()})

@@ -22,7 +22,7 @@ from neon_optim.model.container import Container
 from neon_optim.model.layer import Layer
 from neon_optim.stepping.parameters import NamedParameters
 
-__all__ = ["CapturedPasses", "capture_inference", "capture_training"]
+__all__ = ["CapturedPasses", "capture_inference", "capture_training", "settings_within"]
 
 _log = logging.getLogger(__name__)
 
@@ -56,7 +56,7 @@ class CapturedPasses:
         leaves = layers.leaves()
         self.preparing = [leaf for leaf in leaves if type(leaf).prepare is not Layer.prepare]
         settings = list(
-            dict.fromkeys(found for thing in (layers, *leaves, cost) for found in _with_settings(thing))
+            dict.fromkeys(found for thing in (layers, *leaves, cost) for found in settings_within(thing))
         )
         self._settings = [vars(thing) for thing in settings]
         self._changes = self._count()
@@ -123,12 +123,12 @@ def _are_algebra(leaves: Sequence[Layer]) -> bool:
     return not others
 
 
-def _with_settings(thing: Any) -> Iterator[NervanaObject]:
+def settings_within(thing: Any) -> Iterator[NervanaObject]:
     """An object, and those that its settings hold."""
     if isinstance(thing, NervanaObject):
         yield thing
         for name in constructor_arguments(type(thing)):
-            yield from _with_settings(getattr(thing, name, None))
+            yield from settings_within(getattr(thing, name, None))
     elif isinstance(thing, (list, tuple)):
         for item in thing:
-            yield from _with_settings(item)
+            yield from settings_within(item)

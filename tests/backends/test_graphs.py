@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from neon_optim import gen_backend
 from neon_optim.backends.buffers import place_buffers
+from neon_optim.backends.cpu.backend import CPUBackend
 from neon_optim.backends.cpu.compiled import lazy_loop
 from neon_optim.backends.cpu.flows import leaf_of
 from neon_optim.backends.fusion import Call, Loop, fuse
@@ -241,6 +242,20 @@ def test_integers_are_copied_exactly(engine):
     np.testing.assert_array_equal(out.get(), np.broadcast_to(large, (2, 3)))
     with pytest.raises(BackendError, match=r"\(1, 3\) does not fit"):
         be.empty((3, 1))[:] = large
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("axis", [0, 1])
+def test_as_numpy_computes(engine, axis):
+    be = CPUBackend(engine=engine, as_numpy=True)
+    x = np.random.RandomState(0).standard_normal((300, 200)).astype(np.float32)
+    sums, powers = be.empty((1, 200) if axis == 0 else (300, 1)), be.empty(x.shape)
+    for _ in range(4):
+        sums[:] = be.sum(be.tanh(be.as_tensor(x)), axis=axis)
+        powers[:] = be.exp(be.as_tensor(x)) * 2.0
+    assert (sums.get() == np.tanh(x).sum(axis=axis, keepdims=True)).all()
+    assert (powers.get() == np.exp(x) * 2).all()
+    assert not CPUBackend(engine=engine, as_numpy=True, deterministic=True).as_numpy
 
 
 @pytest.mark.parametrize("engine", ENGINES)

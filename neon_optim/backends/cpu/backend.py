@@ -28,6 +28,11 @@ ENGINES = ("numpy", "numba", "auto")
 class CPUBackend(Backend):
     """Host memory; arguments as for :func:`neon_optim.gen_backend`.
 
+    Arguments:
+        as_numpy: in op-trees take exp, log and their like, and sums along axes, as NumPy computes them: then results
+            are those of programs written in NumPy. Loops that hold them are not compiled.
+            ``deterministic`` goes before.
+
     Attributes:
         tensor_cls: the class of its tensors.
         engine: what runs Programs; ``engine.name`` is 'numpy' or 'numba'.
@@ -45,10 +50,12 @@ class CPUBackend(Backend):
         stochastic_round: bool | int = False,
         engine: str = "auto",
         deterministic: bool = False,
+        as_numpy: bool = False,
     ):
         super().__init__(rng_seed, default_dtype, batch_size, stochastic_round)
         self.deterministic = deterministic
-        self._numpy_engine = NumpyEngine(deterministic)
+        self.as_numpy = as_numpy and not deterministic
+        self._numpy_engine = NumpyEngine(deterministic, self.as_numpy)
         self.engine = self._make_engine(engine)
         product = self.engine.fixed_product() if deterministic else blas_product
         self._flows = Flows(WholeArrays(product), self.engine)
@@ -62,6 +69,7 @@ class CPUBackend(Backend):
             "stochastic_round": self.stochastic_round,
             "engine": "numpy" if self.engine.name == "numpy" else "auto",
             "deterministic": self.deterministic,
+            "as_numpy": self.as_numpy,
         }
         return _current_or_like, (options, self.noise_seed, self.rng_get_state())
 
@@ -75,7 +83,7 @@ class CPUBackend(Backend):
                 "engine 'numba' needs Numba (pip install 'neon_optim[fast]') and NUMBA_DISABLE_JIT unset; "
                 "engine 'numpy' needs neither"
             )
-        return NumbaEngine()
+        return NumbaEngine(self.as_numpy)
 
     def empty(
         self,

@@ -205,7 +205,7 @@ def to_neon(contents: Contents, file: str) -> State:
     names = set(found.parameters)
     layers = []
     for leaf in model.layers.leaves():
-        node = _in_neons_names(leaf.get_description())
+        node = in_neons_names(leaf.get_description())
         node["config"].setdefault("name", leaf.name)
         path = f"{leaf.name}/W"
         if path in names and path in contents.arrays:
@@ -235,18 +235,18 @@ def to_neon(contents: Contents, file: str) -> State:
     if backend.get("rng"):
         content["backend"]["rng_state"] = mersenne_twister(backend["rng"], file)
     if found.description is not None:
-        content["optimizer"] = _in_neons_names(found.description)
+        content["optimizer"] = in_neons_names(found.description)
     if is_description(extra.get("cost")):
         content["cost"] = extra["cost"]
     return content
 
 
-def _in_neons_names(node: Any) -> Any:
+def in_neons_names(node: Any) -> Any:
     """A description with neon's class paths, and with the arguments that neon knows."""
     if isinstance(node, list):
-        return [_in_neons_names(item) for item in node]
+        return [in_neons_names(item) for item in node]
     if not is_description(node):
-        return {key: _in_neons_names(item) for key, item in node.items()} if isinstance(node, dict) else node
+        return {key: in_neons_names(item) for key, item in node.items()} if isinstance(node, dict) else node
     try:
         cls = registry.resolve(node["type"])
     except RegistryError:
@@ -260,5 +260,5 @@ def _in_neons_names(node: Any) -> Any:
     if unknown:
         message = f"neon's {name} does not take {printable(', '.join(unknown))}: left out"
         warnings.warn(message, CheckpointWarning, stacklevel=2)
-    kept = {key: _in_neons_names(value) for key, value in config.items() if key not in unknown}
+    kept = {key: in_neons_names(value) for key, value in config.items() if key not in unknown}
     return {"type": f"{_MODULES[kind]}.{name}", "config": kept}

@@ -82,6 +82,7 @@ class NervanaCPU(Backend, cpu.CPUBackend):  # type: ignore[misc]  # neon's names
             stochastic_round=stochastic_round or False,
             deterministic=bool(deterministic),
             engine=engine,
+            as_numpy=True,
         )
 
     def empty(

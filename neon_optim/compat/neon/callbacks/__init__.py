@@ -1,1 +1,7 @@
-"""neon.callbacks."""
+"""neon.callbacks: what happens beside training."""
+
+from __future__ import annotations
+
+from neon_optim.compat.neon.callbacks.callbacks import Callbacks
+
+__all__ = ["Callbacks"]

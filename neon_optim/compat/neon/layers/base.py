@@ -12,8 +12,7 @@ import numpy as np
 
 from neon_optim.backends.contract import Tensor
 from neon_optim.backends.derivatives import gradients
-from neon_optim.compat.descriptions import described
-from neon_optim.described.object import NervanaObject
+from neon_optim.compat.descriptions import NeonObject
 from neon_optim.model.shapes import features
 from neon_optim.model.transient import Transient
 
@@ -53,7 +52,7 @@ def takes_accumulation(layer: Any) -> bool:
     return "accumulate_updates" in inspect.signature(layer.allocate).parameters
 
 
-class Layer(NervanaObject, kind="layer"):
+class Layer(NeonObject, kind="layer"):
     """neon's layer: it is configured for what comes in, gets its buffers, and does the two passes.
 
     A subclass sets ``out_shape`` in :meth:`configure`, which returns the layer, and writes ``fprop`` and ``bprop``; or
@@ -247,10 +246,6 @@ class Layer(NervanaObject, kind="layer"):
     def set_seq_len(self, S: int | None) -> None:
         """Say how many steps the sequences have that come now; None: as many as configured."""
         self.actual_seq_len = S
-
-    def get_description(self, skip: Iterable[str] = (), **kwargs: Any) -> dict[str, Any]:
-        """``{'type', 'config'}`` as neon has it: values of arguments as they are, objects as descriptions."""
-        return described(self, skip)
 
     # --- gradients that add up ---
 

@@ -6,14 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from neon_optim.compat.descriptions import described
+from neon_optim.compat.descriptions import NeonObject
 from neon_optim.compat.neon.layers.base import interpret_in_shape
-from neon_optim.described.object import NervanaObject
 
 __all__ = ["GeneralizedCost", "GeneralizedCostMask", "GeneralizedGANCost"]
 
 
-class GeneralizedCost(NervanaObject):
+class GeneralizedCost(NeonObject):
     """A cost, with buffers.
 
     Arguments:
@@ -58,10 +57,6 @@ class GeneralizedCost(NervanaObject):
         """The derivative by the outputs of the model."""
         self.deltas[:] = self.costfunc.bprop(inputs, targets)
         return self.deltas
-
-    def get_description(self, skip: Any = (), **kwargs: Any) -> dict[str, Any]:
-        """``{'type', 'config'}`` as neon has it."""
-        return described(self, skip)
 
 
 class GeneralizedGANCost(GeneralizedCost):

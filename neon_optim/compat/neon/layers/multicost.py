@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from neon_optim.compat.descriptions import described
-from neon_optim.described.object import NervanaObject
+from neon_optim.compat.descriptions import NeonObject
 
 __all__ = ["Multicost"]
 
 
-class Multicost(NervanaObject):
+class Multicost(NeonObject):
     """A cost for each output of a Tree.
 
     Arguments:
@@ -48,10 +47,6 @@ class Multicost(NervanaObject):
             raise TypeError(f"{self.classnm} needs a layer for each cost, received {in_obj}")
         for cost, layer in zip(self.costs, layers, strict=False):
             cost.initialize(layer)
-
-    def get_description(self, skip: Any = (), **kwargs: Any) -> dict[str, Any]:
-        """``{'type', 'config'}`` as neon has it."""
-        return described(self, skip)
 
     def get_cost(self, inputs: Any, targets: Any) -> Any:
         """The weighted sum of the means.
