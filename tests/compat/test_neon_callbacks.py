@@ -79,6 +79,17 @@ class Reader(neon.Callback):
                 self.kept[name] = callback_data[name][:]
 
 
+class Last(neon.Callback):
+    """Reads what is in a group of the file when training ends."""
+
+    def __init__(self, group):
+        super().__init__()
+        self.group, self.found = group, {}
+
+    def on_train_end(self, callback_data, model):
+        self.found.update({name: values[:] for name, values in callback_data[self.group].items()})
+
+
 def test_when_they_are_called_and_what_they_find():
     reader, model = Reader(), perceptron()
     callbacks = neon.Callbacks(model, progress_bar=False)
@@ -166,14 +177,10 @@ def test_a_metric_of_several_numbers():
     callbacks = neon.Callbacks(
         model, eval_set=data(), eval_freq=2, metric=TopKMisclassification(2), progress_bar=False
     )
-    found = {}
-
-    class Last(neon.Callback):
-        def on_train_end(self, callback_data, model):
-            found.update({name: values[:] for name, values in callback_data["metrics"].items()})
-
-    callbacks.add_callback(Last())
+    last = Last("metrics")
+    callbacks.add_callback(last)
     fit(model, callbacks, epochs=4)
+    found = last.found
     assert found.keys() == {"LogLoss", "Top1Misclass", "Top2Misclass"}
     assert all(values.shape == (2,) for values in found.values())
     assert (found["Top2Misclass"] <= found["Top1Misclass"]).all()
@@ -245,18 +252,13 @@ def test_ctrl_c_saves_the_model(tmp_path):
 
 
 def test_histograms_of_weights():
-    model, found = perceptron(), {}
+    model, last = perceptron(), Last("hist")
     callbacks = neon.Callbacks(model, progress_bar=False)
     callbacks.add_hist_callback(plot_per_mini=True)
-
-    class Last(neon.Callback):
-        def on_train_end(self, callback_data, model):
-            found.update({name: values[:] for name, values in callback_data["hist"].items()})
-
-    callbacks.add_callback(Last())
+    callbacks.add_callback(last)
     fit(model, callbacks)
     first = model.layers_to_optimize[0]
-    counts = found[f"{first.name}_0_W"]
+    counts = last.found[f"{first.name}_0_W"]
     assert counts.shape == (64, 6)
     assert (counts.sum(axis=0) == first.W.size).all()
 
