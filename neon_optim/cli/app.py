@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-import os
-import re
 import sys
 import warnings
 from typing import Any
 
 import click
 
-from neon_optim.cli.output import columns, discard, say, shown_text
+from neon_optim.cli.output import discard, say, say_with_excerpts
 from neon_optim.errors import CheckpointWarning, ConfigWarning, NeonOptimError
 from neon_optim.version import __version__
 
@@ -21,14 +19,11 @@ __all__ = ["UserError", "cli"]
 #: Command → what it does. Each is the click command of its name in the module of its name beside this one.
 COMMANDS = {
     "train": "Train a model that a YAML file defines.",
+    "validate": "Check YAML files as train does, without training.",
     "inspect": "Show what is in a checkpoint.",
     "convert": "Turn a checkpoint of neon's into one of ours.",
     "doctor": "Check what this machine can do.",
 }
-
-
-_SHOWN_LINE = re.compile(r"( +\d* \| )( *)(.*)")
-_MARK = re.compile(r"\^~*")
 
 
 class UserError(click.ClickException):
@@ -37,19 +32,8 @@ class UserError(click.ClickException):
     exit_code = 2
 
     def show(self, file: Any = None) -> None:
-        """Write the message; on a terminal the lines of a config that it shows are coloured."""
-        text = f"Error: {self.message}"
-        if columns(sys.stderr) is None or os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
-            say(text, err=True)
-            return
-        for line in text.split("\n"):
-            found = _SHOWN_LINE.fullmatch(line)
-            if found is None:
-                say(line, err=True)
-            else:
-                number, space, rest = map(shown_text, found.groups())
-                rest = click.style(rest, fg="red", bold=True) if _MARK.fullmatch(rest) else rest
-                click.echo(click.style(number, fg="blue") + space + rest, err=True)
+        """Write the message."""
+        say_with_excerpts(f"Error: {self.message}", err=True)
 
 
 class CommandTable(click.Group):

@@ -5,14 +5,29 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 import shutil
 import sys
 import textwrap
 from typing import Any
 
+import click
+
 from neon_optim.errors import printable
 
-__all__ = ["columns", "discard", "open_closed_streams", "patient_stdout", "say", "shown_text", "wrapped"]
+__all__ = [
+    "columns",
+    "discard",
+    "open_closed_streams",
+    "patient_stdout",
+    "say",
+    "say_with_excerpts",
+    "shown_text",
+    "wrapped",
+]
+
+_SHOWN_LINE = re.compile(r"( +\d* \| )( *)(.*)")
+_MARK = re.compile(r"\^~*")
 
 
 def say(text: str, err: bool = False, indent: str = "  ") -> None:
@@ -21,6 +36,22 @@ def say(text: str, err: bool = False, indent: str = "  ") -> None:
     stream = sys.stderr if err else sys.stdout
     for line in shown_text(text).split("\n"):
         _write(stream, "\n".join(wrapped(line, columns(stream), indent)) + "\n")
+
+
+def say_with_excerpts(text: str, err: bool = False) -> None:
+    """Write a message; on a terminal the lines of a config that it shows are coloured."""
+    stream = sys.stderr if err else sys.stdout
+    if columns(stream) is None or os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
+        say(text, err=err)
+        return
+    for line in text.split("\n"):
+        found = _SHOWN_LINE.fullmatch(line)
+        if found is None:
+            say(line, err=err)
+        else:
+            number, space, rest = map(shown_text, found.groups())
+            rest = click.style(rest, fg="red", bold=True) if _MARK.fullmatch(rest) else rest
+            _write(stream, click.style(number, fg="blue") + space + rest + "\n")
 
 
 def shown_text(text: str) -> str:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from neon_optim.backends.dtypes import float_dtype
 from neon_optim.errors import NeonOptimError, Position, Problem
+
+if TYPE_CHECKING:
+    from neon_optim.model.outline import DataOutline, Outline
 
 __all__ = ["OPTIONS", "Preparation", "read_config", "without_room"]
 
@@ -49,15 +54,18 @@ class Preparation:
 
     Arguments:
         config: a config with every key that a run needs.
+        seen: what is known of the data of other configs, and gets known of that of this one; nothing is read twice.
+            None: the data itself is kept.
 
     Attributes:
         model: the model; None where its layers are no model.
         dataset: the dataset; None where it cannot be built.
-        train: its training data; None where that cannot be read.
+        train: its training data, or what is known of it; None where that cannot be read.
     """
 
-    def __init__(self, config: Any) -> None:
+    def __init__(self, config: Any, seen: dict[str, DataOutline] | None = None) -> None:
         self.config = config
+        self._seen = seen
         self.model: Any = None
         self.dataset: Any = None
         self.train: Any = None
@@ -73,10 +81,9 @@ class Preparation:
             self.model = Model(list(settings.layers))
         with self._noted(lambda message: "dataset"):
             self.dataset = self.config.build_dataset()
-            train, _ = self.dataset.train_iter, self.dataset.valid_iter
-            self.train = train
+            self.train = self._read_data()
             if self.model is not None:
-                self._problems += misfits(self.model, train, settings.cost, settings.batchsize)
+                self._problems += misfits(self.model, self.train, settings.cost, settings.batchsize)
 
     def set_backend(self) -> None:
         """Make the backend of the config the current one."""
@@ -85,10 +92,60 @@ class Preparation:
         with self._noted(self._backend_key):
             gen_backend(**self.config.backend_arguments())
 
+    def _read_data(self) -> Any:
+        from neon_optim.model.outline import DataOutline
+
+        key = json.dumps(self.config["dataset"], sort_keys=True)
+        if self._seen is not None and key in self._seen:
+            return self._seen[key]
+        train, _ = self.dataset.train_iter, self.dataset.valid_iter
+        if self._seen is not None:
+            train = self._seen[key] = DataOutline(train)
+        return train
+
+    def outline(self) -> Outline | None:
+        """The run in shapes, without anything being computed; None where parts do not go together."""
+        from neon_optim.model.outline import Outline
+
+        settings = self.config.settings
+        if self._problems:
+            return None
+        with self._noted(lambda message: "optimizer"):
+            try:
+                return Outline(
+                    self.model,
+                    self.train,
+                    settings.cost,
+                    settings.optimizer,
+                    settings.batchsize,
+                    settings.datatype,
+                )
+            except MemoryError as error:
+                why = without_room(self.model, error, float_dtype(settings.datatype).itemsize)
+                self._problems.append(Problem.about("layers", why or str(error)))
+        return None
+
     def assign_parameters(self) -> None:
         """See whether the optimizer knows what to do with each parameter; the model is initialized."""
         with self._noted(lambda message: "optimizer"):
             self.config.settings.optimizer.named_parameters(self.model.layers_to_optimize)
+
+    def try_backend(self) -> None:
+        """See whether the backend of the config can be made; it is given back at once."""
+        from neon_optim.backends import cleanup_backend
+
+        self.set_backend()
+        cleanup_backend()
+
+    def refuse_beyond(self, outline: Outline, available: int) -> None:
+        """See whether what stays in memory from step to step has room in so many bytes."""
+        if outline.kept > available:
+            needed, there = (size / 2**30 for size in (outline.kept, available))
+            message = (
+                f"parameters, gradients and the states of the optimizer take {needed:,.1f} GiB; this machine has "
+                f"{there:,.1f}. Smaller layers (nout) or another optimizer need less"
+            )
+            self._problems.append(Problem.about("layers", message))
 
     @property
     def problems(self) -> list[Problem]:
@@ -117,12 +174,16 @@ class Preparation:
         return next((key for key, value in arguments if word in (key, str(value))), "backend")
 
 
-def without_room(model: Any, error: Exception) -> str:
-    """In words, which layer's parameters there is no room for; '' where that is not what went wrong."""
+def without_room(model: Any, error: Exception, itemsize: int) -> str:
+    """In words, which layer's parameters there is no room for; '' where that is not what went wrong.
+
+    Arguments:
+        itemsize: bytes of a number.
+    """
     for leaf in model.layers.leaves():
         shape = getattr(leaf, "weight_shape", None)
         if leaf.learns and shape is not None and getattr(leaf, "W", None) is None:
-            size = math.prod(shape) * model.be.default_dtype.itemsize / 2**30
+            size = math.prod(shape) * itemsize / 2**30
             if isinstance(error, MemoryError) or size > 2**20:
                 return (
                     f"layers: not enough memory for the parameters of '{leaf.name}': "

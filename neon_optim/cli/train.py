@@ -143,7 +143,9 @@ class _Run:
                 self.model, parts.train, settings.cost, settings.optimizer, settings.epochs
             )
         except (MemoryError, OverflowError, ValueError) as error:
-            if isinstance(error, NeonOptimError) or not (why := without_room(self.model, error)):
+            if isinstance(error, NeonOptimError) or not (
+                why := without_room(self.model, error, self.model.be.default_dtype.itemsize)
+            ):
                 raise
             raise RunError(why) from error
         parts.assign_parameters()

@@ -73,6 +73,10 @@ def test_a_config_that_cannot_be_used(run, here, name):
     assert message in err
     assert "Traceback" not in err
     assert not (here / "out").exists()
+    code, out, err = run("validate", "model.yaml")
+    assert code == 2
+    assert message in out
+    assert "Traceback" not in err
 
 
 def test_what_shows_when_objects_meet_is_told_at_once_with_its_places(run, here, monkeypatch):
@@ -127,7 +131,7 @@ def test_the_line_is_shown_and_coloured_on_a_terminal(run, here, monkeypatch):
         f"  16 | {shown}",
         f"     | {26 * ' '}^~~~~",
     ]
-    monkeypatch.setattr("neon_optim.cli.app.columns", lambda stream: 40)
+    monkeypatch.setattr("neon_optim.cli.output.columns", lambda stream: 40)
     result = CliRunner().invoke(cli, ["train", "model.yaml"], color=True)
     assert result.stderr.splitlines()[-2:] == [
         f"\x1b[34m  16 | \x1b[0m{shown}",
