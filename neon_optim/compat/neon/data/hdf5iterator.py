@@ -37,7 +37,7 @@ class HDF5Iterator(ArrayIterator):
         super(ArrayIterator, self).__init__(name=name)
         self.hdf_filename = hdf_filename
         self.hdf_file: Any = None
-        self.hdf_file = _opened(hdf_filename)
+        self.hdf_file = opened(hdf_filename)
         try:
             self._check()
         except DataError:
@@ -170,7 +170,12 @@ class HDF5IteratorAutoencoder(HDF5Iterator):
             yield inputs, inputs
 
 
-def _opened(path: str) -> Any:
+def opened(path: str) -> Any:
+    """The HDF5 file of a path, to be read.
+
+    Raises:
+        DataError: h5py is not installed; the file is not there, or is no such file.
+    """
     try:
         import h5py
     except ImportError as error:
