@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import gzip
 import os
-import shutil
-import subprocess
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -15,6 +13,7 @@ import numpy as np
 from neon_optim.compat.display_logger import logger
 from neon_optim.compat.neon.data.dataiterator import NervanaDataIterator
 from neon_optim.compat.neon.data.datasets import Dataset, plain_pickle
+from neon_optim.compat.neon.transforms.cost import BLEUScore
 from neon_optim.errors import DataError
 
 __all__ = ["Coco", "Flickr8k", "Flickr30k", "ImageCaption", "ImageCaptionTest"]
@@ -170,27 +169,20 @@ class ImageCaption(NervanaDataIterator):
         return [t[0]]
 
     def bleu_score(self, sents: Sequence[str], targets: Sequence[Sequence[str]]) -> None:
-        """Show the BLEU score of sentences by ``multi-bleu.perl`` in the folder of the data.
+        """Show the BLEU score of sentences, in percent, with n-grams of up to 1, 2, 3 and 4 words.
+
+        Sentences and references are also written to ``output``, ``reference0``, … in the folder of the data, as neon
+        does for Moses' ``multi-bleu.perl``.
 
         Arguments:
             sents: the sentences.
             targets: for each the references, as many for all.
-
-        Raises:
-            DataError: the script, or Perl, is not there.
         """
         logger.display("Writing output and reference sents to dir %s", self.path)
         self._write("output", [" ".join(sentence.strip(self.end_token).split()) for sentence in sents])
         for k in range(len(targets[0])):
             self._write(f"reference{k}", [references[k] for references in targets])
-        script, url = "multi-bleu.perl", "https://raw.githubusercontent.com/karpathy/neuraltalk/master/eval/"
-        if not os.path.exists(os.path.join(self.path, script)):
-            Dataset.fetch_dataset(url, script, os.path.join(self.path, script), None)
-        if shutil.which("perl") is None:
-            raise DataError(f"{script} needs Perl, which is not installed")
-        logger.display("Executing bleu eval script: perl %s reference < output", script)
-        with open(os.path.join(self.path, "output"), "rb") as file:
-            subprocess.run(["perl", script, "reference"], stdin=file, cwd=self.path, check=False)
+        BLEUScore()(sents, targets, brevity_penalty=True, lower_case=False)
 
     def _write(self, name: str, lines: Sequence[str]) -> None:
         with open(os.path.join(self.path, name), "w", encoding="utf-8") as file:
