@@ -4,6 +4,7 @@ from neon_optim.model.activations import ActivationFunction, Identity, Logistic,
 from neon_optim.model.array_iterator import ArrayIterator
 from neon_optim.model.batch_norm import BatchNorm
 from neon_optim.model.bidirectional import BiBNRNN, BiLSTM, BiRNN, BiSum, DeepBiLSTM, DeepBiRNN
+from neon_optim.model.branching import MergeBroadcast, MergeSum, SkipNode
 from neon_optim.model.callbacks import Callback, Checkpoints, MetricsLog, Validation
 from neon_optim.model.container import Affine, Conv, Deconv, Sequential
 from neon_optim.model.convolution import Convolution
@@ -72,6 +73,8 @@ __all__ = [
     "Logistic",
     "LookupTable",
     "MeanSquared",
+    "MergeBroadcast",
+    "MergeSum",
     "Metric",
     "MetricsLog",
     "Misclassification",
@@ -85,6 +88,7 @@ __all__ = [
     "RecurrentSum",
     "Reshape",
     "Sequential",
+    "SkipNode",
     "Softmax",
     "SumSquared",
     "Tanh",

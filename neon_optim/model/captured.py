@@ -53,10 +53,10 @@ class CapturedPasses:
         self._parameters = parameters
         self._cost = cost
         self.outputs = outputs
-        leaves = layers.leaves()
-        self.preparing = [leaf for leaf in leaves if type(leaf).prepare is not Layer.prepare]
+        stages = layers.stages()
+        self.preparing = [stage for stage in stages if type(stage).prepare is not Layer.prepare]
         settings = list(
-            dict.fromkeys(found for thing in (layers, *leaves, cost) for found in settings_within(thing))
+            dict.fromkeys(found for thing in (layers, *stages, cost) for found in settings_within(thing))
         )
         self._settings = [vars(thing) for thing in settings]
         self._changes = self._count()
@@ -79,14 +79,14 @@ def capture_training(
 
     Returns None where a layer is not stated as algebra alone.
     """
-    leaves = layers.leaves()
-    if not _are_algebra(leaves):
+    stages = layers.stages()
+    if not _are_algebra(stages):
         return None
     value = before = _as_operation(x)
     assignments = []
-    for leaf in leaves:
+    for stage in stages:
         before = value
-        value, becoming = leaf.passed(value)
+        value, becoming = stage.passed(value)
         assignments += becoming
     output, seed = (before, cost.folded_bprop(value, t)) if folded else (value, cost.bprop(value, t))
     pairs = [parameter.value[0] for parameter in parameters]
@@ -101,12 +101,12 @@ def capture_inference(
     be: Any, layers: Container, parameters: NamedParameters, x: Any
 ) -> CapturedPasses | None:
     """The forward pass outside of training: called with inputs, it fills the outputs that it has."""
-    leaves = layers.leaves()
-    if not _are_algebra(leaves):
+    stages = layers.stages()
+    if not _are_algebra(stages):
         return None
     value = _as_operation(x)
-    for leaf in leaves:
-        value, _ = leaf.passed(value, inference=True)
+    for stage in stages:
+        value, _ = stage.passed(value, inference=True)
     outputs = be.empty(value.shape, compute_type([be.default_dtype]))
     return CapturedPasses(be.capture([(outputs, value)], inputs=[x]), layers, parameters, outputs=outputs)
 
@@ -116,8 +116,8 @@ def _as_operation(x: Any) -> Any:
     return Node("reshape", x, shape=x.shape)
 
 
-def _are_algebra(leaves: Sequence[Layer]) -> bool:
-    others = [str(leaf.name) for leaf in leaves if not leaf.is_algebra]
+def _are_algebra(stages: Sequence[Layer]) -> bool:
+    others = [str(stage.name) for stage in stages if not stage.is_algebra]
     if others:
         _log.info("passes run layer by layer: %s not stated as forward algebra alone", ", ".join(others))
     return not others

@@ -17,41 +17,22 @@ from neon_optim.model.layer import AnyInitializer, Layer, OptionalInitializer
 from neon_optim.model.layers import Activation, Bias, Linear, OptionalActivation
 from neon_optim.model.shapes import Shape, features
 
-__all__ = ["Affine", "Compound", "Container", "Conv", "Deconv", "Sequential"]
+__all__ = ["Affine", "Compound", "Container", "Conv", "Deconv", "LayerGroup", "Sequential"]
 
 
-class Container(Layer, abstract=True):
-    """Layers that run one after the other; a subclass sets ``layers``."""
+class LayerGroup(Layer, abstract=True):
+    """Layers that belong together; a subclass sets ``layers``."""
 
-    layers = list[Layer]()
+    layers = list[Any]()
 
     def leaves(self) -> list[Layer]:
-        """The layers that do work, those of inner containers included."""
+        """The layers that do work, those of inner groups included."""
         return [leaf for layer in self.layers for leaf in layer.leaves()]
 
     @property
     def layers_to_optimize(self) -> list[Layer]:
         """The layers that learn: what an optimizer is given."""
         return [leaf for leaf in self.leaves() if leaf.learns]
-
-    def configure(self, nin: int) -> None:
-        """Hand the shape of a sample from layer to layer."""
-        self.nin = nin
-        shape = self.in_shape
-        learning = False
-        for number, leaf in enumerate(self.leaves()):
-            leaf.number = number
-            leaf.propagates = learning
-            leaf.in_shape = shape
-            leaf.configure(features(shape))
-            shape = leaf.out_shape
-            learning = learning or leaf.learns
-        self.nout = features(shape)
-
-    @property
-    def out_shape(self) -> Shape:
-        """That of the last layer."""
-        return self.leaves()[-1].out_shape
 
     def get_arrays(self, inference: bool = False) -> dict[str, Any]:
         """Those of all layers, as ``layer/array``."""
@@ -66,27 +47,55 @@ class Container(Layer, abstract=True):
         for leaf in self.leaves():
             leaf.init_params()
 
-    def fprop(self, inputs: Any, inference: bool = False) -> Any:
-        """The outputs of the last layer."""
-        for leaf in self.leaves():
-            inputs = leaf.fprop(inputs, inference)
-        return inputs
-
-    def bprop(self, error: Any) -> Any:
-        """Through all layers, from the last to the first that has something to learn at or before it."""
-        return backward(self.leaves(), error)
-
     def get_params(self) -> list[Any]:
         """The tuples of all layers."""
         return [row for leaf in self.layers_to_optimize for row in leaf.rows()]
 
 
-def backward(leaves: list[Layer], error: Any) -> Any:
+class Container(LayerGroup, abstract=True):
+    """Layers that run one after the other."""
+
+    def stages(self) -> list[Layer]:
+        """Those of all layers."""
+        return [stage for layer in self.layers for stage in layer.stages()]
+
+    def configure(self, nin: int) -> None:
+        """Hand the shape of a sample from layer to layer."""
+        self.nin = nin
+        shape = self.in_shape
+        learning = False
+        for stage in self.stages():
+            stage.propagates = learning
+            stage.in_shape = shape
+            stage.configure(features(shape))
+            shape = stage.out_shape
+            learning = learning or stage.learns
+        for number, leaf in enumerate(self.leaves()):
+            leaf.number = number
+        self.nout = features(shape)
+
+    @property
+    def out_shape(self) -> Shape:
+        """That of the last layer."""
+        return self.stages()[-1].out_shape
+
+    def fprop(self, inputs: Any, inference: bool = False) -> Any:
+        """The outputs of the last layer."""
+        for stage in self.stages():
+            inputs = stage.fprop(inputs, inference)
+        return inputs
+
+    def bprop(self, error: Any) -> Any:
+        """Through all layers, from the last to the first that has something to learn at or before it."""
+        return backward(self.stages(), error)
+
+
+def backward(stages: list[Layer], error: Any) -> Any:
     """The backward pass through layers; stops where nothing before needs the error."""
-    for leaf in reversed(leaves):
+    for stage in reversed(stages):
         if error is None:
             break
-        error = leaf.bprop(error)
+        error = stage.bprop(error)
     return error
 
 

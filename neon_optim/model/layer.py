@@ -85,7 +85,11 @@ class Layer(Sized, NervanaObject, kind="layer", abstract=True):
         return [self]
 
     def leaves(self) -> list[Layer]:
-        """The layers that do work, in order."""
+        """The layers that do work, in order; those within a layer too."""
+        return [self]
+
+    def stages(self) -> list[Layer]:
+        """The layers that run one after the other: the layer itself, or what a row of layers holds."""
         return [self]
 
     def configure(self, nin: int) -> None:

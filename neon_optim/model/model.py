@@ -14,7 +14,7 @@ from neon_optim.described.counters import check_counters, set_all_counters
 from neon_optim.described.object import NervanaObject
 from neon_optim.errors import ArgumentError, Problem
 from neon_optim.model.captured import CapturedPasses, capture_inference, capture_training
-from neon_optim.model.container import Sequential, backward
+from neon_optim.model.container import Container, LayerGroup, Sequential, backward
 from neon_optim.model.layer import Layer
 from neon_optim.model.layers import Activation
 from neon_optim.model.parameters import ParameterList
@@ -223,17 +223,17 @@ class Model(NervanaObject, kind="model"):
 
     def bprop(self, t: Any, y: Any, cost: Any) -> None:
         """Fill every gradient, for the outputs y of the last :meth:`fprop` and targets t."""
-        leaves = self.layers.leaves()
-        delta = leaves[-1].buffer("error", self.layers.nout, y.shape[1])
+        stages = self.layers.stages()
+        delta = stages[-1].buffer("error", self.layers.nout, y.shape[1])
         if self._folded(cost):
             delta[:] = cost.folded_bprop(y, t)
-            leaves = leaves[:-1]
+            stages = stages[:-1]
         else:
             delta[:] = cost.bprop(y, t)
-        backward(leaves, delta)
+        backward(stages, delta)
 
     def _folded(self, cost: Any) -> bool:
-        last = self.layers.leaves()[-1]
+        last = self.layers.stages()[-1]
         return isinstance(last, Activation) and cost.pairs_with(last.transform)
 
     def eval(self, dataset: Any, metric: Any) -> float:
@@ -298,20 +298,7 @@ class Model(NervanaObject, kind="model"):
         states for each parameter where it has several. Arrays are copies. To save training so that it can go on exactly
         use :func:`neon_optim.serialization.save_checkpoint`, which also keeps the optimizer and every counter.
         """
-        layers = []
-        for leaf in self.layers.leaves():
-            described = leaf.get_description()
-            if leaf.learns:
-                rows = named_parameters([leaf])
-                arrays = {row.name: row.value[0][0] for row in rows} | leaf.get_arrays(inference=True)
-                described["params"] = {name: array.get() for name, array in arrays.items()}
-                if keep_states:
-                    states = [[np.array(state.get()) for state in row.value[1]] for row in rows]
-                    described["states"] = states if len(rows) > 1 else states[0]
-            layers.append(described)
-        model = self.layers.get_description(skip=["layers"])
-        model["config"]["layers"] = layers
-        return {"model": model, "epoch_index": self.epoch_index}
+        return {"model": _with_weights(self.layers, keep_states), "epoch_index": self.epoch_index}
 
     def save_params(self, path: str | os.PathLike[str], optimizer: Any = None) -> str:
         """Save parameters, states and counters as a checkpoint file; returns its path.
@@ -332,6 +319,24 @@ class Model(NervanaObject, kind="model"):
         from neon_optim.serialization import load_checkpoint
 
         load_checkpoint(path, optimizer=optimizer, layers=self.layers_to_optimize, model=self)
+
+
+def _with_weights(layer: Any, keep_states: bool) -> dict[str, Any]:
+    """The description of a layer, with its parameters and states; of a group with those of its layers."""
+    if isinstance(layer, LayerGroup):
+        inner = layer.stages() if isinstance(layer, Container) else layer.layers
+        described = layer.get_description(skip=["layers"])
+        described["config"]["layers"] = [_with_weights(stage, keep_states) for stage in inner]
+        return described
+    described = layer.get_description()
+    if layer.learns:
+        rows = named_parameters([layer])
+        arrays = {row.name: row.value[0][0] for row in rows} | layer.get_arrays(inference=True)
+        described["params"] = {name: array.get() for name, array in arrays.items()}
+        if keep_states:
+            states = [[np.array(state.get()) for state in row.value[1]] for row in rows]
+            described["states"] = states if len(rows) > 1 else states[0]
+    return described
 
 
 def _as_list(layers: Any) -> Any:

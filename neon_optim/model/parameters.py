@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from neon_optim.backends.identity import same_objects
-from neon_optim.model.container import Container
+from neon_optim.model.container import Container, LayerGroup
 from neon_optim.stepping.parameters import NamedParameters, named_parameters
 
 __all__ = ["ParameterList"]
@@ -56,8 +56,8 @@ def _is_same(params: Any, before: Any) -> bool:
     return param is other and grad is its_grad and states is its_states
 
 
-def _containers(container: Container) -> Iterator[Container]:
-    yield container
-    for layer in container.layers:
-        if isinstance(layer, Container):
+def _containers(group: LayerGroup) -> Iterator[LayerGroup]:
+    yield group
+    for layer in group.layers:
+        if isinstance(layer, LayerGroup):
             yield from _containers(layer)

@@ -394,11 +394,11 @@ def test_states_of_the_optimizer_come_with_the_weights(be):
 # --- layers of yours ---
 
 
-class Scale(ParameterLayer):
+class GainOfUsers(ParameterLayer):
     """A layer as neon's users write them."""
 
     def __init__(self, init, name=None):
-        super(Scale, self).__init__(init, name, "Disabled")  # noqa: UP008 (as they do)
+        super(GainOfUsers, self).__init__(init, name, "Disabled")  # noqa: UP008 (as they do)
 
     def configure(self, in_obj):
         super().configure(in_obj)
@@ -418,7 +418,7 @@ class Scale(ParameterLayer):
         return self.deltas
 
 
-class Squared(Linear):
+class DoubledLinear(Linear):
     """A layer that changes one of neon's."""
 
     def fprop(self, inputs, inference=False, beta=0.0):
@@ -428,7 +428,7 @@ class Squared(Linear):
 
 
 def test_layers_of_yours_run_between_neons(be):
-    made = ready([Linear(5, SMALL), Scale(Constant(3.0)), Affine(2, SMALL, activation=Tanh())], 6)
+    made = ready([Linear(5, SMALL), GainOfUsers(Constant(3.0)), Affine(2, SMALL, activation=Tanh())], 6)
     y = made.fprop(inputs_for(FEATURES, be))
     made.bprop(be.ones(y.shape))
     scale = made.layers[1]
@@ -436,7 +436,7 @@ def test_layers_of_yours_run_between_neons(be):
     error = made.layers[2].W.get().T @ (1.0 - y.get() ** 2)
     np.testing.assert_allclose(scale.dW.get()[:, 0], (error * scale.inputs.get()).sum(1), rtol=1e-4)
     assert [layer.algebra is None for layer in made.layers] == [False, True, False, False]
-    assert Squared(3, SMALL).algebra is None
+    assert DoubledLinear(3, SMALL).algebra is None
 
 
 def test_a_layer_that_lacks_a_pass_says_so(be):

@@ -34,6 +34,8 @@ from neon_optim.model import (
     Linear,
     Logistic,
     LookupTable,
+    MergeBroadcast,
+    MergeSum,
     Model,
     Pooling,
     Recurrent,
@@ -41,6 +43,7 @@ from neon_optim.model import (
     RecurrentMean,
     RecurrentSum,
     Reshape,
+    SkipNode,
     Softmax,
     Tanh,
     Validation,
@@ -49,6 +52,7 @@ from neon_optim.optimizers import Adam
 from neon_optim.serialization import dump_config
 
 IMAGES, SEQUENCES, WORDS = (2, 5, 6), (3, 4), (4,)
+FEATURES = (6,)
 SMALL = Gaussian(scale=0.4)
 GATES = {"activation": Tanh(), "gate_activation": Logistic()}
 
@@ -104,6 +108,54 @@ ROWS = {
     "Reshape, to sequences": (
         IMAGES,
         lambda: [Bias(SMALL), Reshape((-1, 5)), Linear(4, SMALL), RecurrentSum()],
+    ),
+    "MergeSum": (
+        IMAGES,
+        lambda: [
+            Convolution([1, 1, 3], init=SMALL),
+            MergeSum(
+                [
+                    [Conv([3, 3, 3], SMALL, padding=1, batch_norm=True, activation=Tanh()), Dropout(0.7)],
+                    SkipNode(),
+                ]
+            ),
+        ],
+    ),
+    "MergeSum, first and last": (FEATURES, lambda: [MergeSum([Linear(3, SMALL), [Affine(3, SMALL, SMALL)]])]),
+    "MergeBroadcast": (
+        IMAGES,
+        lambda: [
+            Bias(SMALL),
+            MergeBroadcast(
+                [Conv([1, 1, 2], SMALL), [Conv([3, 3, 3], SMALL, padding=1, activation=Tanh())], SkipNode()],
+                merge="depth",
+            ),
+            Pooling(2),
+        ],
+    ),
+    "MergeBroadcast, within another": (
+        IMAGES,
+        lambda: [
+            MergeBroadcast(
+                [[Linear(3, SMALL), MergeSum([SkipNode(), Linear(3, SMALL)])], Affine(2, SMALL, SMALL)],
+                merge="stack",
+            )
+        ],
+    ),
+    "MergeBroadcast, of steps": (
+        SEQUENCES,
+        lambda: [
+            MergeBroadcast([Linear(3, SMALL), BiRNN(2, SMALL, activation=Tanh())], "depth"),
+            RecurrentSum(),
+        ],
+    ),
+    "MergeBroadcast, of more steps": (
+        SEQUENCES,
+        lambda: [
+            Linear(3, SMALL),
+            MergeBroadcast([SkipNode(), LSTM(3, SMALL, **GATES)], "recurrent"),
+            RecurrentSum(),
+        ],
     ),
     "BatchNorm": (IMAGES, lambda: [Linear(4, SMALL), BatchNorm(), Activation(Tanh())]),
     "BatchNorm, of channels": (IMAGES, lambda: [Convolution([2, 2, 3], init=SMALL), BatchNorm(0.5, 0.01)]),

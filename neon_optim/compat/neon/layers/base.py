@@ -212,7 +212,8 @@ class Layer(NeonObject, kind="layer"):
         written_here = all(
             str(getattr(method, "__module__", "")).startswith(__package__) for method in methods
         )
-        return self.core if written_here and not self.acc_on else None
+        whole = self.actual_bsz is None and self.actual_seq_len is None
+        return self.core if written_here and whole and not self.acc_on else None
 
     # --- parameters, and what is saved ---
 

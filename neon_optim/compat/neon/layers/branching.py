@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from itertools import accumulate, pairwise
 from typing import Any
 
+from neon_optim import model
 from neon_optim.compat.display_logger import logger
 from neon_optim.compat.neon.layers.base import Layer, core_shape
 from neon_optim.compat.neon.layers.sequential import LayerContainer, Sequential
@@ -124,7 +125,28 @@ class Broadcast(LayerContainer):
         for layer in self.layers:
             layer.configure(in_obj)
         self.configure_merge()
+        self._made_of: Any = None
         return self
+
+    @property
+    def algebra(self) -> Any:
+        """A layer of ours, made of those of the layers within; None where one of them has none, or changes the input.
+
+        It is the same one as long as those are the same.
+        """
+        paths = [[layer.algebra for layer in path.layers] for path in self.layers]
+        in_place = [path for path in self.layers if not path.layers[0].owns_output]
+        if in_place or any(None in path for path in paths):
+            return None
+        if paths != self._made_of:
+            self._made_of = paths
+            self.core = self.core_of([model.Sequential(path) for path in paths])
+            self.configure_core()
+        return self.core
+
+    def core_of(self, paths: list[Any]) -> Any:
+        """The layer of ours, made of pathways of ours."""
+        raise NotImplementedError
 
     def configure_merge(self) -> None:
         """Find the shape of what goes out."""
@@ -165,6 +187,10 @@ class MergeSum(Broadcast):
     Arguments:
         layers: the pathways, whose outputs are of one shape.
     """
+
+    def core_of(self, paths: list[Any]) -> Any:
+        """A MergeSum."""
+        return model.MergeSum(paths)
 
     def configure_merge(self) -> None:
         """The shape of what the first pathway gives."""
@@ -210,6 +236,11 @@ class MergeBroadcast(Broadcast):
         self.merge = merge
         self.alphas = [1.0] * len(self.layers) if alphas is None else alphas
         self.error_views: Any = None
+
+    def core_of(self, paths: list[Any]) -> Any:
+        """A MergeBroadcast."""
+        merge: Any = self.merge
+        return model.MergeBroadcast(paths, merge, alphas=self.alphas)
 
     def configure_merge(self) -> None:
         """Find the shape of what goes out, and which part of it is whose."""
@@ -263,6 +294,7 @@ class MergeMultistream(MergeBroadcast):
     """
 
     nest_deltas = False
+    algebra = None
 
     def __init__(self, layers: Sequence[Any], merge: str, name: str | None = None):
         super().__init__(layers, merge, name=name)

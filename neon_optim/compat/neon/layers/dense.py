@@ -124,6 +124,11 @@ class Activation(Layer):
         self.owns_output = False
         self.owns_delta = True
 
+    @property
+    def algebra(self) -> Any:
+        """An Activation of ours, where the function is one of this package: others may do anything when called."""
+        return super().algebra if type(self.transform).__module__.startswith("neon_optim.") else None
+
     def __str__(self) -> str:
         return f"Activation Layer '{self.name}': {type(self.transform).__name__}"
 
