@@ -1,6 +1,16 @@
 """The reference model stack: layers, activations, costs, initializers, data, training."""
 
-from neon_optim.model.activations import ActivationFunction, Identity, Logistic, Rectlin, Softmax, Tanh
+from neon_optim.model.activations import (
+    ActivationFunction,
+    Explin,
+    Identity,
+    Logistic,
+    Normalizer,
+    Rectlin,
+    Rectlinclip,
+    Softmax,
+    Tanh,
+)
 from neon_optim.model.array_iterator import ArrayIterator
 from neon_optim.model.batch_norm import BatchNorm
 from neon_optim.model.bidirectional import BiBNRNN, BiLSTM, BiRNN, BiSum, DeepBiLSTM, DeepBiRNN
@@ -18,7 +28,15 @@ from neon_optim.model.costs import (
 )
 from neon_optim.model.datasets import Dataset, Digits
 from neon_optim.model.deconvolution import Deconvolution
-from neon_optim.model.initializers import Constant, Gaussian, GlorotUniform, Initializer, Kaiming, Uniform
+from neon_optim.model.initializers import (
+    Constant,
+    Gaussian,
+    GlorotUniform,
+    Initializer,
+    Kaiming,
+    Uniform,
+    Xavier,
+)
 from neon_optim.model.layer import Layer, ParameterLayer
 from neon_optim.model.layers import Activation, Bias, Dropout, Linear
 from neon_optim.model.lookup_table import LookupTable
@@ -62,6 +80,7 @@ __all__ = [
     "DeepBiRNN",
     "Digits",
     "Dropout",
+    "Explin",
     "Gaussian",
     "GeneralizedCost",
     "GlorotUniform",
@@ -79,9 +98,11 @@ __all__ = [
     "MetricsLog",
     "Misclassification",
     "Model",
+    "Normalizer",
     "ParameterLayer",
     "Pooling",
     "Rectlin",
+    "Rectlinclip",
     "Recurrent",
     "RecurrentLast",
     "RecurrentMean",
@@ -94,4 +115,5 @@ __all__ = [
     "Tanh",
     "Uniform",
     "Validation",
+    "Xavier",
 ]

@@ -6,10 +6,20 @@ from abc import abstractmethod
 from typing import Any
 
 from neon_optim.backends.optree import stated
-from neon_optim.described.arguments import Flag, Name, NonNegative
+from neon_optim.described.arguments import Flag, Name, NonNegative, Positive
 from neon_optim.described.object import NervanaObject
 
-__all__ = ["ActivationFunction", "Identity", "Logistic", "Rectlin", "Softmax", "Tanh"]
+__all__ = [
+    "ActivationFunction",
+    "Explin",
+    "Identity",
+    "Logistic",
+    "Normalizer",
+    "Rectlin",
+    "Rectlinclip",
+    "Softmax",
+    "Tanh",
+]
 
 
 class ActivationFunction(NervanaObject, kind="activation", abstract=True):
@@ -69,6 +79,69 @@ class Rectlin(ActivationFunction):
         """error × (1 where y > 0, else slope)."""
         positive = self.be.greater(y, 0.0)
         return error * (positive + self.slope * (1.0 - positive) if self.slope else positive)
+
+
+class Rectlinclip(ActivationFunction):
+    """The smaller one of xcut and max(x, 0) + slope · min(x, 0).
+
+    Arguments:
+        slope: slope for negative x.
+        xcut: the largest value.
+    """
+
+    slope: NonNegative = 0.0
+    xcut: Positive = 20.0
+    name: Name = "Rectlinclip"
+
+    def __call__(self, x: Any) -> Any:
+        positive = self.be.maximum(x, 0.0)
+        line = positive + self.slope * self.be.minimum(x, 0.0) if self.slope else positive
+        return self.be.minimum(line, self.xcut)
+
+    def bprop(self, y: Any, error: Any) -> Any:
+        """error × (1 where y > 0, else slope), and 0 where y is cut."""
+        positive = self.be.greater(y, 0.0)
+        line = positive + self.slope * self.be.less(y, 0.0) if self.slope else positive
+        return error * (line * self.be.less(y, self.xcut))
+
+
+class Explin(ActivationFunction):
+    """max(x, 0) + alpha · (exp(min(x, 0)) - 1).
+
+    Arguments:
+        alpha: weight of the exponential part.
+
+    References:
+        Clevert, Unterthiner and Hochreiter, Fast and accurate deep network learning by exponential linear units, ICLR
+        2016.
+    """
+
+    alpha: Positive = 1.0
+    name: Name = "Explin"
+
+    def __call__(self, x: Any) -> Any:
+        be = self.be
+        return be.maximum(x, 0.0) + self.alpha * (be.exp(be.minimum(x, 0.0)) - 1.0)
+
+    def bprop(self, y: Any, error: Any) -> Any:
+        """error × (1 where y > 0, else y + alpha)."""
+        be = self.be
+        positive = be.greater(y, 0.0)
+        return error * (positive + (1.0 - positive) * (y + self.alpha))
+
+
+class Normalizer(ActivationFunction):
+    """x / divisor.
+
+    Arguments:
+        divisor: what inputs are divided by.
+    """
+
+    divisor: Positive = 128.0
+    name: Name = "Normalizer"
+
+    def __call__(self, x: Any) -> Any:
+        return x / self.divisor
 
 
 class Logistic(ActivationFunction):

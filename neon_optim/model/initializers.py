@@ -10,7 +10,7 @@ from neon_optim.described.arguments import Name, NonNegative, Real, raise_proble
 from neon_optim.described.object import NervanaObject
 from neon_optim.errors import Problem
 
-__all__ = ["Constant", "Gaussian", "GlorotUniform", "Initializer", "Kaiming", "Uniform"]
+__all__ = ["Constant", "Gaussian", "GlorotUniform", "Initializer", "Kaiming", "Uniform", "Xavier"]
 
 
 class Initializer(NervanaObject, kind="initializer", abstract=True):
@@ -90,6 +90,25 @@ class GlorotUniform(Initializer):
     def fill(self, param: Any) -> None:
         """Draw from the uniform distribution."""
         bound = math.sqrt(6.0 / (param.shape[0] + param.shape[1]))
+        param.set(self.be.rng.uniform(-bound, bound, param.shape))
+
+
+class Xavier(Initializer):
+    """Evenly distributed in ± sqrt(3 / nin): of variance 1 / nin.
+
+    References:
+        neon/initializers/initializer.py.
+    """
+
+    name: Name = "xavier"
+
+    def fill(self, param: Any) -> None:
+        """Draw from the uniform distribution."""
+        self.fill_along(param, axis=1)
+
+    def fill_along(self, param: Any, axis: int) -> None:
+        """Draw from the uniform distribution."""
+        bound = math.sqrt(3.0 / param.shape[axis])
         param.set(self.be.rng.uniform(-bound, bound, param.shape))
 
 

@@ -16,7 +16,7 @@ from neon_optim.serialization.checkpoint.archive import Arrays, State
 from neon_optim.serialization.checkpoint.checkpoint import restore
 from neon_optim.serialization.checkpoint.evaluated import check_weights, evaluated_arrays
 from neon_optim.serialization.checkpoint.file_kind import kind_of
-from neon_optim.serialization.neon.neon_convert import from_neon, to_neon
+from neon_optim.serialization.neon.neon_convert import from_neon, model_of_ours, to_neon
 from neon_optim.serialization.neon.neon_pickle import read_neon_pickle
 from neon_optim.serialization.neon.pickle_write import write_pickle_data
 from neon_optim.stepping.parameters import NamedParameter, NamedParameters
@@ -104,7 +104,7 @@ def rebuild_neon(
     name = os.fsdecode(path)
     found = training_state.parse(state, repr(name))
     try:
-        model = from_description((found.model or {})["description"], "model")
+        model = model_of_ours(neon.model)
         optimizer = None if found.description is None else from_description(found.description, "optimizer")
         shape = tuple(map(int, np.atleast_1d(neon.train_input_shape)))
         model.initialize(SimpleNamespace(nin=int(np.prod(shape)), lshape=shape, name=name))

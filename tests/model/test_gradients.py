@@ -13,6 +13,7 @@ from neon_optim.model import (
     CrossEntropyBinary,
     CrossEntropyMulti,
     Dropout,
+    Explin,
     Gaussian,
     GeneralizedCost,
     Identity,
@@ -20,7 +21,9 @@ from neon_optim.model import (
     Logistic,
     MeanSquared,
     Model,
+    Normalizer,
     Rectlin,
+    Rectlinclip,
     Sequential,
     Softmax,
     SumSquared,
@@ -39,6 +42,9 @@ HIDDEN = {
     "tanh": [Tanh()],
     "softmax": [Softmax()],
     "identity": [Identity()],
+    "exponential": [Explin(0.5)],
+    "cut": [Rectlinclip(0.1, xcut=0.3)],
+    "divided": [Normalizer(2.0)],
     "two in a row": [Tanh(), Logistic()],
 }
 ENDS = {

@@ -21,6 +21,7 @@ from neon_optim.model import (
     Rectlin,
     Sequential,
     Uniform,
+    Xavier,
 )
 
 
@@ -97,6 +98,7 @@ def test_without_a_backend_or_parameters_the_error_says_what_to_call(be):
         (Gaussian(0.5, 2.0), 0.5, 2.0),
         (GlorotUniform(), 0.0, np.sqrt(6 / 500) / np.sqrt(3)),
         (Kaiming(), 0.0, np.sqrt(2 / 200)),
+        (Xavier(), 0.0, np.sqrt(1 / 200)),
     ],
 )
 def test_initializers_have_their_mean_and_deviation(be, init, mean, deviation):

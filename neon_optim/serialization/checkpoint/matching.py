@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -116,13 +117,17 @@ class Matching:
             inference: only those that outputs outside of training depend on; for the others the file may have any.
         """
         wanted = model.get_arrays(inference)
-        names = (self.found.model or {}).get("arrays") or ()
+        written = self.found.model or {}
+        names = written.get("arrays") or ()
+        needed = model.get_arrays(True) if written.get("starts_anew") else wanted
         for name, array in wanted.items():
             source = self._sources.get(name)
             if source is not None and source in names and source in self.arrays:
                 self._match_array(name, array, self.arrays[source])
-            else:
+            elif name in needed:
                 self.missing.append(name)
+            else:  # what goes on from minibatch to minibatch, in a file that does not have it
+                self._actions.append(partial(array.fill, 0.0))
         self._expect(model.get_arrays() if inference else wanted, names)
 
     def _expect(self, wanted: Collection[str], names: Collection[str]) -> None:

@@ -7,6 +7,8 @@ import warnings
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import numpy as np
+
 from neon_optim.described import registry
 from neon_optim.described.build import from_description, is_description
 from neon_optim.described.values import plain
@@ -20,59 +22,28 @@ from neon_optim.errors import (
 )
 from neon_optim.serialization.checkpoint.archive import Arrays, Contents, State
 from neon_optim.serialization.checkpoint.training_state import (
+    TrainingState,
     capture,
     encode,
     mersenne_twister,
     named_rows,
     parse,
 )
-from neon_optim.serialization.neon.neon_pickle import NeonCheckpoint
+from neon_optim.serialization.neon.neon_layers import (
+    ARGUMENTS,
+    MODULES,
+    NOT_TRAINED,
+    in_our_layers,
+    leaves_of,
+    our_place,
+    with_arrays,
+    with_fused_biases,
+    written_from,
+)
+from neon_optim.serialization.neon.neon_pickle import NeonCheckpoint, NeonLayer
 from neon_optim.stepping.parameters import NamedParameter, NamedParameters
 
 _NEON_VERSION = "2.6.0"
-_MODULES = {
-    "layer": "neon.layers.layer",
-    "activation": "neon.transforms.activation",
-    "cost": "neon.transforms.cost",
-    "initializer": "neon.initializers.initializer",
-    "optimizer": "neon.optimizers.optimizer",
-    "schedule": "neon.optimizers.optimizer",
-}
-_CLIPPING = ("gradient_clip_norm", "gradient_clip_value", "param_clip_value")
-_ARGUMENTS: dict[str, tuple[str, ...]] = {
-    "Linear": ("nout", "init", "name"),
-    "Bias": ("init", "name"),
-    "Activation": ("transform", "name"),
-    "Dropout": ("keep", "name"),
-    "Rectlin": ("slope", "name"),
-    "Logistic": ("shortcut", "name"),
-    "Tanh": ("name",),
-    "Softmax": ("axis", "epsilon", "name"),
-    "Identity": ("name",),
-    "Constant": ("val", "name"),
-    "Uniform": ("low", "high", "name"),
-    "Gaussian": ("loc", "scale", "name"),
-    "GlorotUniform": ("name",),
-    "Kaiming": ("local", "name"),
-    "GradientDescentMomentum": (
-        *("learning_rate", "momentum_coef", "stochastic_round", "wdecay", "name", "schedule", "nesterov"),
-        *_CLIPPING,
-    ),
-    "RMSProp": ("stochastic_round", "decay_rate", "learning_rate", "epsilon", "name", "schedule", *_CLIPPING),
-    "Adagrad": ("stochastic_round", "learning_rate", "epsilon", "name", *_CLIPPING),
-    "Adadelta": ("stochastic_round", "decay", "epsilon", "param_clip_value", "name"),
-    "Adam": ("stochastic_round", "learning_rate", "beta_1", "beta_2", "epsilon", "name", *_CLIPPING),
-    "ShiftAdaMax": ("stochastic_round", "learning_rate", "beta_1", "beta_2", "epsilon", "schedule", "name"),
-    "MultiOptimizer": ("optimizer_mapping", "name"),
-    "Schedule": ("step_config", "change"),
-    "StepSchedule": ("step_config", "change"),
-    "PowerSchedule": ("step_config", "change"),
-    "ExpSchedule": ("decay",),
-    "PolySchedule": ("total_epochs", "power"),
-    "ShiftSchedule": ("interval", "shift_size"),
-}
-"""The classes that neon has too, with the arguments that it knows."""
-
 
 # ---- from neon
 
@@ -95,13 +66,7 @@ def from_neon(
         CheckpointError: a class or an argument is unknown here, or the states are not those of the optimizer.
     """
     optimizer = None if neon.optimizer is None else _build(neon.optimizer, "optimizer")
-    named = NamedParameters(
-        NamedParameter(
-            layer.name, layer.type.rpartition(".")[2], param, ((array, array), layer.states.get(param, []))
-        )
-        for layer in neon.layers
-        for param, array in layer.params.items()
-    )
+    named = NamedParameters(row for layer in neon.layers for row in _rows(layer))
     owners = [rule.algorithm for _, rule in named_rows(optimizer, named) if rule is not None]
     if not owners and any(states for *_, (_, states) in named):
         raise CheckpointError("the file has states of an optimizer, and no optimizer")
@@ -109,6 +74,13 @@ def from_neon(
     for owner in owners:
         owner.t = steps
     arrays, state = capture(optimizer=optimizer, layers=named, epoch=neon.epoch_index)
+    running = {
+        f"{layer.name}/{name}": layer.params[name]
+        for layer in neon.layers
+        for name in NOT_TRAINED
+        if name in layer.params
+    }
+    arrays |= running
     more = {
         "backend": {
             "type": "cpu",
@@ -118,6 +90,8 @@ def from_neon(
         },
         "model": {
             "description": _model_description(neon.model),
+            "arrays": sorted(running),
+            "starts_anew": True,
             "counters": {
                 "epoch": neon.epoch_index,
                 "minibatch": 0,
@@ -130,9 +104,22 @@ def from_neon(
             "neon_version": neon.neon_version,
             "cost": neon.cost,
             "train_input_shape": neon.train_input_shape,
+            "model": neon.model,
         },
     }
     return arrays, {**state, **encode(more)}
+
+
+def _rows(layer: NeonLayer) -> Iterator[NamedParameter]:
+    """The trained parameters of a layer, by our names."""
+    for param, array in layer.params.items():
+        if param not in NOT_TRAINED:
+            place = our_place(layer.name, layer.type.rpartition(".")[2], param)
+            yield NamedParameter(*place, ((array, array), layer.states.get(param, [])))
+    if layer.type.endswith(".BiBNRNN") and "gmean" in layer.params:  # neon neither saves these nor loads them
+        for param, first in (("beta", np.zeros_like), ("gamma", np.ones_like)):
+            array = first(layer.params["gmean"])
+            yield NamedParameter(layer.name, "BiBNRNN", param, ((array, array), []))
 
 
 def _steps(owners: list[Any], epochs: int, t: int | None, batches_per_epoch: int | None) -> int:
@@ -164,11 +151,19 @@ def _build(description: Mapping[str, Any], kind: str) -> Any:
         raise CheckpointError(f"the {kind} of the file cannot be built: {printable(str(error))}") from error
 
 
+def model_of_ours(model: State) -> Any:
+    """The model of a neon checkpoint as ours, untrained.
+
+    Raises:
+        NeonOptimError: it has layers that are none of ours.
+    """
+    return from_description({"type": "Model", "config": {"layers": in_our_layers(model)}}, "model")
+
+
 def _model_description(model: State) -> State:
     """The description of our Model where all of its layers exist here, else neon's."""
-    ours = {"type": "Model", "config": {"layers": model}}
     try:
-        return from_description(ours, "model").get_description()
+        return dict(model_of_ours(model).get_description())
     except NeonOptimError:
         return model
 
@@ -198,39 +193,26 @@ def to_neon(contents: Contents, file: str) -> State:
         CheckpointWarning: arguments that neon's class does not take are left out.
     """
     found = parse(contents.state, file)
-    description = (found.model or {}).get("description")
-    if not isinstance(description, dict):
-        raise CheckpointError(f"{file} describes no model, which neon needs: save with model=")
-    model = _build(description, "model")
-    names = set(found.parameters)
-    layers = []
-    for leaf in model.layers.leaves():
-        node = in_neons_names(leaf.get_description())
-        node["config"].setdefault("name", leaf.name)
-        path = f"{leaf.name}/W"
-        if path in names and path in contents.arrays:
-            names.remove(path)
-            slots = [f"{path}/{slot}" for slot in found.parameters[path].slots]
-            states = [contents.arrays[slot] for slot in slots if slot in contents.arrays]
-            node |= {"params": {"W": contents.arrays[path]}, **({"states": states} if states else {})}
-        layers.append(node)
-    if names:
-        raise CheckpointError(
-            f"{file}: the model has no layers, or the file no array, for {shown(sorted(names))}"
-        )
-    backend = found.backend or {}
-    weights = [layer["params"]["W"] for layer in layers if "params" in layer]
     extra = found.extra if isinstance(found.extra, dict) else {}
+    description, renamed = _neon_model(found, extra, file)
+    arrays = {_renamed(name, renamed): array for name, array in contents.arrays.items()}
+    slots = {_renamed(name, renamed): record.slots for name, record in found.parameters.items()}
+    model = with_arrays(description, arrays, slots)
+    lost = set(slots) - set(written_from(model))
+    _tell_of_norms(description, arrays, lost)
+    if lost:
+        raise CheckpointError(
+            f"{file}: the model has no layers, or the file no array, for {shown(sorted(lost))}"
+        )
+    if found.description is None:
+        model = _without_states(model)
+    backend = found.backend or {}
     content: State = {
         "neon_version": extra.get("neon_version", _NEON_VERSION),
         "backend": {"type": "NervanaCPU", "compat_mode": "neon", "rng_seed": backend.get("rng_seed")},
-        "model": {
-            "type": "neon.layers.container.Sequential",
-            "config": {"name": model.layers.name, "layers": layers},
-            "container": True,
-        },
+        "model": model,
         "epoch_index": found.epoch + 1,
-        "train_input_shape": extra.get("train_input_shape", weights[0].shape[1] if weights else None),
+        "train_input_shape": extra.get("train_input_shape", _features_in(model)),
     }
     if backend.get("rng"):
         content["backend"]["rng_state"] = mersenne_twister(backend["rng"], file)
@@ -239,6 +221,71 @@ def to_neon(contents: Contents, file: str) -> State:
     if is_description(extra.get("cost")):
         content["cost"] = extra["cost"]
     return content
+
+
+def _renamed(name: str, layers: Mapping[str, str]) -> str:
+    layer, slash, rest = name.partition("/")
+    return layers.get(layer, layer) + slash + rest
+
+
+def _neon_model(found: TrainingState, extra: State, file: str) -> tuple[State, dict[str, str]]:
+    """The description of the model in neon's names, and what layers of ours are called there that are called otherwise.
+
+    It is the one that neon wrote, where the file came from there.
+    """
+    description = (found.model or {}).get("description")
+    for given in (extra.get("model"), description):
+        if not isinstance(given, dict) or not is_description(given):
+            continue
+        if str(given["type"]).startswith("neon.layers.container."):
+            return dict(given), {}
+    if not isinstance(description, dict):
+        raise CheckpointError(f"{file} describes no model, which neon needs: save with model=")
+    model = _build(description, "model")
+    layers = []
+    for leaf in model.layers.leaves():
+        node = in_neons_names(leaf.get_description())
+        node["config"].setdefault("name", leaf.name)
+        layers.append(node)
+    layers, renamed = with_fused_biases(layers)
+    config = {"name": model.layers.name, "layers": layers}
+    return {"type": "neon.layers.container.Sequential", "config": config, "container": True}, renamed
+
+
+def _tell_of_norms(description: State, arrays: Arrays, lost: set[str]) -> None:
+    """neon's BiBNRNN neither saves beta and gamma nor loads them: take them out of what must be written."""
+    for name in [name for name in lost if name.rpartition("/")[2] in ("beta", "gamma")]:
+        layer = name.rpartition("/")[0]
+        if not any(_is_bibnrnn(node, layer) for node in leaves_of(description)):
+            continue
+        lost.discard(name)
+        first = 0.0 if name.endswith("beta") else 1.0
+        if name in arrays and (arrays[name] != first).any():
+            message = f"neon's BiBNRNN begins with {first} in {name.rpartition('/')[2]} whenever it is loaded: {name}"
+            warnings.warn(f"{message} is left out", CheckpointWarning, stacklevel=4)
+
+
+def _is_bibnrnn(node: State, name: str) -> bool:
+    return str(node["type"]).endswith(".BiBNRNN") and node["config"].get("name") == name
+
+
+def _without_states(node: State) -> State:
+    """Without what no optimizer has written."""
+    kept = {key: value for key, value in node.items() if key != "states"}
+    if "layers" in kept["config"]:
+        kept["config"] = {
+            **kept["config"],
+            "layers": [_without_states(layer) for layer in kept["config"]["layers"]],
+        }
+    return kept
+
+
+def _features_in(model: State) -> int | None:
+    """The features of a sample, where the first layer tells: a Linear layer does."""
+    first = next((layer for layer in leaves_of(model) if "params" in layer), None)
+    if first is None or not str(first["type"]).endswith(".Linear"):
+        return None
+    return int(first["params"]["W"].shape[1])
 
 
 def in_neons_names(node: Any) -> Any:
@@ -252,13 +299,14 @@ def in_neons_names(node: Any) -> Any:
     except RegistryError:
         raise CheckpointError(f"neon has no {printable(node['type'])}") from None
     name, kind = cls.__name__, getattr(cls, "kind", None)
-    if name not in _ARGUMENTS or kind not in _MODULES:
+    module = MODULES.get(name, MODULES.get(str(kind)))
+    if name not in ARGUMENTS or module is None:
         raise CheckpointError(f"neon has no {name}, or none that this package writes")
     config = node.get("config")
     config = config if isinstance(config, dict) else {}
-    unknown = sorted(set(config) - set(_ARGUMENTS[name]))
+    unknown = sorted(set(config) - set(ARGUMENTS[name]))
     if unknown:
         message = f"neon's {name} does not take {printable(', '.join(unknown))}: left out"
         warnings.warn(message, CheckpointWarning, stacklevel=2)
     kept = {key: in_neons_names(value) for key, value in config.items() if key not in unknown}
-    return {"type": f"{_MODULES[kind]}.{name}", "config": kept}
+    return {"type": f"{module}.{name}", "config": kept}
