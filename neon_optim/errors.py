@@ -191,6 +191,10 @@ class DataError(NeonOptimError, ValueError):
     """Data that is not there, cannot be read, or does not fit what it is used for."""
 
 
+class DataWarning(UserWarning):
+    """Data that can be used, though not all of it means something to the model."""
+
+
 class RunError(NeonOptimError):
     """A run folder that cannot be used: not writable, taken by another run, or by another process."""
 

@@ -22,6 +22,8 @@ FLOORS = [
     {"optimizers"},
     {"serialization"},
     {"model"},
+    {"data"},
+    {"runs"},
     {"compat"},
     {"cli"},
     {"", "__main__", "base", "registry", "arguments"},

@@ -11,15 +11,18 @@ from typing import Any
 import click
 
 from neon_optim.cli.output import discard, say, say_with_excerpts
-from neon_optim.errors import CheckpointWarning, ConfigWarning, NeonOptimError
+from neon_optim.errors import CheckpointWarning, ConfigWarning, DataWarning, NeonOptimError
 from neon_optim.version import __version__
 
 __all__ = ["UserError", "cli"]
 
 #: Command → what it does. Each is the click command of its name in the module of its name beside this one.
 COMMANDS = {
-    "train": "Train a model that a YAML file defines.",
+    "init": "Write a config that trains on a data file.",
     "validate": "Check YAML files as train does, without training.",
+    "train": "Train a model that a YAML file defines.",
+    "predict": "Predict with a trained model.",
+    "evaluate": "Measure a trained model on other data.",
     "inspect": "Show what is in a checkpoint.",
     "convert": "Turn a checkpoint of neon's into one of ours.",
     "doctor": "Check what this machine can do.",
@@ -71,7 +74,7 @@ class CommandTable(click.Group):
         """Run a command. What it refuses becomes one message and exit code 2, anything unforeseen a traceback."""
         try:
             with warnings.catch_warnings():
-                for category in (CheckpointWarning, ConfigWarning):
+                for category in (CheckpointWarning, ConfigWarning, DataWarning):
                     warnings.simplefilter("always", category)
                 warnings.showwarning = _show_warning
                 return super().invoke(ctx)

@@ -128,6 +128,7 @@ class _Run:
 
     def _build(self) -> None:
         """Backend, data, model: everything that can go wrong before the folder is touched."""
+        from neon_optim.data.array_datasets import encoding_of
         from neon_optim.model import Misclassification
         from neon_optim.model.training import Training
 
@@ -151,8 +152,9 @@ class _Run:
         parts.assign_parameters()
         parts.raise_if_any()
         self.metrics: dict[str, Any] = {"valid_cost": settings.cost}
-        if self.model.layers.nout > 1:
+        if self.model.layers.nout > 1 and getattr(parts.train, "labels", ()) is not None:
             self.metrics["valid_error"] = Misclassification()
+        self.encoding = encoding_of(self.dataset)
 
     def start(self) -> bool:
         """Train; whether the run is finished."""
@@ -214,6 +216,8 @@ class _Run:
             f"{numbers:,} parameters; {self.dataset.train_iter.ndata:,} samples to train on, "
             f"{self.dataset.valid_iter.ndata:,} to validate"
         )
+        for line in self.dataset.encoding.summary() if hasattr(self.dataset, "encoding") else ():
+            say(line)
         say(f"backend {self.values['backend']}{f' ({engine})' if engine else ''}; folder {self.folder.path}")
 
     def _train(self, manager: Any) -> None:
@@ -229,7 +233,11 @@ class _Run:
                 manager,
                 every_epochs=when.every_epochs or 0,
                 every_steps=when.every_steps,
-                extra={"config": self.values, "data": self.data},
+                extra={
+                    "config": self.values,
+                    "data": self.data,
+                    "encoding": None if self.encoding is None else self.encoding.to_json(),
+                },
             ),
         ]
         with _signals_stop(self.training):
