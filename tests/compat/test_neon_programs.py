@@ -37,3 +37,11 @@ def test_what_was_measured_is_printed_as_a_number():
     assert (error[0], error.shape) == (0.125, (1,))
     with pytest.raises(ValueError):
         float(np.zeros(2).view(Measured))
+
+
+def test_names_at_the_top():
+    from neon_optim.compat import neon
+
+    assert neon.load_class("neon.optimizers.Adam").__name__ == "Adam"
+    assert neon.get_args(lambda a, b=3: None) == {"a": None, "b": 3}
+    assert neon.DISPLAY_LEVEL_NUM == 41

@@ -31,6 +31,7 @@ from neon_optim.serialization.checkpoint.training_state import (
 )
 from neon_optim.serialization.neon.neon_layers import (
     ARGUMENTS,
+    BRANCHING,
     MODULES,
     NOT_TRAINED,
     in_our_layers,
@@ -242,14 +243,36 @@ def _neon_model(found: TrainingState, extra: State, file: str) -> tuple[State, d
     if not isinstance(description, dict):
         raise CheckpointError(f"{file} describes no model, which neon needs: save with model=")
     model = _build(description, "model")
-    layers = []
-    for leaf in model.layers.leaves():
-        node = in_neons_names(leaf.get_description())
-        node["config"].setdefault("name", leaf.name)
-        layers.append(node)
-    layers, renamed = with_fused_biases(layers)
-    config = {"name": model.layers.name, "layers": layers}
-    return {"type": "neon.layers.container.Sequential", "config": config, "container": True}, renamed
+    renamed: dict[str, str] = {}
+    return _in_a_row(model.layers, renamed), renamed
+
+
+def _in_a_row(sequential: Any, renamed: dict[str, str]) -> State:
+    """The description of layers in a row in neon's names.
+
+    Arguments:
+        renamed: gets what layers are called there that are called otherwise here.
+    """
+    layers, names = with_fused_biases(list(_nodes(sequential.layers, renamed)))
+    renamed |= names
+    return {
+        "type": "neon.layers.container.Sequential",
+        "config": {"name": sequential.name, "layers": layers},
+    }
+
+
+def _nodes(layers: Any, renamed: dict[str, str]) -> Iterator[State]:
+    """The descriptions of layers in neon's names: what is made of layers in a row is taken apart."""
+    for layer in layers:
+        inner = getattr(layer, "layers", None)
+        if inner and type(layer).__name__ not in BRANCHING:
+            yield from _nodes(inner, renamed)
+            continue
+        node = in_neons_names(layer.get_description(skip=["layers"]) if inner else layer.get_description())
+        node["config"].setdefault("name", layer.name)
+        if inner:
+            node["config"]["layers"] = [_in_a_row(path, renamed) for path in inner]
+        yield node
 
 
 def _tell_of_norms(description: State, arrays: Arrays, lost: set[str]) -> None:

@@ -11,6 +11,7 @@ from neon_optim.serialization.checkpoint.archive import State
 
 __all__ = [
     "ARGUMENTS",
+    "BRANCHING",
     "MODULES",
     "NOT_TRAINED",
     "in_our_layers",
@@ -29,6 +30,9 @@ _CONVOLUTION = ("fshape", "strides", "padding", "dilation", "init", "bsum", "nam
 _RECURRENT = ("output_size", "init", "init_inner", "activation", "reset_cells", "name")
 _GATED = (*_RECURRENT, "gate_activation")
 
+BRANCHING = ("MergeSum", "MergeBroadcast")
+"""Layers with pathways in them, each a Sequential."""
+
 MODULES = {
     "layer": "neon.layers.layer",
     "activation": "neon.transforms.activation",
@@ -43,6 +47,7 @@ MODULES = {
         ),
         "neon.layers.recurrent",
     ),
+    **dict.fromkeys(BRANCHING, "neon.layers.container"),
 }
 """neon's module of a class, by its name or else by what it is."""
 
@@ -68,6 +73,9 @@ ARGUMENTS: dict[str, tuple[str, ...]] = {
     "RecurrentSum": ("name",),
     "RecurrentMean": ("name",),
     "RecurrentLast": ("name",),
+    "SkipNode": ("name",),
+    "MergeSum": ("name",),
+    "MergeBroadcast": ("merge", "alphas", "name"),
     "Rectlin": ("slope", "name"),
     "Rectlinclip": ("slope", "xcut", "name"),
     "Explin": ("alpha", "name"),

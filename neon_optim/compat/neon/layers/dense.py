@@ -25,13 +25,17 @@ class Linear(ParameterLayer):
     def __init__(
         self, nout: int, init: Any, bsum: bool = False, name: str | None = None, parallelism: str = "Disabled"
     ):
-        self.core = model.Linear(nout=nout, init=UNUSED)
+        self.core = self.core_of(nout)
         super().__init__(init, name, parallelism)
         self.nout = nout
         self.bsum = bsum
 
+    def core_of(self, nout: int) -> Any:
+        """The layer of ours."""
+        return model.Linear(nout=nout, init=UNUSED)
+
     def __str__(self) -> str:
-        return f"Linear Layer '{self.name}': {self.nin} inputs, {self.nout} outputs"
+        return f"{type(self).__name__} Layer '{self.name}': {self.nin} inputs, {self.nout} outputs"
 
     def configure(self, in_obj: Any) -> Any:
         """Learn the number of inputs and of steps."""

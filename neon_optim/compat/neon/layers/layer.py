@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from neon_optim.compat.neon.layers.base import Layer, ParameterLayer, interpret_in_shape
+from neon_optim.compat.neon.layers.binary import BinaryAffine, BinaryLinear, ShiftBatchNorm
 from neon_optim.compat.neon.layers.compound import Affine, CompoundLayer, Conv, Deconv
 from neon_optim.compat.neon.layers.convolution import Convolution, Convolution_bias, Deconvolution
 from neon_optim.compat.neon.layers.costs import GeneralizedCost, GeneralizedCostMask, GeneralizedGANCost
 from neon_optim.compat.neon.layers.dense import Activation, Bias, Linear
 from neon_optim.compat.neon.layers.lookup_table import LookupTable
-from neon_optim.compat.neon.layers.normalization import BatchNorm
+from neon_optim.compat.neon.layers.normalization import BatchNorm, BatchNormAutodiff
 from neon_optim.compat.neon.layers.pooling import LRN, Pooling, RoiPooling
 from neon_optim.compat.neon.layers.shaping import BranchNode, DataTransform, Dropout, Reshape, SkipNode
 
@@ -17,7 +18,10 @@ __all__ = [
     "Activation",
     "Affine",
     "BatchNorm",
+    "BatchNormAutodiff",
     "Bias",
+    "BinaryAffine",
+    "BinaryLinear",
     "BranchNode",
     "CompoundLayer",
     "Conv",
@@ -37,6 +41,7 @@ __all__ = [
     "Pooling",
     "Reshape",
     "RoiPooling",
+    "ShiftBatchNorm",
     "SkipNode",
     "interpret_in_shape",
 ]

@@ -18,7 +18,7 @@ from neon_optim.compat.neon.layers.base import (
 )
 from neon_optim.model.shapes import reshaped
 
-__all__ = ["BatchNorm"]
+__all__ = ["BatchNorm", "BatchNormAutodiff"]
 
 
 class BatchNorm(Layer):
@@ -52,7 +52,7 @@ class BatchNorm(Layer):
 
     def core_of(self, rho: float, eps: float, binary: bool) -> Any:
         """The layer of ours."""
-        return model.BatchNorm(rho=rho, eps=eps)
+        return model.ShiftBatchNorm(rho=rho, eps=eps) if binary else model.BatchNorm(rho=rho, eps=eps)
 
     def __str__(self) -> str:
         sizes = f"{self.nin} inputs, {self.nsteps} steps, {self.nfm} feature maps"
@@ -143,3 +143,20 @@ class BatchNorm(Layer):
     def set_states(self, pdict: Any) -> None:
         """Take over ``pdict['states']``, a list for each parameter."""
         set_listed_states(self, pdict.get("states", ()))
+
+
+class BatchNormAutodiff(BatchNorm):
+    """A BatchNorm with other defaults. In neon it shows how a backward pass follows from an op-tree; here all do.
+
+    Arguments:
+        rho: how much of the running statistics stays with each minibatch.
+        eps: is added to the variance.
+    """
+
+    def __init__(self, rho: float = 0.99, eps: float = 1e-6, name: str | None = None):
+        super().__init__(rho, eps, name)
+
+    def get_forward_optree(self) -> Any:
+        """The outputs in training as an op-tree of the inputs of the last minibatch."""
+        value, _ = self.core.passed(self.inputs)
+        return value

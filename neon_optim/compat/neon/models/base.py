@@ -11,6 +11,7 @@ import numpy as np
 from neon_optim.compat.captured_steps import CapturedSteps
 from neon_optim.compat.descriptions import class_of
 from neon_optim.compat.display_logger import logger
+from neon_optim.compat.measured import Measured
 from neon_optim.compat.neon import __version__
 from neon_optim.compat.neon.backends.backend import Block
 from neon_optim.compat.neon.layers.container import Sequential
@@ -195,7 +196,7 @@ class Model(NervanaObject, kind="model"):
             columns = self._steps(y) * samples
             total += metric(y, t, calcrange=slice(0, columns)) * columns
             done += columns
-        return total / done
+        return (total / done).view(Measured)
 
     def _steps(self, y: Any) -> int:
         return int((y[0] if isinstance(y, list) else y).shape[1]) // self.be.bsz
