@@ -8,11 +8,11 @@ derivative of both is one loop). Everything that is not elementwise or a reducti
 from __future__ import annotations
 
 import bisect
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from neon_optim.backends.graph import VIEWS, Graph, lies_contiguous
+from neon_optim.backends.graph import VIEWS, Graph, Value, lies_contiguous
 from neon_optim.backends.optree import ELEMENTWISE
 
 __all__ = ["ALONG_AN_AXIS", "CHEAP", "Call", "Loop", "Steps", "fuse"]
@@ -85,17 +85,21 @@ class Steps:
     home: dict[int, int]
 
 
-def fuse(graph: Graph) -> Steps:
+def fuse(graph: Graph, alone: Callable[[Value], bool] = lambda value: False) -> Steps:
     """Cut a graph into loops and calls.
 
     Numbers that are computed from others belong to no step: whoever reads one computes it.
+
+    Arguments:
+        alone: which operations are calls although a loop could hold them.
     """
-    return _Cutter(graph).cut()
+    return _Cutter(graph, alone).cut()
 
 
 class _Cutter:
-    def __init__(self, graph: Graph):
+    def __init__(self, graph: Graph, alone: Callable[[Value], bool]):
         self._graph = graph
+        self._alone = alone
         self._values = graph.values
         self._steps: list[Loop | Call] = []
         # Of what a step computes, and of views of that; leaves have none.
@@ -123,9 +127,9 @@ class _Cutter:
                     self._step_of[v] = self._step_of[value.args[0]]
             elif value.is_number and value.op in {*_ELEMENTWISE, "broadcast"}:
                 self._step_of[v] = max((self._step_of.get(a, -1) for a in value.args), default=-1)
-            elif value.op in _ELEMENTWISE:
+            elif value.op in _ELEMENTWISE and not self._alone(value):
                 self._join(v)
-            elif value.op == "reduce" and value.attrs["kind"] in ALONG_AN_AXIS:
+            elif value.op == "reduce" and value.attrs["kind"] in ALONG_AN_AXIS and not self._alone(value):
                 self._join_reduction(v)
             elif value.op not in ("leaf", "number", "places", "size"):
                 self._step_of[v] = len(self._steps)
@@ -148,8 +152,9 @@ class _Cutter:
         if not dense and any(self._values[u].op in VIEWS for u in self._users[source]):
             return False  # what has gaps cannot be seen in another shape
         if isinstance(self._steps[self._step_of[source]], Call):
-            # Only products write anywhere; and BLAS wants its results without gaps.
-            return value.op in ("dot", "batched_dot") and same_type and dense
+            # Only products write anywhere, and what a loop could hold; and BLAS wants its results without gaps.
+            anywhere = value.op in ("dot", "batched_dot") or self._alone(value)
+            return anywhere and same_type and dense
         return same_type or len(self._users[source]) == 1
 
     # --- loops ---

@@ -2,7 +2,7 @@
 
 Layers of neon's that do no more than a layer of ours in them have that as their ``algebra``. The cost and the functions
 of activations must be this package's too, since those of programs may do anything when they are called. What a layer
-shows, its ``outputs``, is filled as its ``fprop`` does; its ``deltas`` are not.
+shows, its ``outputs``, is filled as its ``fprop`` does, but for layers within pathways; its ``deltas`` are not.
 """
 
 from __future__ import annotations
@@ -116,9 +116,9 @@ class _Passes:
         self._layers = list(model.layers.layers)
         self._states = self._now()
         self._tensors = self._held()
-        cores = [layer.algebra for layer in self._layers]
-        self.preparing = [core for core in cores if type(core).prepare is not Layer.prepare]
-        things = [*self._layers, *cores, *([] if total is None else [model.cost])]
+        leaves = _leaves(self._layers)
+        self.preparing = [leaf for leaf in leaves if type(leaf).prepare is not Layer.prepare]
+        things = [*self._layers, *leaves, *([] if total is None else [model.cost])]
         self._settings = [vars(found) for found in dict.fromkeys(settings_within(things))]
         self._changes = self._count()
 
@@ -204,13 +204,17 @@ def _no_algebra(model: Any) -> Iterator[str]:
     for layer in container.layers:
         core = layer.algebra
         whole = layer.actual_bsz is None and layer.actual_seq_len is None
-        if (
-            core is None
-            or not core.is_algebra
-            or not whole
-            or not _is_ours(getattr(layer, "transform", None))
-        ):
+        if core is None or not whole or not all(map(_is_algebra_of_ours, core.leaves())):
             yield str(layer.name)
+
+
+def _is_algebra_of_ours(leaf: Layer) -> bool:
+    return leaf.is_algebra and _is_ours(getattr(leaf, "transform", None))
+
+
+def _leaves(layers: list[Any]) -> list[Layer]:
+    """The layers of ours that do the work, those within pathways included."""
+    return [leaf for layer in layers for leaf in layer.core.leaves()]
 
 
 def _is_ours(thing: Any) -> bool:

@@ -30,8 +30,8 @@ class CPUBackend(Backend):
 
     Arguments:
         as_numpy: in op-trees take exp, log and their like, and sums along axes, as NumPy computes them: then results
-            are those of programs written in NumPy. Loops that hold them are not compiled.
-            ``deterministic`` goes before.
+            are those of programs written in NumPy. They are no part of compiled loops then. ``deterministic`` goes
+            before.
 
     Attributes:
         tensor_cls: the class of its tensors.
@@ -55,10 +55,10 @@ class CPUBackend(Backend):
         super().__init__(rng_seed, default_dtype, batch_size, stochastic_round)
         self.deterministic = deterministic
         self.as_numpy = as_numpy and not deterministic
-        self._numpy_engine = NumpyEngine(deterministic, self.as_numpy)
+        self._numpy_engine = NumpyEngine(deterministic)
         self.engine = self._make_engine(engine)
         product = self.engine.fixed_product() if deterministic else blas_product
-        self._flows = Flows(WholeArrays(product), self.engine)
+        self._flows = Flows(WholeArrays(product, self.as_numpy), self.engine)
 
     def __reduce__(self) -> Any:
         """A pickle stands for the backend that is current when it is read; one like this where there is none."""
@@ -83,7 +83,7 @@ class CPUBackend(Backend):
                 "engine 'numba' needs Numba (pip install 'neon_optim[fast]') and NUMBA_DISABLE_JIT unset; "
                 "engine 'numpy' needs neither"
             )
-        return NumbaEngine(self.as_numpy)
+        return NumbaEngine()
 
     def empty(
         self,

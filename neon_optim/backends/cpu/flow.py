@@ -18,11 +18,16 @@ __all__ = ["Flow", "FlowInput", "FlowPlan"]
 
 
 class FlowPlan:
-    """What is the same for all arrays of the same layout: the steps, and where their results lie."""
+    """What is the same for all arrays of the same layout: the steps, and where their results lie.
 
-    def __init__(self, flat: Flat):
+    Arguments:
+        flat: the assignments.
+        whole: says which operations are no part of loops.
+    """
+
+    def __init__(self, flat: Flat, whole: WholeArrays):
         self.graph = Graph(flat)
-        self.steps = fuse(self.graph)
+        self.steps = fuse(self.graph, whole.is_alone)
         self.places, self.size = place_buffers(self.graph, self.steps)
         self.idle: list[Flow] = []
 

@@ -81,7 +81,7 @@ class Flows:
             key = flat.key
         plan = self._plans.get(key)
         if plan is None:
-            plan = self._remember(key, FlowPlan(flat))
+            plan = self._remember(key, self.plan(flat))
         try:
             flow = plan.idle.pop()
         except IndexError:
@@ -99,6 +99,10 @@ class Flows:
         self._kept_bytes += plan.size if plan.size <= _KEPT_BYTES else 0
         self._plans[key] = plan
         return plan
+
+    def plan(self, flat: Flat) -> FlowPlan:
+        """The steps of assignments."""
+        return FlowPlan(flat, self._whole)
 
     def flow(self, plan: FlowPlan, flat: Flat) -> Flow:
         """A flow of a plan, for the arrays and numbers of its trees."""
@@ -166,7 +170,7 @@ class Replay(Captured):
         found = self._by_layout.get(layout)
         if found is None:
             flat = self._flat.with_leaves(dict(zip(self._inputs, inputs, strict=True)))
-            flow = self._flows.flow(FlowPlan(flat), flat)
+            flow = self._flows.flow(self._flows.plan(flat), flat)
             found = self._by_layout[layout] = flow, [flow.input_of(k) for k in self._inputs]
         return found
 

@@ -14,7 +14,7 @@ from neon_optim.backends.contract import Rounding
 from neon_optim.backends.cpu.engine import Engine
 from neon_optim.backends.cpu.flow_memory import FlowMemory
 from neon_optim.backends.cpu.numpy_kernel import NumpyKernel
-from neon_optim.backends.cpu.numpy_loops import NumpyLoop, numpys_sum
+from neon_optim.backends.cpu.numpy_loops import NumpyLoop
 from neon_optim.backends.cpu.table import HostTable, RowGroup
 from neon_optim.backends.cpu.workers import run_together, thread_count
 from neon_optim.backends.functions import FUNCTIONS, largest, smallest, store
@@ -23,7 +23,7 @@ from neon_optim.backends.numpy_formula import SHARED_FUNCTIONS
 from neon_optim.backends.program import Program, Stage
 from neon_optim.backends.rounding import round_stochastically, rounding_words, store_rounding
 from neon_optim.backends.scalars import ScalarValues
-from neon_optim.backends.sums import CHUNK, LaneSum, sum_axis
+from neon_optim.backends.sums import CHUNK, LaneSum
 
 __all__ = ["BLOCK", "NumpyEngine"]
 
@@ -43,14 +43,12 @@ class NumpyEngine(Engine):
 
     Arguments:
         deterministic: take exp, log and their like as all engines share them, instead of NumPy's own.
-        as_numpy: add along axes as NumPy does.
     """
 
     name = "numpy"
 
-    def __init__(self, deterministic: bool = False, as_numpy: bool = False) -> None:
+    def __init__(self, deterministic: bool = False) -> None:
         self._functions = SHARED_FUNCTIONS if deterministic else FUNCTIONS
-        self._sums = numpys_sum if as_numpy else sum_axis
         self._key = ("numpy", deterministic)
         self._local = threading.local()
 
@@ -90,7 +88,7 @@ class NumpyEngine(Engine):
 
     def make_loop(self, loop: Loop, memory: FlowMemory) -> NumpyLoop:
         """See :meth:`Engine.make_loop`."""
-        return NumpyLoop(loop, memory, self._functions, self._sums)
+        return NumpyLoop(loop, memory, self._functions)
 
     def _run_chunk(
         self,

@@ -14,7 +14,7 @@ from neon_optim.backends.graph import TOTALS
 from neon_optim.backends.numpy_formula import SHARED_FUNCTIONS
 from neon_optim.backends.sums import sum_axis
 
-__all__ = ["NumpyLoop", "numpys_sum"]
+__all__ = ["NumpyLoop"]
 
 _BLOCK = 65_536
 """Elements that are worked on at a time: few enough to stay in the cache from one operation to the next."""
@@ -25,18 +25,10 @@ class NumpyLoop:
 
     Arguments:
         functions: the elementwise operations.
-        sums: what adds along an axis, which stays with one element.
     """
 
-    def __init__(
-        self,
-        loop: Loop,
-        memory: FlowMemory,
-        functions: Mapping[str, Callable[..., Any]],
-        sums: Callable[[np.ndarray, int], np.ndarray] = sum_axis,
-    ):
+    def __init__(self, loop: Loop, memory: FlowMemory, functions: Mapping[str, Callable[..., Any]]):
         self._functions = functions
-        self._sums = sums
         self._values = memory.graph.values
         self._loop = loop
         self._arrays = memory.arrays
@@ -95,7 +87,7 @@ class NumpyLoop:
                 for a in value.args
             ]
             if value.op == "reduce":
-                out = self._reduced(value.attrs["kind"], args[0], value.attrs["axis"])
+                out = _reduced(value.attrs["kind"], args[0], value.attrs["axis"])
             elif value.op in ("copy", "contiguous"):
                 out = args[0] if np.ndim(args[0]) else np.full(self._block_shape(value.shape, start), args[0])
                 if value.args[0] not in held and len(loop.writes) > 1:
@@ -115,12 +107,6 @@ class NumpyLoop:
                     made.discard(a)
         for v in loop.writes:  # last, since what is written may lie where something was read
             store(self._block_of(self._arrays[v], start), held[v])
-
-    def _reduced(self, kind: str, values: np.ndarray, axis: int) -> np.ndarray:
-        if kind in ("sum", "mean"):
-            total = self._sums(values, axis)
-            return (total / values.shape[axis] if kind == "mean" else total).astype(values.dtype, copy=False)
-        return (largest_along if kind == "amax" else smallest_along)(values, axis)
 
     def _is_held_elsewhere(self, a: int, held: Mapping[int, np.ndarray]) -> bool:
         return any(array is held[a] for v, array in held.items() if v != a)
@@ -150,7 +136,8 @@ class NumpyLoop:
         return (*shape[:axis], extent, *shape[axis + 1 :])
 
 
-def numpys_sum(values: np.ndarray, axis: int) -> np.ndarray:
-    """The sums along an axis as NumPy adds them, in the type of the values."""
-    total: np.ndarray = np.add.reduce(values, axis=axis, keepdims=True)
-    return total
+def _reduced(kind: str, values: np.ndarray, axis: int) -> np.ndarray:
+    if kind in ("sum", "mean"):
+        total = sum_axis(values, axis)
+        return (total / values.shape[axis] if kind == "mean" else total).astype(values.dtype)
+    return (largest_along if kind == "amax" else smallest_along)(values, axis)

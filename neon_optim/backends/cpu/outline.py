@@ -11,7 +11,6 @@ import numpy as np
 
 from neon_optim.backends.contract import Captured, Tensor
 from neon_optim.backends.cpu.backend import CPUBackend
-from neon_optim.backends.cpu.flow import FlowPlan
 from neon_optim.backends.cpu.flows import leaf_of
 from neon_optim.backends.cpu.tensor import CPUTensor
 from neon_optim.backends.graph import Flat, flatten
@@ -108,7 +107,7 @@ class OutlineBackend(CPUBackend):
     ) -> Captured:
         """Plan assignments, and count the memory of their intermediate values."""
         flat = flatten(assignments, leaf_of, {id(node): value for node, value in values})
-        self.nbytes += FlowPlan(flat).size
+        self.nbytes += self._flows.plan(flat).size
         return _Planned()
 
     def bernoulli(self, out: Tensor, keep: float, *, stream: int, step: int) -> Tensor:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from neon_optim.backends.functions import largest, smallest
+from neon_optim.backends.functions import FUNCTIONS, largest, smallest
 from neon_optim.backends.graph import Value
 from neon_optim.backends.optree_shapes import image_shapes
 from neon_optim.backends.sums import CHUNK, LaneSum
@@ -26,12 +26,20 @@ def blas_product(left: np.ndarray, right: np.ndarray, out: np.ndarray) -> None:
 class WholeArrays:
     """What a flow does beside loops.
 
-    Attributes:
+    Arguments:
         product: called with two factors and their product, which overlaps neither.
+        as_numpy: take exp, log, tanh and sums along axes as NumPy computes them, too.
     """
 
-    def __init__(self, product: Product = blas_product):
+    def __init__(self, product: Product = blas_product, as_numpy: bool = False):
         self.product = product
+        self._as_numpy = as_numpy
+
+    def is_alone(self, value: Value) -> bool:
+        """Whether an operation that a loop could hold is done here."""
+        if not self._as_numpy or value.is_number:
+            return False
+        return (value.attrs["kind"] if value.op == "reduce" else value.op) in _NUMPYS_OWN
 
     def reduce_all(self, op: str, values: np.ndarray) -> float:
         """'sum', 'sum_square', 'amax' or 'amin' of all elements; sums in the fixed order."""
@@ -120,7 +128,30 @@ def _overlaps(
         yield (slice(None), *place, *inside), (slice(None), *pixels)
 
 
+def _elementwise(function: Callable[..., Any]) -> Callable[..., None]:
+    def of_one(out: np.ndarray, values: np.ndarray) -> None:
+        function(values.astype(out.dtype, copy=False), out=out)
+
+    return of_one
+
+
+def _sum(out: np.ndarray, values: np.ndarray, axis: int) -> None:
+    np.add.reduce(values.astype(out.dtype, copy=False), axis=axis, keepdims=True, out=out)
+
+
+def _mean(out: np.ndarray, values: np.ndarray, axis: int) -> None:
+    _sum(out, values, axis)
+    np.divide(out, values.shape[axis], out=out)
+
+
+_NUMPYS_OWN: dict[str, Callable[..., None]] = {
+    **{name: _elementwise(FUNCTIONS[name]) for name in ("exp", "exp2", "log", "log2", "tanh")},
+    "sum": _sum,
+    "mean": _mean,
+}
+
 _MOVES: dict[str, Callable[..., None]] = {
+    **_NUMPYS_OWN,
     "argmax": _argmax,
     "argmin": _argmin,
     "take": _take,

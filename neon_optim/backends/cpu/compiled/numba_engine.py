@@ -26,7 +26,6 @@ from neon_optim.backends.cpu.table import TASK, HostTable, RowGroup
 from neon_optim.backends.cpu.whole_arrays import Product
 from neon_optim.backends.cpu.workers import run_together, thread_count
 from neon_optim.backends.dtypes import compute_type
-from neon_optim.backends.elementary import ELEMENTARY
 from neon_optim.backends.fusion import Loop
 from neon_optim.backends.graph import Graph
 from neon_optim.backends.program import SET, Program, Stage
@@ -49,17 +48,12 @@ def numba_is_usable() -> bool:
 
 
 class NumbaEngine(Engine):
-    """The engine that compiles each Program. Numba is imported with the first one that is not in the cache.
-
-    Arguments:
-        as_numpy: let NumPy run the loops of op-trees that hold exp, log or their like, or sums along an axis.
-    """
+    """The engine that compiles each Program. Numba is imported with the first one that is not in the cache."""
 
     name = "numba"
 
-    def __init__(self, as_numpy: bool = False) -> None:
+    def __init__(self) -> None:
         self._numpy = NumpyEngine(deterministic=True)  # as compiled code is
-        self._numpys_own = NumpyEngine(as_numpy=True) if as_numpy else None
 
     def run_group(
         self,
@@ -84,8 +78,6 @@ class NumbaEngine(Engine):
 
     def make_loop(self, loop: Loop, memory: FlowMemory) -> RunLoop:
         """See :meth:`Engine.make_loop`."""
-        if self._numpys_own is not None and _is_numpys_own(memory.graph, loop):
-            return self._numpys_own.make_loop(loop, memory)
         used = [memory.arrays[v] for v in (*loop.reads, *loop.writes)]
         if (
             not all(map(_is_addressable, used))
@@ -212,14 +204,6 @@ class _Launch:
 def _is_addressable(array: np.ndarray) -> bool:
     """Whether compiled code can count from element to element, and read them."""
     return array.dtype.isnative and all(stride % array.dtype.itemsize == 0 for stride in array.strides)
-
-
-def _is_numpys_own(graph: Graph, loop: Loop) -> bool:
-    """Whether NumPy has a way of its own to compute something in a loop."""
-    values = [graph.values[v] for v in loop.values]
-    return any(
-        v.op in ELEMENTARY or (v.op == "reduce" and v.attrs["kind"] in ("sum", "mean")) for v in values
-    )
 
 
 def _has_too_many_arrays(graph: Graph, loop: Loop, used: int) -> bool:

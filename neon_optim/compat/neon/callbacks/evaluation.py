@@ -11,6 +11,7 @@ import numpy as np
 
 from neon_optim.compat.display_logger import logger
 from neon_optim.compat.neon.callbacks.base import Callback
+from neon_optim.compat.neon.data.ticker import Ticker
 from neon_optim.compat.neon.layers.layer import BatchNorm
 from neon_optim.compat.neon.transforms.cost import Metric
 from neon_optim.errors import ArgumentError
@@ -204,6 +205,10 @@ class WatchTickerCallback(Callback):
 
     def __init__(self, model: Any, valid_set: Any, epoch_freq: Any = 1):
         super().__init__(epoch_freq=epoch_freq)
+        if not isinstance(valid_set, Ticker):
+            raise ArgumentError(
+                f"WatchTickerCallback: valid_set must be a Ticker, received a {type(valid_set).__name__}"
+            )
         self.model, self.valid_set = model, valid_set
 
     def on_epoch_end(self, callback_data: Any, model: Any, epoch: int) -> None:
