@@ -204,6 +204,20 @@ def test_random_numbers_begin_anew(cpu):
     assert cpu.rng.uniform() == np.random.RandomState(7).uniform()
 
 
+def test_numbers_are_drawn_when_an_op_tree_is_run(be):
+    numbers = np.random.RandomState(1)
+    out, tree = be.empty((2, 3)), 2.0 * be.rand() - 1.0
+    out[:] = tree
+    np.testing.assert_allclose(out.get(), 2 * numbers.uniform(size=(2, 3)) - 1, rtol=1e-6, atol=1e-6)
+    out[:1] = tree
+    np.testing.assert_allclose(out.get()[0], 2 * numbers.uniform(size=3) - 1, rtol=1e-6, atol=1e-6)
+    be.dropout(0.3, out=out)
+    np.testing.assert_array_equal(out.get(), numbers.uniform(size=(2, 3)) <= 0.3)
+    be.rng_reset()
+    be.rand(out=out)
+    np.testing.assert_allclose(out.get(), np.random.RandomState(1).uniform(size=(2, 3)), rtol=1e-6)
+
+
 def test_binarized(be):
     x = np.array([[-2.0, -0.1, 0.0, 0.4, 3.0]], np.float32)
     out = be.empty((1, 5))

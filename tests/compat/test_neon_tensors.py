@@ -131,6 +131,19 @@ def test_slices_at_indices(be):
     np.testing.assert_array_equal(out.get(), x[:, 3:])
 
 
+def test_lists_of_indices_give_copies(be):
+    x = values(3, 4)
+    t = be.array(x)
+    np.testing.assert_array_equal(t[np.array([2, 0]), :].get(), x[[2, 0]])
+    np.testing.assert_array_equal(t[1:, [3, 3]].get(), x[1:, [3, 3]])
+    t[[0, 1]][:] = 0.0
+    np.testing.assert_array_equal(t.get(), x)
+    with pytest.raises(BackendError, match="not by lists of indices"):
+        t[[0, 1]] = 0.0
+    with pytest.raises(BackendError, match="along one axis only"):
+        t[[0, 1], [0, 1]]
+
+
 def test_tensors_hold_what_programs_put_on_them(cpu):
     t = cpu.array([[1.0]], name="t")
     t.parallelism = "Data"

@@ -93,6 +93,7 @@ class Device:
         context: ``with`` it, the context is current: in any thread, and where another library's was.
         name: as the driver gives it.
         multiprocessors: number of them; launches are sized by it.
+        compute_capability: major and minor number.
     """
 
     def __init__(self, device_id: int = 0):
@@ -105,8 +106,8 @@ class Device:
         self.device_id = device_id
         self.name = handle.name()
         self.multiprocessors = handle.get_attribute(self._cuda.device_attribute.MULTIPROCESSOR_COUNT)
-        major, minor = handle.compute_capability()
-        self._architecture = f"sm_{major}{minor}"
+        self.compute_capability: tuple[int, int] = handle.compute_capability()
+        self._architecture = "sm_{}{}".format(*self.compute_capability)
         self.context = DeviceContext(self._cuda, handle)
         self._launched: deque[str] = deque(maxlen=_NAMED)  # since the host last waited
         self._pool = importlib.import_module("pycuda.tools").DeviceMemoryPool()

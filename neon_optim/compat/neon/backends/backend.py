@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from neon_optim.backends import contract
+from neon_optim.backends.optree import Node, topological_order
 from neon_optim.compat.neon.backends.abstract_backend import AbstractBackend
 from neon_optim.compat.neon.backends.image_operations import ImageOperations
 from neon_optim.compat.neon.backends.layer_operations import LayerOperations
@@ -44,6 +45,7 @@ class Backend(ImageOperations, LayerOperations, Regions, AbstractBackend, contra
     """
 
     _min_dims = 2
+    _draws = False  #: whether op-trees are asked for numbers that are drawn when they are run
 
     def __init__(
         self,
@@ -233,6 +235,28 @@ class Backend(ImageOperations, LayerOperations, Regions, AbstractBackend, contra
     def fill_normal(self, ary: Any, mean: float = 0, stdv: float = 1) -> None:
         """Fill with normally distributed numbers, by NumPy's global random numbers."""
         ary.set(np.random.standard_normal(ary.shape) * stdv + mean)
+
+    def rand(self, out: Any = None) -> Any:
+        """Numbers from 0 to 1, as an op-tree: drawn from ``rng`` when it is assigned to a tensor, in its shape."""
+        self._draws = True
+        return self._build("rand", out=out)
+
+    def dropout(self, keep: float = 0.5, out: Any = None) -> Any:
+        """1 with a probability of ``keep``, else 0, as an op-tree; see :meth:`rand`."""
+        return self.less_equal(self.rand(), keep, out=out)
+
+    def drawn(self, tree: Any, shape: Sequence[int]) -> Any:
+        """An op-tree with numbers in the place of each :meth:`rand`, for a tensor of a shape."""
+        if not self._draws or not isinstance(tree, Node):
+            return tree
+        again: dict[int, Any] = {}
+        for node in topological_order([tree]):
+            operands = [again.get(id(a), a) for a in node.args]
+            if node.op == "rand":
+                again[id(node)] = self.array(self.rng.uniform(size=shape))
+            elif any(a is not b for a, b in zip(operands, node.args, strict=True)):
+                again[id(node)] = OpTreeNode(node.op, *operands, **node.attrs)
+        return again.get(id(tree), tree)
 
     def binarize(self, ary: Any, out: Any, stochastic: bool = True) -> Any:
         """Set each element to 1 or -1, by its sign or, where ``stochastic``, by chance, the likelier the nearer.

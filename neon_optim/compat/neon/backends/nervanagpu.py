@@ -78,3 +78,8 @@ class NervanaGPU(Backend, gpu.GPUBackend):  # type: ignore[misc]  # neon's names
             deterministic=bool(deterministic),
             device_id=device_id,
         )
+
+    @property
+    def compute_capability(self) -> tuple[int, int]:
+        """Major and minor number of the device's compute capability."""
+        return self.device.compute_capability

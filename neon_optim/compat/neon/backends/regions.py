@@ -120,7 +120,7 @@ class Regions:
         kept = []
         while waiting.size:
             best, waiting = waiting[0], waiting[1:]
-            kept.append(best)
+            kept.append(int(best))
             width = np.minimum(right[best], right[waiting]) - np.maximum(left[best], left[waiting]) + one
             height = np.minimum(bottom[best], bottom[waiting]) - np.maximum(top[best], top[waiting]) + one
             common = np.maximum(0.0, width) * np.maximum(0.0, height)

@@ -12,19 +12,21 @@ from neon_optim.backends import contract
 from neon_optim.backends.optree import Expression
 from neon_optim.backends.shapes import at_least_2d
 from neon_optim.compat.neon.backends.op_trees import OpTreeNode
+from neon_optim.errors import BackendError
 
 __all__ = ["Tensor"]
 
 _ALL = slice(None)
+_INDICES = (list, np.ndarray, contract.Tensor)
 
 
 class Tensor(contract.Tensor):
     """A tensor as neon has it; mixed into the tensors of a backend.
 
     Beside those of :class:`neon_optim.backends.contract.Tensor`: a reshape to the same shape and ``t[:]`` are the
-    tensor itself, a part of a tensor of three axes or more loses its axes of length 1 until two are left, the transpose
-    of such a tensor exchanges its axes 1 and 2, a vector may be assigned to any tensor of its size, and a tensor counts
-    as true where its first axis is not empty.
+    tensor itself, a part of a tensor of three axes or more loses its axes of length 1 until two are left, a list of
+    indices along an axis gives a copy, the transpose of a tensor of three axes or more exchanges its axes 1 and 2, a
+    vector may be assigned to any tensor of its size, and a tensor counts as true where its first axis is not empty.
 
     References:
         neon/backends/backend.py, neon/backends/nervanacpu.py.
@@ -63,16 +65,30 @@ class Tensor(contract.Tensor):
     def __getitem__(self, key: Any) -> Any:
         if type(key) is slice and key == _ALL:
             return self
+        keys = key if isinstance(key, tuple) else (key,)
+        if any(isinstance(k, _INDICES) for k in keys):
+            return self._taken(keys)
         part = self._ours.__getitem__(key)
         shape = _squeezed(part.shape)
         return part if shape == part.shape else part.reshape(shape)
 
     def __setitem__(self, key: Any, value: Any) -> None:
+        if any(isinstance(k, _INDICES) for k in (key if isinstance(key, tuple) else (key,))):
+            raise BackendError("a tensor is assigned to by integers and slices, not by lists of indices")
         part = self[key]
         if isinstance(value, Expression):
-            part._ours.__setitem__(_ALL, value)
+            part._ours.__setitem__(_ALL, self.backend.drawn(value, part.shape))
         else:
             part.set(value)
+
+    def _taken(self, keys: tuple[Any, ...]) -> Any:
+        """A copy of the slices at the indices along one axis, and of that what the other keys take."""
+        axes = [axis for axis, k in enumerate(keys) if isinstance(k, _INDICES)]
+        if len(axes) > 1:
+            raise BackendError("a tensor is indexed by a list of indices along one axis only")
+        (axis,) = axes
+        others = tuple(_ALL if k == axis else key for k, key in enumerate(keys))
+        return self.take(keys[axis], axis)[others]
 
     def _assign(self, value: Any) -> Tensor:
         self[:] = value
