@@ -250,6 +250,7 @@ def test_boxes_that_overlap_a_better_one_are_dropped(be):
     assert be.nms(be.array(boxes), 0.5) == [0, 2, 3], "90 of 110 pixels are common to the first two"
     assert be.nms(be.array(boxes), 0.3) == [0, 2]
     assert be.nms(be.array(boxes), 0.9) == [0, 1, 2, 3]
+    assert be.nms(be.array([boxes[0]] * 3), 0.5) == [0], "the first of equal ones"
     parts = [[0.0, 0.0, 0.5, 0.5, 0.9], [0.25, 0.0, 0.75, 0.5, 0.8]]
     assert be.nms(be.array(parts), 0.3, normalized=True) == [0], "a third is common"
     assert be.nms(be.array(parts), 0.34, normalized=True) == [0, 1]

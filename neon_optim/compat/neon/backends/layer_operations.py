@@ -44,12 +44,15 @@ class LayerOperations(NeonAlgebra):
         beta: float = 0.0,
         relu: bool = False,
         bsum: Any = None,
+        repeat: int = 1,
+        size: Any = None,
     ) -> Any:
         """C = alpha · A·B + beta · C.
 
         Arguments:
             relu: set negative elements of alpha · A·B to 0.
             bsum: a tensor for the sums of C along its rows.
+            repeat, size: of neon's GPU backend; without effect.
         """
         store(C, self._product(self.dot(A, B), alpha, relu), beta=beta)
         if bsum is not None:
@@ -57,7 +60,15 @@ class LayerOperations(NeonAlgebra):
         return C
 
     def batched_dot(
-        self, A: Any, B: Any, C: Any = None, alpha: float = 1.0, beta: float = 0.0, relu: bool = False
+        self,
+        A: Any,
+        B: Any,
+        C: Any = None,
+        alpha: float = 1.0,
+        beta: float = 0.0,
+        relu: bool = False,
+        repeat: int = 1,
+        size: Any = None,
     ) -> Any:
         """C = alpha · A·B + beta · C for each index of a first axis: A (g, m, k) or (m, k) for all, B (g, k, n).
 
@@ -65,6 +76,7 @@ class LayerOperations(NeonAlgebra):
 
         Arguments:
             relu: set negative elements of alpha · A·B to 0.
+            repeat, size: of neon's GPU backend; without effect.
         """
         if len(shape_of(A)) == 2:
             A = Node("broadcast", A, shape=(shape_of(B)[0], *shape_of(A)))

@@ -116,7 +116,7 @@ class Regions:
         left, top, right, bottom, scores = boxes.T
         one = 0 if normalized else 1
         areas = (right - left + one) * (bottom - top + one)
-        waiting = scores.argsort()[::-1]
+        waiting = np.argsort(-scores, kind="stable")
         kept = []
         while waiting.size:
             best, waiting = waiting[0], waiting[1:]
