@@ -21,7 +21,7 @@ _HERE = f"{__package__}.neon"
 def described(thing: Any, skip: Iterable[str] = ()) -> dict[str, Any]:
     """``{'type': class path, 'config': {arguments unlike their default}}``.
 
-    Values are what they are, tuples and arrays too; objects are described in the same way.
+    Values are what they are, tuples and arrays too; objects are described in the same way, and classes by their names.
 
     Arguments:
         skip: names of arguments that are left out.
@@ -44,6 +44,8 @@ def _is_default(thing: Any, argument: Any) -> bool:
 
 
 def _value(value: Any) -> Any:
+    if isinstance(value, type):
+        return registry.full_name(value)
     if callable(getattr(value, "get_description", None)):
         return value.get_description()
     if isinstance(value, (list, tuple)):

@@ -7,8 +7,10 @@ from neon_optim.compat.neon.layers.container import (
     MergeMultistream,
     MergeSum,
     Multicost,
+    Seq2Seq,
     Sequential,
     SingleOutputTree,
+    SkipThought,
     Tree,
 )
 from neon_optim.compat.neon.layers.layer import (
@@ -93,9 +95,11 @@ __all__ = [
     "RecurrentSum",
     "Reshape",
     "RoiPooling",
+    "Seq2Seq",
     "Sequential",
     "ShiftBatchNorm",
     "SingleOutputTree",
     "SkipNode",
+    "SkipThought",
     "Tree",
 ]

@@ -12,19 +12,25 @@ from neon_optim.compat.neon.layers.branching import (
     Tree,
 )
 from neon_optim.compat.neon.layers.multicost import Multicost
+from neon_optim.compat.neon.layers.seq2seq import Decoder, Encoder, Seq2Seq
 from neon_optim.compat.neon.layers.sequential import DeltasTree, LayerContainer, Sequential, flatten
+from neon_optim.compat.neon.layers.skip_thought import SkipThought
 
 __all__ = [
     "Broadcast",
+    "Decoder",
     "DeltasTree",
+    "Encoder",
     "GenerativeAdversarial",
     "LayerContainer",
     "MergeBroadcast",
     "MergeMultistream",
     "MergeSum",
     "Multicost",
+    "Seq2Seq",
     "Sequential",
     "SingleOutputTree",
+    "SkipThought",
     "Tree",
     "flatten",
 ]
