@@ -16,7 +16,7 @@ from neon_optim.described.checks import Either, Number, Text
 from neon_optim.described.object import NervanaObject
 from neon_optim.errors import DataError, Problem
 from neon_optim.model.array_iterator import ArrayIterator
-from neon_optim.model.datasets import Arrays, stratified_split
+from neon_optim.model.datasets import Arrays, all_but, stratified_split
 
 __all__ = ["EncodedDataset", "Task"]
 
@@ -113,8 +113,7 @@ class EncodedDataset(NervanaObject, kind="dataset", abstract=True):
             train, valid = stratified_split(target.encoded(values), self.validation, self.split_seed)
         else:
             order = permutation(count, self.split_seed, 0, 0)
-            valid = np.sort(order[: round(self.validation * count)])
-            train = np.setdiff1d(np.arange(count), valid)
+            train, valid = all_but(count, np.sort(order[: round(self.validation * count)]))
         if not len(train) or not len(valid):
             left = "to validate with" if len(train) else "to train on"
             message = f"a share of {self.validation} of {count} samples for validation leaves none {left}"

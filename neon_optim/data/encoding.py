@@ -14,6 +14,8 @@ from neon_optim.errors import DataError, StateError, shown
 __all__ = ["Classes", "Encoding", "Quantities", "Target", "target_from_json"]
 
 _MOST_LISTED = 10
+_FEW = 20
+"""Classes up to which it is faster to look for each of them in all samples than for each sample in a dictionary."""
 
 
 @dataclass(frozen=True)
@@ -43,8 +45,13 @@ class Classes:
         Raises:
             DataError: a label that is none of the classes.
         """
-        places = {label: k for k, label in enumerate(self.labels)}
-        found = np.array([places.get(label, -1) for label in values.tolist()], np.int64)
+        if len(self.labels) <= _FEW:
+            found = np.full(len(values), -1)
+            for k, label in enumerate(self.labels):
+                found[values == label] = k
+        else:
+            places = {label: k for k, label in enumerate(self.labels)}
+            found = np.array([places.get(label, -1) for label in values.tolist()], np.int64)
         unknown = list(dict.fromkeys(values[found < 0].tolist()))
         if unknown:
             raise DataError(

@@ -52,9 +52,11 @@ class TableDataset(EncodedDataset, abstract=True):
         values = target_values(table.column(self.target), self.target, self.path)
         target, train, valid = self.split(self.target, values)
         encoding = TableEncoding.learned(table, train, names, target, self.missing == "mean", self.path)
-        X, y = encoding.encoded(table, self.path), encoding.encoded_target(table, self.path)
+        y = target.encoded(values)
         if not isinstance(self.validation, str):
-            return encoding, (X[train], y[train]), (X[valid], y[valid])
+            parts = [(encoding.encoded(table, self.path, rows), y[rows]) for rows in (train, valid)]
+            return encoding, parts[0], parts[1]
+        X = encoding.encoded(table, self.path)
         other, _ = self._table(self.validation)
         return (
             encoding,

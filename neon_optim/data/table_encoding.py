@@ -30,6 +30,7 @@ _FEW_CATEGORIES = 50
 """Different words of a column, at most, and those that it may have in however few rows."""
 
 _MOST_LISTED = 10
+_BLOCK = 4_096
 _STRAY = 0.05
 """The share of values that are no numbers up to which a column is taken for one of numbers, with mistakes in it."""
 
@@ -49,15 +50,15 @@ class Measure:
     fill: float | None = None
     width = 1
 
-    def into(self, out: np.ndarray, column: Any, where: str) -> None:
-        """Fill (samples, 1) from a column of a table."""
+    def encoded(self, column: Any, where: str) -> np.ndarray:
+        """A column of a table as the model sees it, in float32."""
         numbers = _numbers(column, self.name, where)
         missing = np.isnan(numbers)
         if missing.any():
             if self.fill is None:
                 raise DataError(_about_missing({self.name: missing}, where))
             numbers = np.where(missing, self.fill, numbers)
-        out[:, 0] = (numbers - self.mean) / self.deviation
+        return ((numbers - self.mean) / self.deviation).astype(np.float32)
 
 
 @dataclass(frozen=True)
@@ -78,8 +79,8 @@ class Category:
         """Number of inputs."""
         return len(self.values)
 
-    def into(self, out: np.ndarray, column: Any, where: str) -> None:
-        """Fill (samples, width) from a column of a table. A word that is new is 0 in all of them, with a warning."""
+    def encoded(self, column: Any, where: str) -> np.ndarray:
+        """For each row the place of its word; -1 for one that is new, with a warning."""
         words = _words(column)
         missing = _is_null(words)
         if missing.any():
@@ -88,8 +89,6 @@ class Category:
             words = words.fill_null(self.fill)
         places = _places(words, self.values)
         known = places >= 0
-        out[:] = 0.0
-        out[np.flatnonzero(known), places[known]] = 1.0
         if not known.all():
             new = sorted(set(words.filter(_arrow_mask(~known)).to_pylist()))
             warnings.warn(
@@ -98,6 +97,7 @@ class Category:
                 DataWarning,
                 stacklevel=2,
             )
+        return places
 
 
 class TableEncoding(Encoding):
@@ -163,17 +163,35 @@ class TableEncoding(Encoding):
         table, where = _table(data, [*self.names, self.target.name])
         return self.encoded(table, where), self.encoded_target(table, where)
 
-    def encoded(self, table: Any, where: str) -> np.ndarray:
-        """The inputs, (samples, inputs), in float32."""
+    def encoded(self, table: Any, where: str, rows: np.ndarray | None = None) -> np.ndarray:
+        """The inputs, (samples, inputs), in float32.
+
+        Arguments:
+            rows: numbers of the rows that are wanted; None: all.
+        """
         unknown = [name for name in self.names if name not in table.column_names]
         if unknown:
             raise DataError(_about_unknown(unknown, table.column_names, where))
-        X = np.empty((table.num_rows, *self.shape), np.float32)
-        begin = 0
-        for feature in self.features:
-            feature.into(X[:, begin : begin + feature.width], table.column(feature.name), where)
-            begin += feature.width
+        columns = [feature.encoded(table.column(feature.name), where) for feature in self.features]
+        if rows is not None:
+            columns = [column[rows] for column in columns]
+        count = table.num_rows if rows is None else len(rows)
+        X = np.zeros((count, *self.shape), np.float32)
+        for first in range(0, count, _BLOCK):  # rows whose inputs are near to the processor
+            self._fill(X[first : first + _BLOCK], [column[first : first + _BLOCK] for column in columns])
         return X
+
+    def _fill(self, X: np.ndarray, columns: Sequence[np.ndarray]) -> None:
+        begin, every = 0, np.arange(len(X))
+        for feature, column in zip(self.features, columns, strict=True):
+            if isinstance(feature, Measure):
+                X[:, begin] = column
+            elif (column >= 0).all():
+                X[every, begin + column] = 1.0
+            else:
+                known = column >= 0
+                X[every[known], begin + column[known]] = 1.0
+            begin += feature.width
 
     def encoded_target(self, table: Any, where: str) -> np.ndarray:
         """The targets as the model sees them."""

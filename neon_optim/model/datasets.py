@@ -16,7 +16,7 @@ from neon_optim.described.registry import register
 from neon_optim.errors import DataError, Problem
 from neon_optim.model.array_iterator import ArrayIterator
 
-__all__ = ["Dataset", "Digits", "stratified_split"]
+__all__ = ["Dataset", "Digits", "all_but", "stratified_split"]
 
 Share = Annotated[float, Number(gt=0, lt=1)]
 Arrays = tuple[np.ndarray, np.ndarray]
@@ -107,5 +107,11 @@ def stratified_split(labels: np.ndarray, share: float, seed: int) -> tuple[np.nd
         for label in np.unique(labels)
         for members in [np.flatnonzero(labels == label)]
     ]
-    valid = np.sort(np.concatenate(second))
-    return np.setdiff1d(np.arange(len(labels)), valid), valid
+    return all_but(len(labels), np.sort(np.concatenate(second)))
+
+
+def all_but(count: int, second: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Numbers of the samples that are not in the second part, and those that are."""
+    is_first = np.ones(count, bool)
+    is_first[second] = False
+    return np.flatnonzero(is_first), second
