@@ -25,6 +25,7 @@ COMMANDS = {
     "evaluate": "Measure a trained model on other data.",
     "inspect": "Show what is in a checkpoint.",
     "convert": "Turn a checkpoint of neon's into one of ours.",
+    "migrate": "Say what becomes of a file of neon's.",
     "doctor": "Check what this machine can do.",
 }
 
