@@ -36,6 +36,7 @@ __all__ = ["Config", "dump_config", "load_config"]
 
 _OTHER_NAMES = {"batch_size": "batchsize"}
 _MEANT = (*_OTHER_NAMES, "optimizer.config.learning_rate")  # what an unknown key may have been meant for, too
+_DATASETS_OF_NEON = ("i1k",)  # those of its own configs that are not here: the rest of such a file is of use
 _BACKEND_ARGUMENTS = (
     "backend",
     "engine",
@@ -103,6 +104,11 @@ class Config(Mapping[str, Any]):
 
     def build_dataset(self, **more: Any) -> Any:
         """The dataset object; `more` are arguments that the file does not give."""
+        given = self._values.get("dataset")
+        name = given.get("name") if isinstance(given, dict) else None
+        if self._dataset is None and name in _DATASETS_OF_NEON:
+            place = self.position("dataset", "name")
+            raise ConfigError.listing([Problem.at(place, _not_here(name), "dataset.name")])
         if self._dataset is None:
             raise ConfigError(f"{self.source}: the key 'dataset' is missing")
         cls, arguments, origin = self._dataset
@@ -133,6 +139,10 @@ class Config(Mapping[str, Any]):
     def position(self, *path: str | int) -> Position:
         """Where a value stands: `config.position("optimizer", "config", "learning_rate")`."""
         return position_in(self._root, path)
+
+
+def _not_here(name: Any) -> str:
+    return f"the dataset '{name}' of neon's is not here; train on another, as by --set dataset='{{name: digits}}'"
 
 
 def load_config(source: str | os.PathLike, overrides: Iterable[str] = ()) -> Config:
@@ -252,6 +262,11 @@ class _Loader:
             self.problems.add(node.position, message, "dataset")
             return None
         if isinstance(node, Map) and node.get("config") is None:
+            given = node.get("name")
+            if isinstance(given, Scalar) and given.value in _DATASETS_OF_NEON:
+                place = ":".join(str(part) for part in given.position if part is not None)
+                warnings.warn(f"{place}: {_not_here(given.value)}", ConfigWarning, stacklevel=4)
+                return None
             name, path = named[0].value, "dataset"
             config: Map | None = Map(node.position, [pair for pair in node.pairs if pair[0] is not named[0]])
             found = self.build.resolve(node.get(name) or node, "dataset", join(path, name))
