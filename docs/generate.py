@@ -11,7 +11,6 @@ from __future__ import annotations
 import inspect
 import re
 import sys
-import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from neon_optim import gen_backend, model, optimizers, schedules
 from neon_optim.described import registry
 from neon_optim.described.arguments import REQUIRED, constructor_arguments
 from neon_optim.described.build import from_description
+from neon_optim.described.docstrings import argument_docs, argument_texts, sections
 from neon_optim.optimizers import Optimizer, Wrapper
 from neon_optim.schedules import BaseSchedule
 from neon_optim.stepping.part import Part
@@ -119,36 +119,7 @@ def public(module: Any, base: type) -> list[type]:
     return found
 
 
-# --- a docstring's parts ---
-
-
-def sections(doc: str) -> dict[str, str]:
-    """The text before, and the parts named ``Arguments:``, ``References:``, ...; examples under ``>>>``."""
-    parts: dict[str, list[str]] = {"": []}
-    here = parts[""]
-    for line in inspect.cleandoc(doc).splitlines():
-        heading = re.fullmatch(r"([A-Z][A-Za-z]+):", line)
-        if heading:
-            here = parts.setdefault(heading[1], [])
-        elif line.startswith(">>> ") and here is not parts.get(">>>"):
-            here = parts.setdefault(">>>", [])
-            here.append(line)
-        elif line and not line.startswith(" ") and here not in (parts[""], parts.get(">>>")):
-            here = parts[""]
-            here.append(line)
-        else:
-            here.append(line)
-    return {name: "\n".join(lines).strip("\n") for name, lines in parts.items()}
-
-
-def argument_texts(text: str) -> dict[str, str]:
-    """From ``name: what it is``, with lines that go on further in; ``a, b: both`` counts for each."""
-    found: dict[str, str] = {}
-    for item in re.split(r"\n(?=\w)", textwrap.dedent(text)):
-        names, _, meaning = item.strip().partition(":")
-        for name in names.split(","):
-            found[name.strip()] = " ".join(meaning.split())
-    return found
+# --- docstrings ---
 
 
 def markdown(text: str) -> str:
@@ -166,15 +137,6 @@ def _math_block(match: re.Match[str]) -> str:
     if "\\\\" in body or "&" in body:
         body = f"\\begin{{aligned}}\n{body}\n\\end{{aligned}}"
     return f"```math\n{body}\n```\n\n"
-
-
-def described(cls: type) -> dict[str, str]:
-    """What the docstrings of a class and its bases say of each argument."""
-    found: dict[str, str] = {}
-    for base in reversed(cls.__mro__):
-        if "__doc__" in vars(base) and base.__doc__:
-            found |= argument_texts(sections(base.__doc__).get("Arguments", ""))
-    return found
 
 
 # --- pages ---
@@ -211,7 +173,7 @@ def _lists(parts: dict[str, str], level: str) -> list[str]:
 def _arguments(cls: type, base: type) -> list[str]:
     """The table of the arguments; of an optimizer those that are its own."""
     lines = ["| argument | allowed | default | |", "|---|---|---|---|"]
-    meanings = described(cls)
+    meanings = argument_docs(cls)
     shared = constructor_arguments(Optimizer) if base is Optimizer else {}
     own = sections(str(cls.__doc__)).get("Arguments", "")
     for argument in constructor_arguments(cls).values():
@@ -348,7 +310,7 @@ def overview(classes: list[type]) -> str:
         "| argument | allowed | default | |",
         "|---|---|---|---|",
     ]
-    meanings = described(Optimizer)
+    meanings = argument_docs(Optimizer)
     for argument in constructor_arguments(Optimizer).values():
         allowed = (argument.check.allowed if argument.check else "").replace("|", "\\|")
         meaning = markdown(meanings[argument.name])

@@ -20,6 +20,8 @@ __all__ = ["UserError", "cli"]
 COMMANDS = {
     "init": "Write a config that trains on a data file.",
     "validate": "Check YAML files as train does, without training.",
+    "show": "Show what a YAML file comes to: settings, layers, optimizers, memory.",
+    "schema": "Print a JSON Schema of configs, for editors.",
     "train": "Train a model that a YAML file defines.",
     "predict": "Predict with a trained model.",
     "evaluate": "Measure a trained model on other data.",

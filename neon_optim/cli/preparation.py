@@ -19,8 +19,6 @@ __all__ = ["OPTIONS", "Preparation", "read_config", "without_room"]
 OPTIONS = {"-e": "epochs", "-b": "backend", "-z": "batchsize", "-r": "rng_seed"}
 """Options of a command that stand for keys of the config."""
 
-_NEEDED = ("layers", "cost", "optimizer", "dataset")
-
 
 def read_config(path: str, overrides: Sequence[str] = ()) -> Any:
     """The config of a run, with every key that one needs; faults of an option are told by its flag.
@@ -29,12 +27,13 @@ def read_config(path: str, overrides: Sequence[str] = ()) -> Any:
         ConfigError: the file or an override is faulty.
     """
     from neon_optim.serialization import ConfigError, load_config
+    from neon_optim.serialization.config.settings import NEEDED
 
     try:
         config = load_config(path, overrides)
     except ConfigError as error:
         raise ConfigError.listing(_by_flag(error.problems)) from error
-    config.require(*_NEEDED)
+    config.require(*NEEDED)
     return config
 
 

@@ -66,6 +66,7 @@ __all__ = [
     "field_arguments",
     "raise_problems",
     "suggestion",
+    "takes_any_name",
 ]
 
 REQUIRED = MISSING
@@ -110,6 +111,11 @@ def constructor_arguments(cls: type) -> dict[str, Argument]:
     ['rate', 'wdecay']
     """
     return {argument.name: argument for argument in _arguments(cls).arguments}
+
+
+def takes_any_name(cls: type) -> bool:
+    """Whether `cls(...)` takes arguments of any name."""
+    return _arguments(cls).any_keyword
 
 
 @cache

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import typing
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -36,9 +36,20 @@ class Check:
         """More advice, for a bad value that was given by position."""
         return ""
 
+    def schema(self, object_of: SchemaOfKind) -> Schema:
+        """What YAML may hold here, as a JSON Schema; it refuses nothing that this check lets through.
+
+        Arguments:
+            object_of: gives the schema of what stands for an object of a kind.
+        """
+        return {}
+
 
 Following = Sequence[tuple[str, Check | None]]
 """Names and checks of the arguments that come next."""
+
+Schema = dict[str, Any]
+SchemaOfKind = Callable[[str], Schema]
 
 
 class Number(Check):
@@ -86,6 +97,16 @@ class Number(Check):
             known_bad = fault.wrong_type or not self.finite or _is_finite(typing.cast(float, value))
             yield fault if known_bad else fault._replace(allowed=f"must be finite: {self.allowed}")
 
+    def schema(self, object_of: SchemaOfKind) -> Schema:
+        bounds = {
+            "exclusiveMinimum": self.gt,
+            "minimum": self.ge,
+            "exclusiveMaximum": self.lt,
+            "maximum": self.le,
+        }
+        given = {name: bound for name, bound in bounds.items() if bound is not None}
+        return {"type": "integer" if self.integer else "number", **given}
+
 
 def _is_finite(number: float) -> bool:
     try:
@@ -103,6 +124,9 @@ class Bits(Check):
         if isinstance(value, (bool, np.bool_)):
             return None
         return None if isinstance(value, (int, np.integer)) and 1 <= value <= 23 else "type"
+
+    def schema(self, object_of: SchemaOfKind) -> Schema:
+        return {"anyOf": [{"type": "boolean"}, {"type": "integer", "minimum": 1, "maximum": 23}]}
 
     def hint(self, owner: str, following: Following, value: object) -> str:
         for name, check in following:
@@ -122,6 +146,9 @@ class Truth(Check):
     def verdict(self, value: object) -> str | None:
         return None if isinstance(value, (bool, np.bool_)) else "type"
 
+    def schema(self, object_of: SchemaOfKind) -> Schema:
+        return {"type": "boolean"}
+
 
 class Text(Check):
     """A string that is not empty (`empty=True`: any string)."""
@@ -135,6 +162,9 @@ class Text(Check):
             return "type"
         return None if value or self.empty else "value"
 
+    def schema(self, object_of: SchemaOfKind) -> Schema:
+        return {"type": "string"} if self.empty else {"type": "string", "minLength": 1}
+
 
 class Nothing(Check):
     """None."""
@@ -143,6 +173,9 @@ class Nothing(Check):
 
     def verdict(self, value: object) -> str | None:
         return None if value is None else "type"
+
+    def schema(self, object_of: SchemaOfKind) -> Schema:
+        return {"type": "null"}
 
 
 class Choice(Check):
@@ -157,6 +190,9 @@ class Choice(Check):
             return None
         return "value" if any(type(value) is type(choice) for choice in self.choices) else "type"
 
+    def schema(self, object_of: SchemaOfKind) -> Schema:
+        return {"enum": list(self.choices)}
+
 
 class Instance(Check):
     """An object of a class. `kind` is what the registry looks for where a bare name stands for the object."""
@@ -170,6 +206,9 @@ class Instance(Check):
     def verdict(self, value: object) -> str | None:
         return None if isinstance(value, self.cls) else "type"
 
+    def schema(self, object_of: SchemaOfKind) -> Schema:
+        return object_of(self.kind) if self.kind else {}
+
 
 class OfKind(Check):
     """An object of a kind ('layer', 'cost', …), whatever its class."""
@@ -181,6 +220,9 @@ class OfKind(Check):
     def verdict(self, value: object) -> str | None:
         fits = not isinstance(value, type) and getattr(value, "kind", None) == self.kind
         return None if fits else "type"
+
+    def schema(self, object_of: SchemaOfKind) -> Schema:
+        return object_of(self.kind)
 
 
 class Having(Check):
@@ -194,6 +236,9 @@ class Having(Check):
         if isinstance(value, type):
             return "type"
         return None if all(callable(getattr(value, name, None)) for name in self.methods) else "type"
+
+    def schema(self, object_of: SchemaOfKind) -> Schema:
+        return object_of(self.kind) if self.kind else {}
 
 
 class Items(Check):
@@ -221,6 +266,11 @@ class Items(Check):
     def kept(self, value: Any) -> Any:
         return self.kept_as(self.item.kept(item) if self.item else python_numbers(item) for item in value)
 
+    def schema(self, object_of: SchemaOfKind) -> Schema:
+        items = {"items": self.item.schema(object_of)} if self.item else {}
+        count = {} if self.length is None else {"minItems": self.length, "maxItems": self.length}
+        return {"type": "array", **items, **count}
+
 
 class Table(Check):
     """A mapping from strings to values that all satisfy one check."""
@@ -243,6 +293,12 @@ class Table(Check):
 
     def kept(self, value: Any) -> Any:
         return {key: self.item.kept(item) if self.item else item for key, item in value.items()}
+
+    def schema(self, object_of: SchemaOfKind) -> Schema:
+        return {
+            "type": "object",
+            **({"additionalProperties": self.item.schema(object_of)} if self.item else {}),
+        }
 
 
 class Either(Check):
@@ -273,3 +329,15 @@ class Either(Check):
 
     def hint(self, owner: str, following: Following, value: object) -> str:
         return next((text for check in self.checks if (text := check.hint(owner, following, value))), "")
+
+    def schema(self, object_of: SchemaOfKind) -> Schema:
+        built = any(
+            getattr(check, "kind", None) for check in self.checks
+        )  # a description stands for one of these
+        checks = [check for check in self.checks if not (built and _is_of_no_kind(check))]
+        return {"anyOf": [check.schema(object_of) for check in checks]}
+
+
+def _is_of_no_kind(check: Check) -> bool:
+    """Whether a check is of objects that no file can describe."""
+    return isinstance(check, (Instance, Having)) and check.kind is None

@@ -15,7 +15,9 @@ reached by its full name. Two plug-ins of one name are both reached by their ful
 
 from __future__ import annotations
 
+import contextlib
 import itertools
+import re
 from collections.abc import Callable
 from functools import cache
 from importlib import metadata
@@ -159,6 +161,35 @@ def available(kind: str | None = None) -> list[str]:
         if full not in _abstract and _fits(cls, kind)
     }
     return sorted(names | {point.name for _, point in _entry_points(kind)})
+
+
+def spellings(kind: str) -> dict[Any, tuple[list[str], str]]:
+    """Every class of a kind that a file can name, with how: its short names, and a pattern of its dotted ones.
+
+    Plug-ins are loaded; one that does not load is left out.
+    """
+    names = {*available(kind), *(cls.__name__ for cls in _classes.values() if _fits(cls, kind)), *_registered}
+    found: dict[Any, list[str]] = {}
+    for name in sorted(names):
+        with contextlib.suppress(RegistryError):
+            cls = resolve(name, kind)
+            if not is_abstract(cls):
+                found.setdefault(cls, []).append(name)
+    for cls in list(_classes.values()):
+        if _fits(cls, kind) and not is_abstract(cls):
+            found.setdefault(cls, [])  # one of two with the same name: it has its full name only
+    return {cls: (names, _dotted_pattern(cls)) for cls, names in found.items()}
+
+
+def _dotted_pattern(cls: Any) -> str:
+    """A regular expression for the dotted names of a class."""
+    short, full = re.escape(cls.__name__), re.escape(full_name(cls))
+    if _is_ours(cls):
+        places = sorted(package for package, kinds in _KINDS_IN_PACKAGE.items() if kind_of(cls) in kinds)
+        return rf"{full}|(neon|{_OURS})\.({'|'.join(places)})\.([^.]+\.)*{short}" if places else full
+    first, *rest = map(re.escape, cls.__module__.split("."))
+    inner = "".join(rf"(\.{part}" for part in rest) + ")?" * len(rest)
+    return rf"{full}|{first}{inner}\.{short}"
 
 
 def kind_of(cls: Any) -> str | None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from neon_optim.backends.optree_shapes import window_counts
-from neon_optim.described.checks import Check, Number
+from neon_optim.described.checks import Check, Number, Schema, SchemaOfKind
 from neon_optim.errors import ArgumentError, BackendError, Problem
 
 __all__ = [
@@ -106,6 +106,15 @@ class PairOf(Check):
         if isinstance(value, Mapping):
             return {key: self.number.kept(number) for key, number in value.items()}
         return self.number.kept(value)
+
+    def schema(self, object_of: SchemaOfKind) -> Schema:
+        number = self.number.schema(object_of)
+        pair = {
+            "type": "object",
+            "properties": dict.fromkeys(self.keys, number),
+            "additionalProperties": False,
+        }
+        return {"anyOf": [number, pair]}
 
 
 def pair(value: Any, default: tuple[int, int]) -> tuple[int, int]:

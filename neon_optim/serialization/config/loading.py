@@ -16,7 +16,7 @@ from neon_optim.described.arguments import closest, constructor_arguments, sugge
 from neon_optim.errors import ArgumentTypeError, ConfigError, ConfigWarning, Position, Problem, shown
 from neon_optim.serialization.config.object_builder import ObjectBuilder, Origin, join, position_in
 from neon_optim.serialization.config.overrides import apply_override
-from neon_optim.serialization.config.settings import CheckpointSettings, Settings
+from neon_optim.serialization.config.settings import OTHER_NAMES, CheckpointSettings, Settings
 from neon_optim.serialization.config.yaml_dump import dump_config
 from neon_optim.serialization.config.yaml_nodes import (
     INVALID,
@@ -34,8 +34,7 @@ from neon_optim.serialization.config.yaml_tree import compose, resolve_map
 
 __all__ = ["Config", "dump_config", "load_config"]
 
-_OTHER_NAMES = {"batch_size": "batchsize"}
-_MEANT = (*_OTHER_NAMES, "optimizer.config.learning_rate")  # what an unknown key may have been meant for, too
+_MEANT = (*OTHER_NAMES, "optimizer.config.learning_rate")  # what an unknown key may have been meant for, too
 _DATASETS_OF_NEON = ("i1k",)  # those of its own configs that are not here: the rest of such a file is of use
 _BACKEND_ARGUMENTS = (
     "backend",
@@ -225,7 +224,7 @@ class _Loader:
         first: dict[str, Scalar] = {}
         pairs: list[tuple[Scalar, YamlNode]] = []
         for key, value in root.pairs:
-            name = _OTHER_NAMES.get(key.value, key.value)
+            name = OTHER_NAMES.get(key.value, key.value)
             twice = first.get(name)
             first.setdefault(name, key)
             if name in names:

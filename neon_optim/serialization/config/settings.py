@@ -7,7 +7,13 @@ from typing import Annotated, Any, Literal
 from neon_optim.backends.dtypes import FLOAT_TYPES
 from neon_optim.described import registry
 from neon_optim.described.arguments import NonNegativeInt, PositiveInt, RoundBits
-from neon_optim.described.checks import Check, Choice, Items, OfKind
+from neon_optim.described.checks import Check, Choice, Items, OfKind, Schema, SchemaOfKind
+
+NEEDED = ("layers", "cost", "optimizer", "dataset")
+"""Keys without which nothing can be trained."""
+
+OTHER_NAMES = {"batch_size": "batchsize"}
+"""Further names of keys."""
 
 
 class _Layers(Items):
@@ -19,6 +25,9 @@ class _Layers(Items):
 
     def verdict(self, value: object) -> str | None:
         return super().verdict(value) or (None if value else "value")
+
+    def schema(self, object_of: SchemaOfKind) -> Schema:
+        return {**super().schema(object_of), "minItems": 1}
 
 
 class _BackendName(Check):
@@ -39,13 +48,17 @@ class _BackendName(Check):
             return "type"
         return None if value in self.builtin or value in self.names else "value"
 
+    def schema(self, object_of: SchemaOfKind) -> Schema:
+        return {"enum": self.names}
+
 
 class CheckpointSettings:
     """The key `checkpoint`: when the training state is saved, and how many files are kept.
 
-    Arguments: every_epochs — save at the end of each so many epochs; every_steps — save also after each so
-    many minibatches, None for not within an epoch; keep_last — how many of the newest files stay, None for
-    all.
+    Arguments:
+        every_epochs: save at the end of each so many epochs; None: not at their ends.
+        every_steps: save also after each so many minibatches; None: not within an epoch.
+        keep_last: how many of the newest files stay; None: all.
     """
 
     def __init__(
