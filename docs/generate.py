@@ -1,4 +1,5 @@
-"""Writes the pages of docs/optimizers, docs/schedules and docs/model from the docstrings, and their plots.
+"""Writes the pages of docs/optimizers, docs/schedules and docs/model from the docstrings, and their plots; and the page
+of neon's names.
 
     python docs/generate.py            # pages
     python docs/generate.py --plots    # and plots (needs matplotlib and scikit-learn)
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from neon_optim import gen_backend, model, optimizers, schedules
+from neon_optim.compat import public_names
 from neon_optim.described import registry
 from neon_optim.described.arguments import REQUIRED, constructor_arguments
 from neon_optim.described.build import from_description
@@ -100,6 +102,33 @@ config:
         "conv*": {type: Muon, config: {learning_rate: 0.02}}
         "/(Bias|norm).*/": {type: AdamW, config: {learning_rate: 0.001, wdecay: 0}}
         default: {type: AdamW, config: {learning_rate: 0.001, gradient_clip_norm: 1.0, no_decay: ["*/bias"]}}
+"""
+
+
+MIGRATION_BEGIN = """
+# From neon to neon_optim
+
+Intel's neon 2.6 imports on no Python of today. Its programs run on this package:
+
+| you have | do |
+|---|---|
+| a script | `python -m neon_optim.compat script.py …`, with its own options; nothing in it changes |
+| another program | `neon_optim.compat.install_as_neon()` before its first `import neon` |
+| a YAML file | `neon-optim train model.yaml` |
+| a pickle of a model | `Model(path)` as before; `neon-optim convert FILE NEW` makes a checkpoint of ours |
+| neon itself, patched to run | `import neon_optim.compat.plugin`: our backend and optimizers inside it |
+
+`neon-optim migrate FILE` looks at a script, a YAML file or a pickle and says which of its names are here, what is
+different about them, and what takes their place in a program that is written anew.
+
+Where neon contradicts itself or loses something in silence, this package does not: [what differs](neon-differences.md).
+Nothing is downloaded: a dataset that is not on the disk is an error that names its path and its address. neon's own
+cache files (`~/nervana/data/mnist.pkl.gz` and the like) are read, as data; no file can run code.
+
+## Names
+
+Every public name of neon 2.6, module by module. The kernels of its GPU and MKL backends (`neon.backends.winograd*`,
+`.kernels`, `.layer_mkl` and the like) are no names that programs use, and are not here.
 """
 
 
@@ -345,6 +374,45 @@ def model_page() -> str:
     return re.sub(r"\n{3,}", "\n\n", "\n".join(lines))
 
 
+def migration_page() -> str:
+    """docs/neon-migration.md: neon's names, what is different about them, and what takes their place."""
+    lines = [*MIGRATION_BEGIN.strip().splitlines(), ""]
+    lines += ["| module | as in neon | different | not here |", "|---|---|---|---|"]
+    different: dict[str, list[str]] = {}
+    missing: dict[str, list[str]] = {}
+    by_same_name: dict[str, list[str]] = {}
+    by_another: list[str] = []
+    for module in public_names.modules():
+        cells: dict[str, list[str]] = {"here": [], "differs": [], "absent": []}
+        for name in public_names.names_of(module):
+            status, note = public_names.standing(module, name)
+            cells[status].append(f"`{name}`")
+            if status == "absent" and not note:
+                raise UndocumentedError(f"{module}.{name} is not here, and nothing says why")
+            if status != "here":
+                (different if status == "differs" else missing).setdefault(note, []).append(
+                    f"`{module}.{name}`"
+                )
+            form = public_names.modern_form(module, name)
+            home, _, same = form.rpartition(".")
+            if module.count(".") != 1 or not form:
+                continue
+            if same == name:
+                by_same_name.setdefault(home, []).append(f"`{name}`")
+            else:
+                by_another.append(f"| `{module}.{name}` | {form if '`' in form else f'`{form}`'} |")
+        lines.append(f"| `{module}` | {' | '.join(', '.join(names) for names in cells.values())} |")
+    lines += ["", "## What is different", "", "| name | here |", "|---|---|"]
+    lines += [f"| {', '.join(names)} | {note} |" for note, names in different.items()]
+    lines += ["", "## What is not here", "", "| name | why |", "|---|---|"]
+    lines += [f"| {', '.join(names)} | {note} |" for note, names in missing.items()]
+    lines += ["", "## What a new program uses", ""]
+    lines += [
+        f"- `{home}` has, by the same names: {', '.join(names)}." for home, names in by_same_name.items()
+    ]
+    return "\n".join([*lines, "", "| neon | neon_optim |", "|---|---|", *by_another, ""])
+
+
 def pages() -> dict[str, str]:
     """Every page: path below docs → text."""
     found = {}
@@ -356,6 +424,7 @@ def pages() -> dict[str, str]:
         found |= {f"{folder}/{cls.__name__}.md": page(cls, base) for cls in classes}
         found[f"{folder}/README.md"] = overview(classes) if base is Optimizer else schedule_overview(classes)
     found["model/README.md"] = model_page()
+    found["neon-migration.md"] = migration_page()
     found["optimizers/BoundOptimizer.md"] = interface(optimizers.BoundOptimizer)
     return found
 

@@ -83,7 +83,7 @@ class Run:
         return self._outputs(self.encoding.inputs(data))
 
     def answers(self, data: Any) -> dict[str, np.ndarray]:
-        """Columns by name: ``prediction`` and, for classes, ``probability_<class>``. ``data`` as for :meth:`outputs`."""
+        """Columns by name: ``prediction`` and, for classes, ``probability_<class>``; of data as for :meth:`outputs`."""
         return self.encoding.target.answers(self.outputs(data))
 
     def predict(self, data: Any) -> np.ndarray:

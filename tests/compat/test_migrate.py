@@ -170,3 +170,13 @@ def test_modern_forms_exist():
             if form.startswith("neon_optim."):
                 home, _, attribute = form.rpartition(".")
                 assert hasattr(importlib.import_module(home), attribute), form
+
+
+def test_every_name_of_neons_has_its_standing():
+    standings = [
+        (f"{module}.{name}", *public_names.standing(module, name))
+        for module in public_names.modules()
+        for name in public_names.names_of(module)
+    ]
+    assert len(standings) > 350
+    assert [full for full, status, note in standings if status == "absent" and not note] == []
