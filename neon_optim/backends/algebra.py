@@ -338,7 +338,7 @@ class Algebra:
         dilation: Sequence[int] | int = 1,
         out: Any = None,
     ) -> Any:
-        """The adjoint of :meth:`unfold`: each pixel is the sum of the places in windows where it stands."""
+        """The adjoint of :meth:`unfold`: each pixel is the sum of its places in windows, in the order of these."""
         settings = _windows(window, size=size, strides=strides, padding=padding, dilation=dilation)
         return self._build("fold", a, out=out, channels=channels, **settings)
 

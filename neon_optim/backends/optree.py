@@ -74,7 +74,7 @@ STRUCTURAL = (
     "put",  # axis, extent: zeros to which the slices are added at the indices, in order; the adjoint of take
     "onehot",  # axis, extent: 1 at each index; without an extent, the target of the tree says it
     "unfold",  # channels, size, window, strides, padding, dilation: images (C·H·W, n) -> windows (C·R·S, P·Q·n)
-    "fold",  # the same: windows are added to images, in the order of the places in a window; the adjoint of unfold
+    "fold",  # the same: windows are added to images, one after the other; the adjoint of unfold
 )
 
 

@@ -172,14 +172,16 @@ def windows_of(images, channels, size, window, strides, padding, dilation):
 
 @pytest.mark.parametrize("attrs", IMAGES, ids=lambda a: "-".join(str(v) for v in a.values()))
 def test_windows_of_images(be, attrs):
-    """unfold equals windows taken one by one; fold is its adjoint, in the order of the places in a window."""
+    """unfold equals windows taken one by one; fold is its adjoint, which adds windows in their order."""
     images = values(attrs["channels"] * math.prod(attrs["size"]), 3)
     expected = windows_of(images, **attrs)
     np.testing.assert_array_equal(run(be, be.unfold(be.array(images), **attrs)), expected)
     weights = values(*expected.shape, seed=1)
     folded = run(be, be.fold(be.array(weights), **attrs))
     adjoint = np.zeros_like(images)
-    for r in range(len(weights)):  # rows are (channel, r, s): one place in a window after the other
+    for r in reversed(
+        range(len(weights))
+    ):  # rows are (channel, r, s): what is at a later place, in an earlier window
         alone = np.zeros_like(weights)
         alone[r] = weights[r]
         unit = np.eye(len(images), dtype=np.float32)

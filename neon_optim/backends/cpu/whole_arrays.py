@@ -103,11 +103,11 @@ def _unfold(out: np.ndarray, images: np.ndarray, **attrs: Any) -> None:
 
 
 def _fold(out: np.ndarray, windows: np.ndarray, **attrs: Any) -> None:
-    """Windows added to images of zeros, in the order of the places in a window."""
+    """Windows added to images of zeros, in their order: a pixel is at a later place of an earlier window."""
     of_image, of_window = image_shapes(out.shape[1], attrs)
     pixels, parts = out.reshape(of_image), windows.reshape(of_window)
     pixels.fill(0.0)
-    for of_windows, of_images in _overlaps(parts.shape, attrs):
+    for of_windows, of_images in reversed(list(_overlaps(parts.shape, attrs))):
         pixels[of_images] += parts[of_windows]
 
 

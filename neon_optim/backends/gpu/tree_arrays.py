@@ -76,7 +76,7 @@ class TreeArrays(ABC):
 
     @abstractmethod
     def fold(self, windows: np.ndarray, images: np.ndarray, attrs: Mapping[str, Any]) -> None:
-        """images = zeros to which the windows are added, in the order of the places in a window."""
+        """images = zeros to which the windows are added, in their order."""
 
     def joined(self, node: Node) -> Any:
         """What an elementwise node becomes when its operands are lowered: itself, or a number that is held."""

@@ -233,7 +233,7 @@ def _fold(axes: int) -> str:
     lines = [f"const i64 x{k} = next(a.extent[{k}]);" for k in range(axes - 1, -1, -1)] + ["T sum = 0;"]
     for k in range(axes):
         lines += [
-            f"for (i64 r{k} = 0; r{k} < a.window[{k}]; r{k}++) {{",
+            f"for (i64 r{k} = a.window[{k}] - 1; r{k} >= 0; r{k}--) {{",  # earlier windows first
             f"const i64 y{k} = x{k} + a.padding[{k}] - r{k} * a.dilation[{k}], w{k} = y{k} / a.stride[{k}];",
             f"if (y{k} < 0 || y{k} % a.stride[{k}] || w{k} >= a.count[{k}]) continue;",
         ]
