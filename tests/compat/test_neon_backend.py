@@ -167,6 +167,7 @@ def test_positions_and_defaults_are_neons(be):
     np.testing.assert_allclose(be.var(t, 1, None, out).get(), x.var(1)[:, None], rtol=1e-5)
     np.testing.assert_allclose(be.std(t, 1, None, out).get(), x.std(1)[:, None], rtol=1e-5)
     np.testing.assert_allclose(evaluated(be, be.mean(t)), [[x.mean()]], rtol=1e-5, atol=1e-7)
+    np.testing.assert_array_equal(evaluated(be, be.take(t, be.array([[2, 0]], dtype=np.int32), 0)), x[[2, 0]])
     power = 2.0 ** np.round(np.log2(np.abs(x)))
     np.testing.assert_array_equal(evaluated(be, be.shift(t, t)), x * np.sign(x) * power)
     np.testing.assert_array_equal(evaluated(be, be.shift(t, be.rint(t), value=False)), x * 2.0 ** np.rint(x))
@@ -292,6 +293,8 @@ def test_products(be):
     expected = np.maximum(2 * a @ b, 0) + 0.5 * c
     np.testing.assert_allclose(out.get(), expected, rtol=1e-6, atol=1e-6)
     np.testing.assert_allclose(sums.get()[:, 0], expected.sum(1), rtol=1e-6, atol=1e-6)
+    be.compound_dot(be.array(a), be.array(b), out, alpha=2.0)
+    np.testing.assert_allclose(out.get(), 2 * a @ b, rtol=1e-6, atol=1e-6)
     be.xnor_compound_dot(be.array(np.sign(a)), be.array(np.sign(b)), out)
     np.testing.assert_array_equal(out.get(), np.sign(a) @ np.sign(b))
     be.add_fc_bias(out, sums)

@@ -101,6 +101,9 @@ def test_what_a_convolution_is_followed_by(be):
     np.testing.assert_allclose(out.get(), plain * np.where(beside > 0, 1, 0.1), rtol=1e-4, atol=1e-5)
     be.fprop_conv(layer, images, filters, out, X=be.array(beside), alpha=2.0, beta=0.5)
     np.testing.assert_allclose(out.get(), 2 * plain + 0.5 * beside, rtol=1e-4, atol=1e-5)
+    be.fprop_conv(layer, images, filters, out, X=be.array(beside), alpha=2.0, beta=0.5, bias=bias, relu=True)
+    expected = (2 * plain + 0.5 * beside).reshape(3, -1) + bias.get()
+    np.testing.assert_allclose(out.get().reshape(3, -1), np.maximum(expected, 0), rtol=1e-4, atol=1e-5)
     with pytest.raises(
         BackendError, match=r"of 120 elements, \(2, 1, 5, 6, 2\), is needed, received \(4, 4\)"
     ):
@@ -167,7 +170,9 @@ def test_a_pooling_and_its_derivative(be, case, op, caffe):
         return
     if op == "max":
         np.testing.assert_array_equal(argmax.get(), numbers)
-    be.bprop_pool(layer, be.array(e), deltas, argmax, alpha=2.0, beta=0.5)
+    errors = be.array(e)
+    be.bprop_pool(layer, errors, deltas, argmax, alpha=2.0, beta=0.5)
+    np.testing.assert_array_equal(errors.get(), e)
     np.testing.assert_allclose(deltas.get(), by_images, rtol=1e-5, atol=1e-5)
 
 
