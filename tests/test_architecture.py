@@ -24,6 +24,7 @@ FLOORS = [
     {"model"},
     {"data"},
     {"runs"},
+    {"interop"},
     {"compat"},
     {"cli"},
     {"", "__main__", "base", "registry", "arguments"},
