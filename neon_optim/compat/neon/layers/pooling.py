@@ -114,7 +114,8 @@ class Pooling(Layer):
         """The derivative by the images: of a maximum that of the first of equal elements."""
         if self.core is not None:
             return self.backward_of_core(error, alpha, beta)
-        self.be.bprop_pool(self.nglayer, error, self.deltas, self.argmax, alpha, beta)
+        if self.deltas is not None:
+            self.be.bprop_pool(self.nglayer, error, self.deltas, self.argmax, alpha, beta)
         return self.deltas
 
 
