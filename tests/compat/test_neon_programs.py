@@ -31,6 +31,14 @@ def test_a_layer_may_be_made_anew_for_images_of_another_size(be, layer):
         assert np.array_equal(made.fprop(image).get(), made.fprop(image.reshape((-1, 1))).get())
 
 
+def test_windows_larger_than_the_image_leave_nothing(be):
+    """As neon's own test of Benchmark has it."""
+    made = Pooling(3, strides=2)
+    made.configure((4, 2, 2))
+    made.allocate()
+    assert (made.out_shape, made.outputs.shape) == ((4, 0, 0), (0, 1))
+
+
 def test_what_was_measured_is_printed_as_a_number():
     error = np.array([0.125], np.float32).view(Measured)
     assert "%.1f %d" % (error * 100, error * 100) == "12.5 12"  # noqa: UP031 - as the scripts do

@@ -71,6 +71,8 @@ class Pooling(Layer):
             len(self.in_shape) == 3
             and (of["J"], of["T"], of["pad_c"]) == (1, 1, 0)
             and of["str_c"] in (None, 1)
+            and of["R"] <= of["H"] + 2 * of["pad_h"]
+            and of["S"] <= of["W"] + 2 * of["pad_w"]
             and self.op in ("max", "avg")
             and not self.be.check_caffe_compat()
         ):
