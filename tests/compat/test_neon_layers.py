@@ -36,7 +36,7 @@ from neon_optim.compat.neon.layers.container import DeltasTree
 from neon_optim.compat.neon.layers.layer import Convolution_bias, Layer, ParameterLayer
 from neon_optim.compat.neon.transforms import Logistic, Normalizer, Rectlin, Softmax, Tanh
 
-FEATURES, IMAGES, SEQUENCES = (6, 1), (2, 5, 6), (3, 4)
+FEATURES, IMAGES, VOLUMES, SEQUENCES = (6, 1), (2, 5, 6), (2, 3, 4, 5), (3, 4)
 SMALL = Gaussian(scale=0.4)
 
 ROWS = {
@@ -63,6 +63,23 @@ ROWS = {
         lambda: [Convolution((1, 1, 3), init=SMALL), Pooling((3, 2), strides=2, padding=1)],
     ),
     "LRN": (IMAGES, lambda: [Convolution((2, 2, 4), init=SMALL), LRN(3, ascale=0.7, bpower=0.75)]),
+    "Conv, of a depth": (
+        VOLUMES,
+        lambda: [
+            Conv((2, 3, 2, 3), SMALL, {"str_d": 2, "str_h": 2}, {"pad_d": 1}, bias=SMALL, activation=Tanh()),
+            Conv((1, 1, 2, 2), SMALL),
+        ],
+    ),
+    "Pooling, of a depth": (
+        VOLUMES,
+        lambda: [Convolution((1, 1, 1, 3), init=SMALL), Pooling((2, 2, 2)), Pooling(2, "avg"), Linear(2, SMALL)],
+    ),
+    "Pooling, of channels": (
+        IMAGES,
+        lambda: [Convolution((2, 2, 4), init=SMALL), Pooling({"R": 1, "S": 1, "J": 2}), Linear(2, SMALL)],
+    ),
+    "Deconv, of a depth": (VOLUMES, lambda: [Deconv((2, 3, 2, 2), SMALL, {"str_d": 2, "str_h": 2})]),
+    "LRN, of a depth": (VOLUMES, lambda: [Convolution((1, 2, 2, 4), init=SMALL), LRN(3)]),
     "Reshape": (SEQUENCES, lambda: [Linear(4, SMALL), Reshape((2, -1, 4)), Conv((2, 2, 3), SMALL)]),
     "SkipNode": (FEATURES, lambda: [Linear(4, SMALL), SkipNode(), Linear(3, SMALL)]),
     "MergeSum": (
@@ -282,6 +299,8 @@ def test_first_layers_that_change_the_data(be):
 def test_what_is_refused(be):
     with pytest.raises(ValueError, match=r"needs images \(C, H, W\), received samples of shape 10"):
         Convolution((3, 3, 8), init=SMALL).configure(10)
+    with pytest.raises(ValueError, match=r"filters .* are larger than images of \(2, 3, 4, 5\)"):
+        Convolution((4, 3, 3, 8), init=SMALL).configure((2, 3, 4, 5))
     with pytest.raises(ValueError, match=r"do not go into \(7, -1\)"):
         Reshape((7, -1)).configure((4, 5))
     with pytest.raises(ValueError, match="merge must be 'recurrent', 'depth' or 'stack', received 'wide'"):

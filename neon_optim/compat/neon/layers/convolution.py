@@ -145,6 +145,10 @@ class _Convolving(ParameterLayer):
         self.by_backend = self.core is None or len(self.in_shape) == 4
         if self.by_backend:
             channels, depth, *size = self.dims_out()
+            if min(depth, *size) < 1:
+                raise ValueError(
+                    f"{self.classnm} '{self.name}': filters of {self.fshape} are larger than images of {self.in_shape}"
+                )
             self.out_shape = (channels, *size) if depth == 1 else (channels, depth, *size)
             weight_shape = self.nglayer.dimF2
         else:

@@ -98,9 +98,9 @@ class Pooling(Layer):
     def nglayer(self, value: Any) -> None:
         self._nglayer = value
 
-    def set_deltas(self, delta_buffers: Any) -> None:
-        """Take the deltas; the backend also gets memory for the places of the maxima."""
-        super().set_deltas(delta_buffers)
+    def allocate(self, shared_outputs: Any = None) -> None:
+        """Make the outputs; the backend also gets memory for the places of the maxima."""
+        super().allocate(shared_outputs)
         if self.core is None and self.op == "max":
             self.argmax = self.be.empty(self.outputs.shape, dtype=np.uint8)
 
