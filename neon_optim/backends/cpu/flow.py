@@ -55,8 +55,8 @@ class Flow:
         for step in plan.steps.steps:
             if isinstance(step, Call):
                 self._runs.append(_call(step.value, memory, whole, engine))
-            elif fill := _fill(step, memory):
-                self._runs.append(fill)
+            elif stored := _fill(step, memory) or _copy(step, memory):
+                self._runs.append(stored)
             else:
                 loop = engine.make_loop(step, memory)
                 self._runs.append(loop)
@@ -115,6 +115,22 @@ def _fill(loop: Loop, memory: FlowMemory) -> Callable[[], None] | None:
         arrays[v].fill(words[number])
 
     return fill
+
+
+def _copy(loop: Loop, memory: FlowMemory) -> Callable[[], None] | None:
+    """A loop that only copies an array to one of its type, as something to call; None where it does more."""
+    values, (v, *others) = memory.graph.values, loop.values
+    if others or values[v].op != "copy" or values[values[v].args[0]].is_number:
+        return None
+    (source,) = values[v].args
+    arrays = memory.arrays
+    if arrays[source].dtype != arrays[v].dtype:
+        return None
+
+    def copy() -> None:
+        np.copyto(arrays[v], arrays[source])
+
+    return copy
 
 
 def _call(v: int, memory: FlowMemory, whole: WholeArrays, engine: Engine) -> Callable[[], None]:

@@ -9,7 +9,7 @@ import os
 import signal
 import threading
 import weakref
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from neon_optim.compat.callback_file import open_callback_file
@@ -215,13 +215,11 @@ class Callbacks(NervanaObject):
 
     def on_epoch_begin(self, epoch: int) -> None:
         """All callbacks that are due in this epoch."""
-        for callback in self._due(epoch, "epoch_freq"):
-            callback.on_epoch_begin(self.callback_data, self.model(), epoch)
+        self._call("on_epoch_begin", "epoch_freq", epoch)
 
     def on_epoch_end(self, epoch: int) -> None:
         """All callbacks that are due in this epoch."""
-        for callback in self._due(epoch, "epoch_freq"):
-            callback.on_epoch_end(self.callback_data, self.model(), epoch)
+        self._call("on_epoch_end", "epoch_freq", epoch)
         self.epoch_marker += self.epoch_minibatches
         markers = self.callback_data["time_markers"]
         markers["minibatch"][epoch] = self.epoch_marker
@@ -231,22 +229,24 @@ class Callbacks(NervanaObject):
 
     def on_minibatch_begin(self, epoch: int, minibatch: int) -> None:
         """All callbacks that are due in this minibatch."""
-        for callback in self._due(minibatch, "minibatch_freq"):
-            callback.on_minibatch_begin(self.callback_data, self.model(), epoch, minibatch)
+        self._call("on_minibatch_begin", "minibatch_freq", epoch, minibatch)
 
     def on_minibatch_end(self, epoch: int, minibatch: int) -> None:
         """All callbacks that are due in this minibatch."""
-        for callback in self._due(minibatch, "minibatch_freq"):
-            callback.on_minibatch_end(self.callback_data, self.model(), epoch, minibatch)
+        self._call("on_minibatch_end", "minibatch_freq", epoch, minibatch)
         self.epoch_minibatches = minibatch + 1
 
-    def _due(self, now: int, freq: str) -> Iterator[Any]:
-        data, model = self.callback_data, self.model()
+    def _call(self, hook: str, freq: str, *place: int) -> None:
+        """Call a hook of the callbacks that have it and are due in the last number of a place."""
+        data, model, empty = self.callback_data, self.model(), getattr(Callback, hook)
         for callback in self.callbacks:
-            if callback.should_fire(data, model, now, getattr(callback, freq)):
+            method = getattr(callback, hook)
+            if getattr(method, "__func__", None) is empty:
+                continue
+            if callback.should_fire(data, model, place[-1], getattr(callback, freq)):
                 if type(callback).__module__ != __name__:
                     data.write_waiting()
-                yield callback
+                method(data, model, *place)
 
     def on_sigint_catch(self, signum: int, frame: Any) -> None:
         """On Ctrl-C save the model, where there is a ``save_path``, and stop.
