@@ -149,9 +149,7 @@ class Optimizer(BaseOptimizer, abstract=True):
     def numbers(self, epoch: float, batch_size: float, divides: bool) -> Numbers:
         """The numbers of the step that follows, for gradients that are sums over so many samples."""
         values = self.hyperparameters().at(epoch, self.t)
-        rate = values.get("learning_rate", 1.0)
-        if not self._is_constant():
-            rate = checked_value(self, "schedule", self.schedule, rate, epoch, self.t, RATE)
+        rate = self._scheduled(values, epoch, self.t)
         for bound in ("gradient_clip_norm", "gradient_clip_value", "param_clip_value"):
             if values[bound] == 0.0 and bound not in self.hyperparameters().unset:
                 values[bound] = _OFF  # a schedule has come to 0
@@ -160,6 +158,22 @@ class Optimizer(BaseOptimizer, abstract=True):
         now = Numbers(values)
         values.update(self.prepare(now))
         return now
+
+    def _scheduled(self, values: Mapping[str, Any], epoch: float, t: float) -> float:
+        rate: float = values.get("learning_rate", 1.0)
+        if self._is_constant():
+            return rate
+        return checked_value(self, "schedule", self.schedule, rate, epoch, t, RATE)
+
+    def rate_at(self, epoch: float, t: float) -> float:
+        """The rate of a step when so many epochs and steps are done.
+
+        >>> from neon_optim.optimizers import SGD
+        >>> from neon_optim.schedules import Exponential
+        >>> SGD(0.1, schedule=Exponential(0.5)).rate_at(epoch=2, t=100)
+        0.025
+        """
+        return self._scheduled(self.hyperparameters().at(epoch, t), epoch, t)
 
     # --- the whole rule ---
 

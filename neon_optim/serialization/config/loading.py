@@ -120,10 +120,10 @@ class Config(Mapping[str, Any]):
         return sorted(map(self._place, problems), key=place_order)
 
     def _place(self, problem: Problem) -> Problem:
-        known = self._build.made.get(id(problem.subject))
+        known = self.origin(problem.subject)
         position, path, config, config_path = Position(self.source), "", None, ""
         if known is not None:
-            node, path, config, config_path = known[1]
+            node, path, config, config_path = known
             position = node.position
         elif problem.subject is None:
             path, config = problem.argument, self._root
@@ -134,6 +134,11 @@ class Config(Mapping[str, Any]):
         if path and not message.startswith(path):
             message = f"{path}: {message}"
         return self._build.problems.problem(position, message, path)
+
+    def origin(self, made: Any) -> Origin | None:
+        """Where an object of this config is described; None for one of another."""
+        known = self._build.made.get(id(made))
+        return None if known is None else known[1]
 
     def position(self, *path: str | int) -> Position:
         """Where a value stands: `config.position("optimizer", "config", "learning_rate")`."""
