@@ -42,19 +42,23 @@ class Recurrence:
         self.times = times
         self.time = times[0]
         self._W = W
-        self._parts: dict[tuple[int, int], Any] = {}
+        self._rows: dict[tuple[int, int], Any] = {}
         self._factors: dict[tuple[int, int], dict[int, Any]] = {}
 
     def dot(self, v: Any, start: int = 0, stop: int | None = None) -> Any:
         """The product of the rows from ``start`` to ``stop`` of the recurrent weights with v; None for zeros."""
         if v is None:
             return None
-        rows = start, self._W.shape[0] if stop is None else stop
-        if rows not in self._parts:
-            self._parts[rows], self._factors[rows] = self._W[rows[0] : rows[1]], {}
+        stop = self._W.shape[0] if stop is None else stop
         if self.counts():
-            self._factors[rows][self.time] = v
-        return self.be.dot(self._parts[rows], v)
+            self._factors.setdefault((start, stop), {})[self.time] = v
+        return self.be.dot(self.rows(start, stop), v)
+
+    def rows(self, start: int, stop: int) -> Any:
+        """Rows of the recurrent weights, the same tensor each time."""
+        if (start, stop) not in self._rows:
+            self._rows[start, stop] = self._W[start:stop]
+        return self._rows[start, stop]
 
     def times_gate(self, gate: Any, v: Any) -> Any:
         """gate · v; None for zeros."""
@@ -69,11 +73,20 @@ class Recurrence:
         be, n = self.be, by_inputs.shape[1] // len(self.times)
         products = []
         for (start, stop), factors in sorted(self._factors.items()):
-            if factors:
-                at = sorted(factors)
-                errors = by_inputs[start:stop, at[0] * n : (at[-1] + 1) * n]
-                products.append(be.dot(errors, be.concatenate([factors[t] for t in at], axis=1).T))
+            products.append(self.product(by_inputs[start:stop], n, factors))
         return be.concatenate(products, axis=0) if products else None
+
+    def product(self, errors: Any, n: int, factors: Mapping[int, Any]) -> Any:
+        """The derivative by rows of the recurrent weights.
+
+        Arguments:
+            errors: the derivatives by the products with them, of all steps.
+            n: columns of a step.
+            factors: what they were multiplied with in each step: in some that lie side by side.
+        """
+        at = sorted(factors)
+        together = self.be.concatenate([factors[t] for t in at], axis=1)
+        return self.be.dot(errors[:, at[0] * n : (at[-1] + 1) * n], together.T)
 
 
 class Unrolled:

@@ -7,6 +7,7 @@ from typing import Any
 from neon_optim import model
 from neon_optim.compat.neon.layers.base import Shared
 from neon_optim.compat.neon.layers.dense import UNUSED
+from neon_optim.compat.neon.layers.step_order import OrderedBiLSTM
 from neon_optim.compat.neon.layers.unrolled import (
     StepsLayer,
     get_steps,
@@ -147,7 +148,9 @@ class BiLSTM(BiRNN):
         name: str | None = None,
     ):
         functions = {"activation": activation, "gate_activation": gate_activation}
-        self.core = model.BiLSTM(output_size=output_size, init=UNUSED, split_inputs=split_inputs, **functions)
+        self.core = OrderedBiLSTM(
+            output_size=output_size, init=UNUSED, split_inputs=split_inputs, **functions
+        )
         StepsLayer.__init__(self, init, init_inner, reset_cells, name, "Data")
         self.split_inputs = split_inputs
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 from neon_optim import model
 from neon_optim.compat.neon.layers.base import Shared
@@ -16,7 +16,17 @@ from neon_optim.compat.neon.layers.of_sequence import (
     RecurrentOutput,
     RecurrentSum,
 )
-from neon_optim.compat.neon.layers.unrolled import StartLeftOut, StepsLayer, get_steps, interpret_in_shape
+from neon_optim.compat.neon.layers.step_order import OrderedGRU, OrderedLSTM
+from neon_optim.compat.neon.layers.unrolled import (
+    AddedUp,
+    AddedUpPasses,
+    AddedUpWithStart,
+    Passes,
+    StartLeftOut,
+    StepsLayer,
+    get_steps,
+    interpret_in_shape,
+)
 from neon_optim.model.recurrence import Recurrence
 
 __all__ = [
@@ -55,6 +65,8 @@ class Recurrent(StepsLayer):
         W_input, W_recur, b: views on W; dW_input, dW_recur, db on dW.
         h: the outputs step by step.
     """
+
+    passes_class = cast("Any", AddedUpPasses)
 
     def __init__(
         self,
@@ -134,7 +146,7 @@ class Recurrent(StepsLayer):
 
     def recurrence_from(self, init_state: Any) -> type[Recurrence]:
         """What makes of the start what the first step needs: given outputs count in the gradients."""
-        return StartLeftOut if init_state is None else Recurrence
+        return AddedUp if init_state is None else AddedUpWithStart
 
     def bprop(self, deltas: Any, alpha: float = 1.0, beta: float = 0.0) -> Any:
         """The derivative by the inputs, and those by W in dW."""
@@ -168,6 +180,7 @@ class LSTM(Recurrent):
     """
 
     gate_activation = Shared()
+    passes_class = cast("Any", Passes)
 
     def __init__(
         self,
@@ -180,7 +193,7 @@ class LSTM(Recurrent):
         name: str | None = None,
     ):
         gates = {"activation": activation, "gate_activation": gate_activation}
-        self.core = model.LSTM(output_size=output_size, init=UNUSED, **gates)
+        self.core = OrderedLSTM(output_size=output_size, init=UNUSED, **gates)
         StepsLayer.__init__(self, init, init_inner, reset_cells, name)
 
     def make_kept(self) -> dict[str, Any]:
@@ -228,6 +241,7 @@ class GRU(Recurrent):
     """
 
     gate_activation = Shared()
+    passes_class = cast("Any", Passes)
 
     def __init__(
         self,
@@ -240,7 +254,7 @@ class GRU(Recurrent):
         name: str | None = None,
     ):
         gates = {"activation": activation, "gate_activation": gate_activation}
-        self.core = model.GRU(output_size=output_size, init=UNUSED, **gates)
+        self.core = OrderedGRU(output_size=output_size, init=UNUSED, **gates)
         StepsLayer.__init__(self, init, init_inner, reset_cells, name)
 
     def make_kept(self) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import reduce
 from typing import Any, cast
 
 from neon_optim.backends.derivatives import gradients
@@ -49,9 +50,28 @@ class StartLeftOut(Recurrence):
 
     def times_gate(self, gate: Any, v: Any) -> Any:
         """gate · v, which in the first step has no derivative by the gate."""
-        if self.counts():
-            return gate * v
+        if v is None or self.counts():
+            return super().times_gate(gate, v)
         return stated(gate * v, [v], lambda error, y, v: [error * gate])
+
+
+class AddedUp(StartLeftOut):
+    """As in neon's GRU: the products of each step are added up, from the last to the first."""
+
+    def product(self, errors: Any, n: int, factors: Mapping[int, Any]) -> Any:
+        """The derivative by rows of the recurrent weights."""
+        of_steps = [
+            self.be.dot(errors[:, t * n : (t + 1) * n], factors[t].T) for t in sorted(factors, reverse=True)
+        ]
+        return _total(of_steps)
+
+
+class AddedUpWithStart(AddedUp):
+    """The same, where what the first step begins with counts in the gradients too."""
+
+    def counts(self) -> bool:
+        """True."""
+        return True
 
 
 class Again:
@@ -156,9 +176,10 @@ class Passes:
         gradients_of = layer.core.weights(layer.dW)
         for k, (unrolled, grads) in enumerate(zip(self._unrolled, gradients_of, strict=True)):
             part = whole if len(gradients_of) == 1 else whole[k * nout : (k + 1) * nout]
-            by_driven, by_recur, by_b, *by_start = unrolled.backward(part)
+            by_driven, by_recur, _, *by_start = unrolled.backward(part)
             found.append(by_driven)
-            assignments += [(grads.recur, 0.0 if by_recur is None else by_recur), (grads.b, by_b)]
+            assignments.append((grads.recur, 0.0 if by_recur is None else by_recur))
+            assignments.append((grads.b, self.by_bias(by_driven)))
             if k == 0:
                 assignments += [(tensor, by_driven) for tensor in layer.by_driven]
                 assignments += [(tensor, by_start[0]) for tensor in layer.by_start]
@@ -168,9 +189,8 @@ class Passes:
         """Assignments of the derivatives by the inputs and their weights, given those by what drives the steps."""
         layer, by_parts, assignments = self._layer, [], []
         for k, (product, grads) in enumerate(zip(self._products, layer.core.weights(layer.dW), strict=True)):
-            wrt = [self._weights[k].input, self._parts[k]]
-            by_input, by_part = gradients(product, wrt, by_driven[k])
-            assignments.append((grads.input, by_input))
+            (by_part,) = gradients(product, [self._parts[k]], by_driven[k])
+            assignments.append((grads.input, self.by_input(k, by_driven[k])))
             by_parts.append(by_part if alpha == 1.0 else alpha * by_part)
         deltas, rows = layer.deltas, self._parts[0].shape[0]
         if deltas is None:
@@ -179,6 +199,37 @@ class Passes:
         if rows < layer.nin:
             return [*assignments, (deltas[:rows], by_parts[0]), (deltas[rows:], by_parts[1])]
         return [*assignments, (deltas, by_parts[0] if len(by_parts) == 1 else by_parts[0] + by_parts[1])]
+
+    def by_bias(self, by_driven: Any) -> Any:
+        """The derivative by the biases."""
+        return self._layer.be.sum(by_driven, axis=1)
+
+    def by_input(self, k: int, by_driven: Any) -> Any:
+        """The derivative by the weights of the inputs of a direction."""
+        found: Any = gradients(self._products[k], [self._weights[k].input], by_driven)[0]
+        return found
+
+
+class AddedUpPasses(Passes):
+    """Passes that add up the derivatives by parameters from the last step to the first, as neon's Recurrent."""
+
+    def by_bias(self, by_driven: Any) -> Any:
+        """The derivative by the biases."""
+        return _total([self._layer.be.sum(of_step, axis=1) for of_step in self._of_steps(by_driven)])
+
+    def by_input(self, k: int, by_driven: Any) -> Any:
+        """The derivative by the weights of the inputs of a direction."""
+        steps = zip(self._of_steps(by_driven), self._of_steps(self._parts[k]), strict=True)
+        return _total([self._layer.be.dot(of_step, x.T) for of_step, x in steps])
+
+    def _of_steps(self, a: Any) -> list[Any]:
+        count = self._layer.nsteps
+        n = a.shape[1] // count
+        return [a[:, t * n : (t + 1) * n] for t in reversed(range(count))]
+
+
+def _total(parts: Sequence[Any]) -> Any:
+    return reduce(lambda total, part: total + part, parts)
 
 
 class StepsLayer(ParameterLayer):

@@ -107,7 +107,7 @@ class BeamSearch(NervanaObject):
             self.scores_list = [np.log(z_list_t[beam].get()) + self.scores[beam] for beam in live]
         scores = np.vstack(self.scores_list)
         self.num_live = self.num_beams - self.num_dead
-        best = scores.argsort(axis=0)[-self.num_live :]
+        best = scores.argsort(axis=0, kind="stable")[-self.num_live :]  # of equal ones the last
         parents, tokens = np.divmod(best, self.layers.out_shape[0])
         columns = np.arange(scores.shape[1])
         before = np.stack(self.candidates)
