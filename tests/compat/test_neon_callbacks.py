@@ -12,15 +12,18 @@ from neon_optim import cleanup_backend
 from neon_optim.compat.neon.backends import gen_backend
 from neon_optim.compat.neon.callbacks import callbacks as neon
 from neon_optim.compat.neon.data import ArrayIterator
+from neon_optim.compat.neon.data.ticker import CopyTask, Ticker
 from neon_optim.compat.neon.initializers import Gaussian
-from neon_optim.compat.neon.layers import Affine, GeneralizedCost
+from neon_optim.compat.neon.layers import LSTM, Affine, BatchNorm, GeneralizedCost
 from neon_optim.compat.neon.models import Model
 from neon_optim.compat.neon.transforms import (
     CrossEntropyMulti,
+    Logistic,
     Misclassification,
     PrecisionRecall,
     Rectlin,
     Softmax,
+    Tanh,
     TopKMisclassification,
 )
 from neon_optim.compat.neon.util.persist import load_obj
@@ -281,3 +284,32 @@ def test_they_are_described_and_built_again():
 def test_deconvolution_pictures_are_refused():
     with pytest.raises(NotImplementedError, match="leave it out"):
         neon.Callbacks(perceptron()).add_deconv_callback(data(), data())
+
+
+def test_running_statistics_are_taken_anew():
+    init = Gaussian(scale=0.1)
+    model = Model(
+        [Affine(6, init, batch_norm=True, activation=Rectlin()), Affine(3, init, activation=Softmax())]
+    )
+    fit(model, neon.Callbacks(model, progress_bar=False))
+    norm = next(layer for layer in model.layers_to_optimize if isinstance(layer, BatchNorm))
+    found = []
+    for x, _ in data():
+        found.append(model.layers.layers[0].W.get() @ x.get())
+    neon.BatchNormTuneCallback(data()).on_epoch_end(None, model, 0)
+    means = np.mean([one.mean(axis=1, keepdims=True) for one in found], axis=0)
+    variances = np.mean([one.var(axis=1, keepdims=True) for one in found], axis=0)
+    np.testing.assert_allclose(norm.gmean.get(), means, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(norm.gvar.get(), variances * 3 / 2, rtol=1e-4)
+
+
+def test_a_sequence_of_a_ticker_is_shown(caplog):
+    ticker = Ticker(CopyTask(3, 2))
+    model = Model([LSTM(4, Gaussian(), activation=Tanh(), gate_activation=Logistic()), Affine(2, Gaussian())])
+    model.initialize(ticker)
+    with caplog.at_level("INFO", logger="neon"):
+        neon.WatchTickerCallback(model, ticker).on_epoch_end(None, model, 0)
+    shown = [record.getMessage() for record in caplog.records]
+    assert shown[::2] == ["Inputs", "Outputs", "Targets"]
+    with pytest.raises(ArgumentError, match="must be a Ticker, received a ArrayIterator"):
+        neon.WatchTickerCallback(model, data())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 
 import numpy as np
@@ -13,7 +14,7 @@ from neon_optim.compat.neon.backends import gen_backend
 from neon_optim.compat.neon.callbacks.callbacks import Callbacks
 from neon_optim.compat.neon.data import ArrayIterator
 from neon_optim.compat.neon.initializers import Constant, Gaussian, GlorotUniform
-from neon_optim.compat.neon.layers import Affine, Dropout, GeneralizedCost, Linear
+from neon_optim.compat.neon.layers import Activation, Affine, Bias, Dropout, GeneralizedCost, Linear
 from neon_optim.compat.neon.models import Model
 from neon_optim.compat.neon.transforms import (
     CrossEntropyBinary,
@@ -25,10 +26,13 @@ from neon_optim.compat.neon.transforms import (
     SumSquared,
     Tanh,
 )
-from neon_optim.compat.neon.util.persist import load_obj
-from neon_optim.errors import ArgumentError, CheckpointError
+from neon_optim.compat.neon.util.load_experiment import deserialize
+from neon_optim.compat.neon.util.persist import load_obj, save_obj, serialize
+from neon_optim.compat.neon.util.yaml_parse import create_objects
+from neon_optim.errors import ArgumentError, BackendError, CheckpointError, ConfigError
 from neon_optim.optimizers import Adam, GradientDescentMomentum, RMSProp
 from neon_optim.serialization import read_neon_pickle
+from neon_optim.serialization.config.yaml_tree import parse_yaml
 
 pytest.importorskip("h5py")
 
@@ -234,6 +238,63 @@ def test_weights_of_neon_1_0():
     other.deserialize(old)
     assert other.epoch_index == 5
     assert (weights(other)[1] == weights(model)[1]).all()
+
+
+# --- YAML, and whole experiments ---
+
+YAML = """
+wt: &wt {type: Gaussian, config: {scale: 0.05}}
+layers:
+- {type: Linear, config: {nout: 20, init: *wt, name: below}}
+- {type: Bias, config: {init: {type: Constant, config: {val: 0.1}}}}
+- {type: Activation, config: {transform: {type: Rectlin}}}
+- {type: Linear, config: {nout: 10, init: *wt}}
+- {type: Activation, config: {transform: {type: Logistic, config: {shortcut: true}}}}
+cost: CrossEntropyBinary
+"""
+OPTIMIZER = "optimizer: {type: GradientDescentMomentum, config: {learning_rate: 0.02, momentum_coef: 0.9}}"
+
+
+def test_a_yaml_file_of_neons(tmp_path):
+    path = tmp_path / "mlp.yaml"
+    path.write_text(YAML + OPTIMIZER)
+    model, cost, optimizer = create_objects(str(path))
+    assert isinstance(model, Model)
+    assert [type(layer) for layer in model.layers.layers[:3]] == [Linear, Bias, Activation]
+    assert type(model.layers.layers[2].transform) is Rectlin
+    assert type(cost.costfunc) is CrossEntropyBinary
+    assert (optimizer.learning_rate, optimizer.momentum_coef) == (0.02, 0.9)
+    model.fit(data(), cost, optimizer, 2, Callbacks(model, progress_bar=False))
+    assert model.total_cost[0, 0] < 7.0
+
+
+def test_a_yaml_file_without_an_optimizer_or_a_cost():
+    content = parse_yaml(YAML)
+    before = copy.deepcopy(content)
+    assert create_objects(content)[2] is None
+    assert content == before
+    with pytest.raises(ConfigError, match="the dict has no 'cost'"):
+        create_objects({"layers": content["layers"]})
+    cleanup_backend()
+    with pytest.raises(BackendError, match="call gen_backend"):
+        create_objects(content)
+
+
+def test_a_whole_experiment_out_of_a_file(tmp_path):
+    path, train, valid = str(tmp_path / "all.pkl"), data(), data(64)
+    layers, cost, optimizer = softmax()
+    model = Model(layers)
+    callbacks = Callbacks(model, eval_set=valid, eval_freq=1)
+    model.fit(train, GeneralizedCost(cost), optimizer, 1, callbacks)
+    save_obj(serialize(model, callbacks), path)
+    again, datasets, others = deserialize(path, {"train": train, valid.name: valid})
+    again.initialize(train)
+    assert datasets["train"] is train
+    assert (again.get_outputs(valid) == model.get_outputs(valid)).all()
+    assert [type(one) for one in others.callbacks] == [type(one) for one in callbacks.callbacks]
+    assert others.callbacks[0].eval_set is valid
+    with pytest.raises(CheckpointError, match="has no datasets: give some"):
+        deserialize(path)
 
 
 # --- more ---

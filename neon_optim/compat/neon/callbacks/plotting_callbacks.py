@@ -86,7 +86,12 @@ class GANPlotCallback(Callback):
         distance = -callback_data["gan/cost_dis"][:][steps > 0].astype(np.float64)
         figure, axes = pyplot.subplots(figsize=(400 / self.dpi, 300 / self.dpi), dpi=self.dpi)
         axes.plot(steps[steps > 0], distance, "k-", lw=0.25)
-        axes.plot(steps[steps > 0], medfilt(distance, kernel_size=101), "r-", lw=2.0)
+        axes.plot(
+            steps[steps > 0],
+            medfilt(distance, kernel_size=min(101, 2 * ((len(distance) + 1) // 2) - 1)),
+            "r-",
+            lw=2.0,
+        )
         axes.set_title(self.filename, fontsize=self.font_size)
         axes.set_xlabel("Generator iterations", fontsize=self.font_size)
         axes.set_ylabel("Wasserstein estimate", fontsize=self.font_size)

@@ -30,7 +30,7 @@ class BatchNorm(Layer):
         binary: powers of two in place of factors.
     """
 
-    beta, gamma, gmean, gvar, grad_beta, grad_gamma, states = (Shared() for _ in range(7))
+    beta, gamma, gmean, gvar, grad_beta, grad_gamma, states, rho, eps = (Shared() for _ in range(9))
 
     def __init__(self, rho: float = 0.9, eps: float = 1e-3, name: str | None = None, binary: bool = False):
         self.core = self.core_of(rho, eps, binary)
