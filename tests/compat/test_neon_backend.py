@@ -127,11 +127,11 @@ def test_buffers_have_a_column_for_each_sample_or_step(be):
         be.iobuf(8, shared=mine)
 
 
-def test_empty_tensors_hold_zeros_and_like_ones_have_the_default_type(cpu):
-    assert not cpu.empty((3, 4)).get().any()
-    whole = cpu.zeros((2, 3), dtype=np.int32)
-    assert cpu.zeros_like(whole).dtype == cpu.empty_like(whole, None, "name", False).dtype == np.float32
-    assert cpu.empty_like(np.ones((2, 3)), np.float64, name="b").name == "b"
+def test_empty_tensors_hold_zeros_and_like_ones_have_the_default_type(be):
+    assert not be.empty((3, 4)).get().any()
+    whole = be.zeros((2, 3), dtype=np.int32)
+    assert be.zeros_like(whole).dtype == be.empty_like(whole, None, "name", False).dtype == np.float32
+    assert be.empty_like(np.ones((2, 3)), np.float64, name="b").name == "b"
 
 
 def test_one_process_has_nothing_to_distribute(cpu):

@@ -79,6 +79,22 @@ class NervanaGPU(Backend, gpu.GPUBackend):  # type: ignore[misc]  # neon's names
             device_id=device_id,
         )
 
+    def empty(
+        self,
+        shape: Any,
+        dtype: Any = None,
+        name: str | None = None,
+        persist_values: bool = True,
+        parallel: bool = False,
+        distributed: bool = False,
+    ) -> Any:
+        """A tensor, which holds zeros, as on the CPU."""
+        tensor: Any = super().empty(shape, dtype, name)
+        with self.device.context:
+            if tensor.size:
+                self.device.zero(tensor.raw(), tensor.size * tensor.dtype.itemsize)
+        return tensor
+
     @property
     def compute_capability(self) -> tuple[int, int]:
         """Major and minor number of the device's compute capability."""
