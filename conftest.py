@@ -14,7 +14,7 @@ HAS_NUMBA = importlib.util.find_spec("numba") is not None
 CPU = "neon_optim/backends/cpu"
 collect_ignore_glob = [
     "neon_optim/compat/plugin.py",
-    "neon_optim/compat/inside/host_backend.py",
+    "neon_optim/compat/inside/*_backend.py",
 ]  # they need neon
 collect_ignore_glob += (
     []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
+from typing import Any, cast
 
 __all__ = ["DISPLAY", "NeonLogger", "logger"]
 
@@ -29,8 +29,9 @@ def _made() -> NeonLogger:
         made = logging.getLogger("neon")
     finally:
         logging.setLoggerClass(before)
-    assert isinstance(made, NeonLogger)
-    return made
+    if not isinstance(made, NeonLogger):  # Intel's neon is there, too, and has made it
+        made.__class__ = NeonLogger
+    return cast("NeonLogger", made)
 
 
 logger = _made()

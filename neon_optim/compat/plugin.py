@@ -16,6 +16,7 @@ from neon_optim.compat.neon_there import require_neon
 
 require_neon()
 
-from neon_optim.compat.inside.host_backend import NeonOptimCPU  # noqa: E402 (it needs neon)
+from neon_optim.compat.inside.device_backend import NeonOptimGPU  # noqa: E402 (they need neon)
+from neon_optim.compat.inside.host_backend import NeonOptimCPU  # noqa: E402
 
-__all__ = ["NeonOptimCPU"]
+__all__ = ["NeonOptimCPU", "NeonOptimGPU"]

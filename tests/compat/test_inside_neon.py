@@ -180,6 +180,48 @@ def test_numpy_sees_the_memory_of_its_tensors(be):
     assert np.asarray(t, np.float64).dtype == np.float64
 
 
+# --- the backend on a GPU ---
+
+
+@pytest.fixture
+def device(neon):
+    importlib.import_module("neon_optim.compat.plugin")
+    yield neon.gen_backend("neon_optim_gpu", rng_seed=3, batch_size=4)
+    neon.cleanup_backend()
+
+
+def test_the_gpu_backend_is_made_when_it_is_asked_for(neon):
+    importlib.import_module("neon_optim.compat.plugin")
+    assert "neon_optim_gpu" in neon.Backend.backends
+
+
+@pytest.mark.gpu
+def test_tensors_of_the_device_are_neons(neon, device):
+    x, y = values(5, 6), values(5, 6, seed=1)
+    a, b = device.array(x), device.array(y)
+    assert isinstance(device, neon.Backend)
+    assert isinstance(a[1:3], neon.backend.Tensor)
+    out = device.zeros((5, 5))
+    out[:] = device.dot(a, b.T) * 0.5 + device.sum(a, axis=1)
+    np.testing.assert_allclose(out.get(), x @ y.T * 0.5 + x.sum(axis=1, keepdims=True), rtol=1e-5, atol=1e-6)
+    assert a.reshape((5, 6)) is a
+    assert device.shift(0.5, -2, value=False).get() == 0.125
+    assert NervanaObject.be is device
+    neon.cleanup_backend()
+    assert NervanaObject.be is None
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("make", [Adam, LAMB])
+def test_optimizers_run_on_the_device(neon, device, make):
+    """The parameters, and the states, stay there; the steps are those of the CPU."""
+    made = layers(device)
+    found = trained(make(), made)
+    assert all(hasattr(state, "__cuda_array_interface__") for layer in made for state in layer.states)
+    for one, other in zip(found, trained(make(), layers(gen_backend("cpu", batch_size=4))), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-6)
+
+
 # --- optimizers on neon's own backend ---
 
 

@@ -1,5 +1,7 @@
 """Op-trees (what, left, right), tensors that build them, and backends that register themselves."""
 
+from abc import ABCMeta
+
 import numpy as np
 
 UNARY = "neg abs sgn sqrt sqr exp log exp2 log2 sig sig2 tanh tanh2 transpose safelog rint".split()
@@ -62,7 +64,7 @@ class OpTreeNode(Arithmetic, tuple):
         return OpTreeNode.build("transpose", self, None)
 
 
-class Registering(type):
+class Registering(ABCMeta):
     def __init__(cls, name, bases, members):
         super().__init__(name, bases, members)
         if bases and "backend_name" in members:
