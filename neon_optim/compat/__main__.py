@@ -1,7 +1,11 @@
-"""Run a script of neon's on this package: ``python -m neon_optim.compat SCRIPT [ARGUMENTS]``."""
+"""Run a script of neon's: ``python -m neon_optim.compat [--plugin] SCRIPT [ARGUMENTS]``.
+
+It runs on this package; with ``--plugin`` on Intel's neon, which has our backends then.
+"""
 
 from __future__ import annotations
 
+import importlib
 import runpy
 import sys
 from pathlib import Path
@@ -11,16 +15,21 @@ from neon_optim.errors import NeonOptimError
 
 
 def main(arguments: list[str]) -> int:
-    """Run the script as ``python SCRIPT`` would; 2 where there is none or neon's name is taken."""
+    """Run the script as ``python SCRIPT`` would; 2 where there is none, or not the neon that it needs."""
+    inside = arguments[:1] == ["--plugin"]
+    arguments = arguments[1:] if inside else arguments
     if not arguments or arguments[0].startswith("-"):
-        print("usage: python -m neon_optim.compat SCRIPT [ARGUMENTS]", file=sys.stderr)
+        print("usage: python -m neon_optim.compat [--plugin] SCRIPT [ARGUMENTS]", file=sys.stderr)
         return 2
     script = Path(arguments[0])
     if not script.is_file():
         print(f"Error: there is no script {script}", file=sys.stderr)
         return 2
     try:
-        install_as_neon()
+        if inside:
+            importlib.import_module("neon_optim.compat.plugin")
+        else:
+            install_as_neon()
     except NeonOptimError as error:
         print(f"Error: {error}", file=sys.stderr)
         return 2

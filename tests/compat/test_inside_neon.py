@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -75,6 +77,35 @@ def test_without_neon_it_says_so(monkeypatch):
     monkeypatch.delitem(sys.modules, "neon_optim.compat.plugin", raising=False)
     with pytest.raises(NeonMissingError, match="install_as_neon"):
         importlib.import_module("neon_optim.compat.plugin")
+
+
+SCRIPT = """
+import sys
+from neon.backends import gen_backend
+be = gen_backend(sys.argv[2])
+out = be.zeros((2, 2))
+out[:] = be.exp(out) + 1.0
+print(type(be).__name__, out.get().sum())
+"""
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_script_of_neons_runs_with_our_backends(tmp_path, there):
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT)
+    path = os.pathsep.join([os.getcwd(), *[STAND_IN] * there])
+    done = subprocess.run(
+        [sys.executable, "-m", "neon_optim.compat", "--plugin", str(script), "-b", "neon_optim"],
+        env=os.environ | {"PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if there:
+        assert done.stdout == "NeonOptimCPU 8.0\n", done.stderr
+    else:
+        assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+        assert done.stderr.startswith("Error: Intel's neon cannot be imported")
 
 
 TREES = {
@@ -171,6 +202,38 @@ def test_products_are_neons(be, alpha, beta):
     be.compound_dot(a, b, c, alpha=alpha, beta=beta, bsum=total)
     np.testing.assert_allclose(c.get(), expected, rtol=1e-5)
     np.testing.assert_allclose(total.get(), expected.sum(axis=1, keepdims=True), rtol=1e-4)
+
+
+def test_images_are_convolved_in_neons_tensors(be):
+    layer = be.conv_layer(np.float32, 4, 2, 3, H=5, W=4, R=3, S=2)
+    images, filters = be.array(values(2 * 5 * 4, 4)), be.array(values(2 * 3 * 2, 3, seed=1))
+    out = be.zeros((3 * 3 * 3, 4))
+    be.fprop_conv(layer, images, filters, out)
+    x, w = images.get().reshape(2, 5, 4, 4), filters.get().reshape(2, 3, 2, 3)
+    expected = np.zeros((3, 3, 3, 4), np.float32)
+    for p, q in np.ndindex(3, 3):
+        expected[:, p, q] = np.einsum("crsk,crsn->kn", w, x[:, p : p + 3, q : q + 2])
+    np.testing.assert_allclose(out.get().reshape(expected.shape), expected, rtol=1e-5, atol=1e-5)
+    error = be.array(values(27, 4, seed=2))
+    by_images, by_filters = be.zeros(images.shape), be.zeros(filters.shape)
+    be.bprop_conv(layer, F=filters, E=error, grad_I=by_images)
+    be.update_conv(layer, I=images, E=error, U=by_filters)
+    total = (error.get() * out.get()).sum()
+    assert (by_images.get() * images.get()).sum() == pytest.approx(total, rel=1e-4)
+    assert (by_filters.get() * filters.get()).sum() == pytest.approx(total, rel=1e-4)
+
+
+def test_images_are_pooled_in_neons_tensors(be):
+    layer = be.pool_layer(np.float32, "max", 4, 2, H=4, W=4, R=2, S=2)
+    images, out, places = be.array(values(32, 4)), be.zeros((8, 4)), be.zeros((8, 4), dtype=np.uint8)
+    be.fprop_pool(layer, images, out, places)
+    windows = images.get().reshape(2, 2, 2, 2, 2, 4).transpose(0, 1, 3, 5, 2, 4).reshape(2, 2, 2, 4, 4)
+    np.testing.assert_array_equal(out.get().reshape(2, 2, 2, 4), windows.max(axis=-1))
+    np.testing.assert_array_equal(places.get().reshape(2, 2, 2, 4), windows.argmax(axis=-1))
+    spread = be.zeros((32, 4))
+    be.bprop_pool(layer, be.array(np.ones((8, 4))), spread, places)
+    assert spread.get().sum() == 32
+    assert (spread.get() * images.get()).sum() == pytest.approx(out.get().sum(), rel=1e-5)
 
 
 def test_numpy_sees_the_memory_of_its_tensors(be):

@@ -41,7 +41,7 @@ class NeonOptimGPU(NervanaGPU):
             NervanaObject.be = None
         super().cleanup_backend()
 
-    def shift(self, a: Any, b: Any, value: bool = True, out: Any = None) -> Any:
+    def shift(self, a: Any, b: Any, value: bool = True, out: Any = None) -> Any:  # type: ignore[override]
         """See :meth:`NervanaGPU.shift`; of numbers a tensor, whose value neon's ShiftSchedule takes."""
         if out is None and not isinstance(a, Expression) and not isinstance(b, Expression):
             out = self.empty((1, 1))

@@ -9,6 +9,8 @@ from neon.backends.nervanacpu import CPUTensor, NervanaCPU
 
 from neon_optim.backends.cpu.backend import CPUBackend
 from neon_optim.compat.inside.assignments import Assignments
+from neon_optim.compat.inside.images import ImageOperations
+from neon_optim.compat.neon.backends import nervanacpu
 from neon_optim.described.object import NervanaObject
 
 __all__ = ["NeonOptimCPU", "SharedTensor"]
@@ -25,11 +27,12 @@ class SharedTensor(CPUTensor):
         return self._tensor.copy() if copy else self._tensor.view()
 
 
-class NeonOptimCPU(NervanaCPU):
+class NeonOptimCPU(ImageOperations, NervanaCPU):
     """neon's CPU backend with our engine.
 
     Layers, tensors and op-trees are neon's. An assignment runs as one pass over memory where neon makes an array of
-    each operation. Assignments of integers, and what neon does beside op-trees, stay neon's own.
+    each operation; what images need is made of all their windows at once. Assignments of integers, and what else neon
+    does beside op-trees, stay neon's own.
 
     Arguments are neon's, and
 
@@ -53,19 +56,22 @@ class NeonOptimCPU(NervanaCPU):
         super().__init__(rng_seed=rng_seed, default_dtype=default_dtype, **options)
         self.tensor_cls = SharedTensor
         self.ours = CPUBackend(rng_seed, np.dtype(default_dtype), 0, stochastic_round or False, engine)
+        self.images = nervanacpu.NervanaCPU(
+            rng_seed, default_dtype, compat_mode=options.get("compat_mode"), engine=engine
+        )
         self._assignments = Assignments(self.ours)
         NervanaObject.be = self.ours
 
     @property
     def bsz(self) -> Any:
-        """Samples of a minibatch; our backend's too."""
+        """Samples of a minibatch; those of our backends, too."""
         return self._bsz
 
     @bsz.setter
     def bsz(self, value: Any) -> None:
         self._bsz = value
         if "ours" in vars(self):
-            self.ours.bsz = value or 0
+            self.ours.bsz = self.images.bsz = value or 0
 
     def cleanup_backend(self) -> None:
         """Give our backend back with this one."""
@@ -73,6 +79,7 @@ class NeonOptimCPU(NervanaCPU):
         if ours is None:
             return
         ours.close()
+        self.images.close()
         if NervanaObject.be is ours:
             NervanaObject.be = None
 

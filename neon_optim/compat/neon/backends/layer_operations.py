@@ -121,16 +121,16 @@ class LayerOperations(NeonAlgebra):
         Rows that were not looked up, and that of ``pad_idx``, stay as they are.
 
         Arguments:
-            nin: how many words were looked up.
-            inputs: their numbers, (1, nin).
-            error: the errors, (features, nin).
+            nin: how many words a sample has; not used.
+            inputs: the numbers of the words that were looked up, (1, n).
+            error: the errors, (features, n).
             error_t: memory of neon's; not used.
             dW: the gradient, (words, features).
             alpha, beta: the sums are multiplied by alpha, and beta times what was there is added.
         """
         words = dW.shape[0]
         total = self._node("put", self._node("transpose", error), inputs, axis=0, extent=words)
-        hits = self._node("put", Node("broadcast", 1.0, shape=(nin, 1)), inputs, axis=0, extent=words)
+        hits = self._node("put", Node("broadcast", 1.0, shape=(inputs.size, 1)), inputs, axis=0, extent=words)
         wanted = self.greater(hits, 0.0)
         if pad_idx is not None:
             wanted = wanted * self.not_equal(self.array(np.arange(words).reshape(-1, 1)), pad_idx)
