@@ -182,6 +182,16 @@ def test_deltas_are_scaled_and_added_to_what_is_there(be, name):
     np.testing.assert_allclose(layer.bprop(error, alpha=2.0, beta=3.0).get(), 2 * plain + 3, rtol=1e-5)
 
 
+def test_sequences_and_errors_may_come_as_one_vector(be):
+    layer = ready(made("LSTM", reset_cells=True))
+    x, error = be.array(np.random.RandomState(0).normal(size=(F, T * B))), be.ones((H, T * B))
+    y, deltas = layer.fprop(x).get(), layer.bprop(error).get()
+    assert np.array_equal(layer.fprop(x.reshape(F * T, B)).get(), y)
+    assert np.array_equal(layer.bprop(error.reshape(H * T, B)).get(), deltas)
+    total = ready(recurrent.RecurrentSum())
+    assert np.array_equal(total.fprop(x.reshape(F * T, B)).get(), total.fprop(x).get())
+
+
 def test_a_first_layer_has_no_deltas(be):
     layer = made("LSTM")
     layer.configure((F, T))

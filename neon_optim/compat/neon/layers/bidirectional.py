@@ -112,8 +112,7 @@ class BiRNN(StepsLayer):
 
     def bprop(self, error: Any, alpha: float = 1.0, beta: float = 1.0) -> Any:
         """The derivative by the inputs, and those by W in dW; ``beta`` is neon's, without effect there either."""
-        self._current.backward(error, self.x, alpha, 0.0)
-        return self.out_deltas_buffer
+        return self.run_backward(error, alpha, 0.0)
 
 
 class BiLSTM(BiRNN):
@@ -188,5 +187,4 @@ class BiLSTM(BiRNN):
 
     def bprop(self, error: Any, alpha: float = 1.0, beta: float = 0.0) -> Any:
         """The derivative by the inputs, and those by W in dW."""
-        self._current.backward(error, self.x, alpha, beta)
-        return self.out_deltas_buffer
+        return self.run_backward(error, alpha, beta)

@@ -52,15 +52,17 @@ class RecurrentOutput(Layer):
     def fprop(self, inputs: Any, inference: bool = False) -> Any:
         """The vectors."""
         self.init_buffers(inputs)
-        return self.forward_of_core(inputs, inference)
+        return self.forward_of_core(inputs.reshape(self.nin, -1), inference)
 
     def bprop(self, error: Any, alpha: float = 1.0, beta: float = 0.0) -> Any:
         """The derivative by each step."""
-        of_steps, self.deltas = self.deltas, self.deltas_buffer
+        of_steps, buffer = self.deltas, self.deltas_buffer
+        self.deltas = None if buffer is None else buffer.reshape(self.nin, -1)
         try:
-            return self.backward_of_core(error, alpha, beta)
+            self.backward_of_core(error, alpha, beta)
         finally:
             self.deltas = of_steps
+        return buffer
 
 
 class RecurrentSum(RecurrentOutput):

@@ -150,8 +150,7 @@ class Recurrent(StepsLayer):
 
     def bprop(self, deltas: Any, alpha: float = 1.0, beta: float = 0.0) -> Any:
         """The derivative by the inputs, and those by W in dW."""
-        self._current.backward(deltas, self.x, alpha, beta)
-        return self.out_deltas_buffer
+        return self.run_backward(deltas, alpha, beta)
 
     def final_state(self) -> Any:
         """The outputs of the last step, for a decoder to begin with."""

@@ -338,6 +338,11 @@ class StepsLayer(ParameterLayer):
         """Whether the inputs are another tensor than before."""
         return self._inputs is not inputs
 
+    def run_backward(self, error: Any, alpha: float, beta: float) -> Any:
+        """Fill gradients and deltas, given the derivative by the outputs, (features, T · samples) or as one vector."""
+        self._current.backward(error.reshape(self.core.nout, -1), self.x, alpha, beta)
+        return self.out_deltas_buffer
+
     def run_forward(self, recurrence: type[Recurrence] = StartLeftOut) -> None:
         """Fill the tensors of the layer from ``x`` and ``start``."""
         ready = self._passes.get(recurrence)
