@@ -16,6 +16,7 @@ from neon_optim.compat.neon.backends.abstract_backend import AbstractBackend
 from neon_optim.compat.neon.backends.image_operations import ImageOperations
 from neon_optim.compat.neon.backends.layer_operations import LayerOperations
 from neon_optim.compat.neon.backends.op_trees import OpCollection, OpTreeNode
+from neon_optim.compat.neon.backends.recurrent_operations import RecurrentOperations
 from neon_optim.compat.neon.backends.regions import Regions
 from neon_optim.compat.neon.backends.tensor import Tensor
 from neon_optim.errors import BackendError
@@ -28,7 +29,9 @@ _HISTOGRAMS = 4096
 """How many histograms are kept until the backend is asked for them."""
 
 
-class Backend(ImageOperations, LayerOperations, Regions, AbstractBackend, contract.Backend):
+class Backend(
+    ImageOperations, LayerOperations, RecurrentOperations, Regions, AbstractBackend, contract.Backend
+):
     """A backend with neon's names; tensors and work come from the backend that it is mixed with.
 
     A subclass with a ``backend_name`` can be asked for by that name from then on: ``gen_backend("its name")``.

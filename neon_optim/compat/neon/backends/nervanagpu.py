@@ -34,6 +34,11 @@ class GPUTensor(Tensor, gpu_tensor.GPUTensor):  # type: ignore[misc]  # neon's n
         address: int = self.__cuda_array_interface__["data"][0]
         return address
 
+    @property
+    def ptr(self) -> int:
+        """The address of the first element, on the device."""
+        return self.raw()
+
 
 class NervanaGPU(Backend, gpu.GPUBackend):  # type: ignore[misc]  # neon's names mean what they mean in neon
     """An NVIDIA GPU.
