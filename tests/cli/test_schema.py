@@ -212,6 +212,16 @@ def test_a_dataset_is_written_as_in_a_config(validator, dataset):
     assert validator.is_valid(values) == loads(values)
 
 
+def test_a_config_that_extends_another_tells_what_is_different(validator):
+    assert validator.is_valid({"extends": "base.yaml", "optimizer": {"config": {"learning_rate": 0.1}}})
+    assert validator.is_valid(
+        {"extends": ["base.yaml", "more.yaml"], "dataset": {"validation": 0.5}, "epochs": 3}
+    )
+    assert not validator.is_valid({"extends": 3})
+    assert not validator.is_valid({"extends": "base.yaml", "epochs": 0})
+    assert not validator.is_valid({"extends": "base.yaml", "layers": []})
+
+
 def test_the_place_of_a_mistake_is_told(validator):
     text = CONFIG.replace("learning_rate: 0.01", "learning_rat: 0.01").replace("nout: 16", "nout: -16")
     found = {tuple(error.absolute_path): error.message for error in validator.iter_errors(parse_yaml(text))}

@@ -9,20 +9,18 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
-from neon_optim.described.arguments import closest, constructor_arguments, suggestion
-from neon_optim.errors import ArgumentTypeError, ConfigError, ConfigWarning, Position, Problem, shown
+from neon_optim.described.arguments import constructor_arguments, suggestion
+from neon_optim.errors import ConfigError, ConfigWarning, Position, Problem, shown
 from neon_optim.serialization.config.object_builder import ObjectBuilder, Origin, join, position_in
 from neon_optim.serialization.config.overrides import apply_override
+from neon_optim.serialization.config.reading import EXTENDS, read_tree
 from neon_optim.serialization.config.settings import OTHER_NAMES, CheckpointSettings, Settings
 from neon_optim.serialization.config.yaml_dump import dump_config
 from neon_optim.serialization.config.yaml_nodes import (
     INVALID,
-    MAX_CHARACTERS,
     Collector,
-    List,
     Map,
     Scalar,
     YamlNode,
@@ -30,11 +28,15 @@ from neon_optim.serialization.config.yaml_nodes import (
     place_order,
     to_plain,
 )
-from neon_optim.serialization.config.yaml_tree import compose, resolve_map
+from neon_optim.serialization.config.yaml_tree import resolve_map
 
 __all__ = ["Config", "dump_config", "load_config"]
 
-_MEANT = (*OTHER_NAMES, "optimizer.config.learning_rate")  # what an unknown key may have been meant for, too
+_MEANT = (
+    *OTHER_NAMES,
+    EXTENDS,
+    "optimizer.config.learning_rate",
+)  # what an unknown key may have been meant for, too
 _DATASETS_OF_NEON = ("i1k",)  # those of its own configs that are not here: the rest of such a file is of use
 _BACKEND_ARGUMENTS = (
     "backend",
@@ -157,6 +159,8 @@ def load_config(source: str | os.PathLike, overrides: Iterable[str] = ()) -> Con
         overrides: changes made before anything is checked, each `path=value` with the value in YAML:
             `optimizer.config.learning_rate=0.01`, `layers[0].config.nout=100`, `dataset.name=digits`.
 
+    A file may extend others: `extends: base.yaml`, a path from its own folder, or a list of such; docs/configs.md.
+
     Returns a `Config`. Raises `ConfigError`, and nothing else for a bad file; its `problems` list every
     fault.
 
@@ -173,16 +177,7 @@ def load_config(source: str | os.PathLike, overrides: Iterable[str] = ()) -> Con
          2 | batchsise: 64
            | ^~~~~~~~~
     """
-    text, name = _read(source)
-    problems = Collector(text)
-    raw = compose(text, name, problems)
-    if raw is None or (isinstance(raw, Scalar) and raw.value is None):
-        raw = Map(Position(name, 1, 1), [])
-        if not overrides:
-            problems.fail(Position(name), "the config is empty")
-    if not isinstance(raw, Map):
-        what = "a list" if isinstance(raw, List) else shown(to_plain(raw))
-        problems.fail(raw.position, f"a config is a mapping of settings (key: value), received {what}")
+    raw, name, problems = read_tree(source, may_be_empty=bool(overrides))
     for override in overrides:
         apply_override(raw, override, problems)
     config = _Loader(name, problems).config(raw)
@@ -300,46 +295,3 @@ class _Loader:
             message = f"checkpoint must be a mapping with some of {names}, received {shown(to_plain(node))}"
             self.problems.add(node.position, message, "checkpoint")
         return CheckpointSettings(**(arguments or {}))
-
-
-def _read(source: str | os.PathLike) -> tuple[str, str]:
-    """The text of a config and what to call it in messages."""
-    if not isinstance(source, (str, os.PathLike)):
-        raise ArgumentTypeError(f"load_config takes a path or a YAML text, received {shown(source)}")
-    if isinstance(source, str) and "\n" in source:
-        return source, "<text>"
-    name = os.fspath(source)
-    name = os.fsdecode(name) if isinstance(name, bytes) else name
-    try:
-        with open(name, "rb") as file:
-            data = file.read(4 * MAX_CHARACTERS + 1)
-    except FileNotFoundError:
-        hint = " (a YAML text of one line must end in a line break)" if ": " in name else _similar_file(name)
-        raise _unreadable(name, f"there is no such file{hint}") from None
-    except IsADirectoryError:
-        raise _unreadable(name, "this is a folder, not a YAML file") from None
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise _unreadable(name, f"cannot be read: {reason}") from error
-    try:
-        return data.decode("utf-8-sig").replace("\r\n", "\n"), name
-    except UnicodeDecodeError as error:
-        if len(data) > 4 * MAX_CHARACTERS:
-            raise _unreadable(name, f"too large: at most {MAX_CHARACTERS:,} characters are read") from None
-        before = data[: error.start]
-        line, column = before.count(b"\n") + 1, error.start - (before.rfind(b"\n") + 1) + 1
-        message = f"this is no text file in UTF-8 (byte 0x{data[error.start]:02x})"
-        raise ConfigError.listing([Problem.at(Position(name, line, column), message)]) from None
-
-
-def _unreadable(name: str, message: str) -> ConfigError:
-    return ConfigError.listing([Problem.at(Position(shown(name) if "\0" in name else name), message)])
-
-
-def _similar_file(name: str) -> str:
-    folder = Path(name).parent
-    try:
-        files = [entry.name for entry in folder.iterdir()]
-    except OSError:
-        return f" (nor a folder {folder})"
-    return closest(Path(name).name, files)

@@ -5,16 +5,9 @@ from __future__ import annotations
 import re
 
 from neon_optim.errors import Position, shown
-from neon_optim.serialization.config.yaml_nodes import (
-    INVALID,
-    Alias,
-    Collector,
-    List,
-    Map,
-    Scalar,
-    YamlNode,
-)
-from neon_optim.serialization.config.yaml_tree import compose, merge_sources
+from neon_optim.serialization.config.yaml_edit import find, own, put, replace
+from neon_optim.serialization.config.yaml_nodes import INVALID, Collector, List, Map, Scalar, YamlNode
+from neon_optim.serialization.config.yaml_tree import compose
 
 _FORM = "an override is path=value, like optimizer.config.learning_rate=0.01 or layers[0].config.nout=100"
 _PART = re.compile(r"([^.\[\]=]+)|\[(-?\d+)\]")
@@ -79,20 +72,20 @@ def _place(root: Map, parts: list[str], value: YamlNode, problems: Collector) ->
             if index is None:
                 return
             if last:
-                _replace(root, node.items[index], value)
+                replace(root, node.items[index], value)
                 node.items[index] = value
             else:
-                child = _own(node.items[index])
+                child = own(node.items[index])
                 node.items[index] = child
                 node = child
         elif isinstance(node, Map):
             if last:
-                _replace(root, node.get(part), value)
-                _put(node, part, value)
+                replace(root, node.get(part), value)
+                put(node, part, value)
             else:
-                found = _find(node, part)
-                child = Map(value.position, []) if found is None or _is_null(found) else _own(found)
-                _put(node, part, child)
+                found = find(node, part)
+                child = Map(value.position, []) if found is None or _is_null(found) else own(found)
+                put(node, part, child)
                 node = child
         else:
             if isinstance(node, Scalar) and node.value is not INVALID:
@@ -102,38 +95,6 @@ def _place(root: Map, parts: list[str], value: YamlNode, problems: Collector) ->
 
 def _is_null(node: YamlNode) -> bool:
     return isinstance(node, Scalar) and node.value is None
-
-
-def _replace(root: YamlNode, old: YamlNode | None, new: YamlNode) -> None:
-    """Let the aliases of an anchored value name its replacement."""
-    if old is None or not old.used:
-        return
-    new.anchor, new.used = old.anchor, True
-    waiting = [root]
-    while waiting:
-        node = waiting.pop()
-        if isinstance(node, Alias):
-            node.target = new if node.target is old else node.target
-        elif isinstance(node, Map):
-            waiting += [value for _, value in node.pairs]
-        elif isinstance(node, List):
-            waiting += node.items
-
-
-def _own(node: YamlNode) -> YamlNode:
-    """The node itself where it is defined here; a copy of what it names where it is an alias."""
-    if isinstance(node, Alias):
-        target = node.target
-        if isinstance(target, Map):
-            return Map(target.position, [(key, _reference(value)) for key, value in target.pairs])
-        if isinstance(target, List):
-            return List(target.position, [_reference(item) for item in target.items])
-        return target
-    return node
-
-
-def _reference(node: YamlNode) -> YamlNode:
-    return node if isinstance(node, Alias) else Alias(node.position, node)
 
 
 def _index(node: List, part: str, here: str, position: Position, problems: Collector) -> int | None:
@@ -146,30 +107,3 @@ def _index(node: List, part: str, here: str, position: Position, problems: Colle
         problems.add(position, f"{here} has {count} items, numbered from 0; there is no item {index}")
         return None
     return index
-
-
-def _find(node: Map, key: str) -> YamlNode | None:
-    """The value of a key, merged ones included."""
-    seen: set[int] = set()
-    waiting: list[YamlNode] = [node]
-    while waiting:
-        current = waiting.pop(0)
-        if not isinstance(current, Map) or id(current) in seen:
-            continue
-        seen.add(id(current))
-        found = current.get(key)
-        if found is not None:
-            return found if current is node else _reference(found)
-        waiting += [
-            item for name, value in current.pairs if name.value == "<<" for item in merge_sources(value)
-        ]
-    return None
-
-
-def _put(node: Map, key: str, value: YamlNode) -> None:
-    """Set a key; of one that stands twice, all."""
-    places = [index for index, (name, _) in enumerate(node.pairs) if name.value == key]
-    for index in places:
-        node.pairs[index] = (node.pairs[index][0], value)
-    if not places:
-        node.pairs.append((Scalar(value.position, key), value))

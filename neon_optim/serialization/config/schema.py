@@ -14,6 +14,7 @@ from neon_optim.described.checks import Schema
 from neon_optim.described.docstrings import argument_docs, plain_text
 from neon_optim.described.values import plain
 from neon_optim.errors import MISSING, NeonOptimError
+from neon_optim.serialization.config.reading import EXTENDS
 from neon_optim.serialization.config.settings import NEEDED, OTHER_NAMES, CheckpointSettings, Settings
 
 __all__ = ["config_schema"]
@@ -28,10 +29,11 @@ def config_schema() -> Schema:
 
     It knows names, types and ranges, and refuses no config that :func:`load_config` takes. What it cannot know: whether
     an unknown key at the top holds an anchor in use, whether values fit each other, whether a number is finite, and
-    that ``3.0`` is no integer here.
+    that ``3.0`` is no integer here. Where a config extends another, the objects that it may tell in part are left
+    to :func:`load_config`.
 
     >>> schema = config_schema()
-    >>> schema["required"]
+    >>> schema["else"]["required"]
     ['layers', 'cost', 'optimizer', 'dataset']
     >>> schema["properties"]["epochs"]["minimum"]
     1
@@ -47,17 +49,27 @@ class _Writer:
 
     def config(self) -> Schema:
         properties = self._properties(Settings)
-        properties["dataset"] |= self._dataset()
         properties["checkpoint"] |= self._table(CheckpointSettings)
         for other, name in OTHER_NAMES.items():
             properties[other] = {**properties[name], "description": f"The same as {name}."}
+        path = {"type": "string", "minLength": 1}
+        properties[EXTENDS] = {
+            "description": "The config, or configs, that this one extends: paths from its own folder.",
+            "anyOf": [path, {"type": "array", "items": path}],
+        }
+        # In a config that extends another, an object may be told in part.
+        whole = {name: properties.pop(name) for name in ("cost", "optimizer", "dataset")}
+        whole["dataset"] |= self._dataset()
+        about = {name: {"description": value["description"]} for name, value in whole.items()}
         return {
             "$schema": _DIALECT,
             "title": "A config of neon_optim",
             "description": "What `neon-optim train` takes: layers, a cost, an optimizer and data.",
             "type": "object",
-            "properties": properties,
-            "required": list(NEEDED),
+            "properties": {**properties, **about},
+            "if": {"required": [EXTENDS]},
+            "then": True,
+            "else": {"properties": whole, "required": list(NEEDED)},
             "$defs": dict(sorted(self._defined.items())),
         }
 

@@ -69,7 +69,13 @@ class Collector:
     def __init__(self, text: str = "") -> None:
         self.found: list[Problem] = []
         self.lines = _LINE_BREAK.split(text)
+        self._lines_of: dict[str, list[str]] = {}
         self._told: set[tuple[Position, str]] = set()
+
+    def take(self, other: Collector, source: str) -> None:
+        """Take what another has found in its own source."""
+        self._lines_of[source] = other.lines
+        self.found += other.found
 
     def add(self, position: Position, message: str, path: str = "") -> None:
         # A fault in an anchored value is met again at every alias; it is one fault.
@@ -81,7 +87,8 @@ class Collector:
     def problem(self, position: Position, message: str, path: str = "") -> Problem:
         """A problem with the text of its line."""
         number = position.line or 0
-        return Problem.at(position, message, path, "".join(self.lines[number - 1 : number]))
+        lines = self._lines_of.get(position.source, self.lines)
+        return Problem.at(position, message, path, "".join(lines[number - 1 : number]))
 
     def fail(self, position: Position, message: str) -> NoReturn:
         """Add a fault that leaves nothing to go on with, and raise."""
@@ -94,10 +101,10 @@ class Collector:
             raise ConfigError.listing(sorted(self.found, key=place_order))
 
 
-def place_order(problem: Problem) -> tuple[bool, int, int]:
+def place_order(problem: Problem) -> tuple[bool, str, int, int]:
     """Where a problem stands among others: those without a line are the last."""
-    _, line, column = problem.place or Position()
-    return line is None, line or 0, column or 0
+    source, line, column = problem.place or Position()
+    return line is None, "" if line is None else source, line or 0, column or 0
 
 
 def to_plain(node: YamlNode) -> Any:
