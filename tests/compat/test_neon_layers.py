@@ -210,6 +210,27 @@ def test_passes_can_be_captured_from_the_algebra(row):
     np.testing.assert_array_equal(found.get(), made.fprop(x, inference=True).get())
 
 
+@pytest.mark.gpu
+@pytest.mark.parametrize(
+    "name", ["Conv, all settings", "Pooling, padded", "Deconv, of a depth", "LRN", "MergeSum"]
+)
+def test_a_gpu_gives_the_same(name):
+    """In float32, whose sums and products have another order there: about 1e-6 of the largest."""
+    shape, layers = ROWS[name]
+    found = []
+    for backend in ("cpu", "gpu"):
+        be = gen_backend(backend, rng_seed=3, batch_size=4)
+        made = ready(layers(), shape)
+        y = made.fprop(inputs_for(shape, be))
+        deltas = made.bprop(be.array(np.random.RandomState(6).normal(size=y.shape)))
+        params = [layer.get_params() for layer in made.layers_to_optimize]
+        rows = [row for each in params for row in (each if isinstance(each, list) else [each])]
+        found.append([y.get(), deltas.get(), *[grad.get() for (_, grad), _ in rows]])
+        cleanup_backend()
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_allclose(one, other, rtol=0, atol=3e-6 * np.abs(one).max())
+
+
 # --- the protocol ---
 
 
