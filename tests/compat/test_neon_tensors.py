@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+
 import numpy as np
 import pytest
 
@@ -148,6 +150,19 @@ def test_tensors_hold_what_programs_put_on_them(cpu):
     t = cpu.array([[1.0]], name="t")
     t.parallelism = "Data"
     assert (t.parallelism, t.persist_values, t.name, t.backend) == ("Data", True, "t", cpu)
+
+
+def test_a_pickle_stands_for_the_backend_of_the_time_or_one_like_it():
+    be = gen_backend("cpu", rng_seed=3, batch_size=7, compat_mode="caffe")
+    pickled = pickle.dumps(be.array([[1.0, 2.0]], name="t"))
+    drawn = be.rng.uniform()
+    assert pickle.loads(pickled).backend is be  # noqa: S301 (its own)
+    cleanup_backend()
+    again = pickle.loads(pickled)  # noqa: S301
+    like = again.backend
+    assert (type(like), like.bsz, like.compat_mode, like.rng.uniform()) == (type(be), 7, "caffe", drawn)
+    assert (again.name, again[:] is again, again.get().tolist()) == ("t", True, [[1, 2]])
+    cleanup_backend()
 
 
 # --- op-trees ---

@@ -62,16 +62,24 @@ class CPUBackend(Backend):
 
     def __reduce__(self) -> Any:
         """A pickle stands for the backend that is current when it is read; one like this where there is none."""
-        options = {
+        return _current_or_like, (
+            type(self),
+            self._arguments(),
+            self.bsz,
+            self.noise_seed,
+            self.rng_get_state(),
+        )
+
+    def _arguments(self) -> dict[str, Any]:
+        """What makes a backend like this."""
+        return {
             "rng_seed": self.rng_seed,
             "default_dtype": self.default_dtype,
-            "batch_size": self.bsz,
             "stochastic_round": self.stochastic_round,
             "engine": "numpy" if self.engine.name == "numpy" else "auto",
             "deterministic": self.deterministic,
             "as_numpy": self.as_numpy,
         }
-        return _current_or_like, (options, self.noise_seed, self.rng_get_state())
 
     def _make_engine(self, engine: str) -> Any:
         if engine not in ENGINES:
@@ -161,10 +169,13 @@ class CPUBackend(Backend):
         self._flows.close()
 
 
-def _current_or_like(options: dict[str, Any], noise_seed: int, rng_state: Any) -> Any:
+def _current_or_like(
+    kind: type[CPUBackend], arguments: dict[str, Any], bsz: int, noise_seed: int, rng_state: Any
+) -> Any:
     """The current backend; where there is none, it becomes one with these settings."""
     if NervanaObject.be is None:
-        made = CPUBackend(**options)
+        made = kind(**arguments)
+        made.bsz = bsz
         made.noise_seed = noise_seed
         made.rng_set_state(rng_state)
         NervanaObject.be = made

@@ -85,6 +85,10 @@ class NervanaCPU(Backend, cpu.CPUBackend):  # type: ignore[misc]  # neon's names
             as_numpy=True,
         )
 
+    def _arguments(self) -> dict[str, Any]:
+        mine = {name: getattr(self, name) for name in ("hist_bins", "hist_offset", "compat_mode")}
+        return {**{name: value for name, value in super()._arguments().items() if name != "as_numpy"}, **mine}
+
     def empty(
         self,
         shape: Any,
