@@ -53,7 +53,9 @@ def _no_backend():
 @pytest.fixture
 def be(neon):
     importlib.import_module("neon_optim.compat.plugin")
-    yield neon.gen_backend("neon_optim", rng_seed=3, batch_size=4)
+    made = neon.gen_backend("neon_optim", rng_seed=3, batch_size=4)
+    made.assignments.small = 0  # nothing is so small that it is left to neon
+    yield made
     neon.cleanup_backend()
 
 
@@ -148,6 +150,22 @@ def test_trees_have_neons_values(neon, be, name):
             found.append(out.get())
         np.testing.assert_allclose(*found, rtol=2e-5, atol=1e-6)
     assert be.runs == 0, "neon's own loop ran"
+
+
+def test_what_is_small_is_done_by_neon(neon):
+    importlib.import_module("neon_optim.compat.plugin")
+    be = neon.gen_backend("neon_optim")
+    few, many = be.array(values(4, 8)), be.array(values(128, 128))
+    out, total = be.zeros((4, 8)), be.zeros((1, 1))
+    out[:] = few * 2.0
+    total[:] = be.sum(few)
+    assert be.runs == 2
+    many[:] = many * 2.0
+    total[:] = be.sum(many)
+    assert be.runs == 2
+    few[:] = few
+    assert be.runs == 3, "a copy is neon's"
+    neon.cleanup_backend()
 
 
 def test_a_part_that_stands_twice_is_read_once(be):
@@ -269,6 +287,7 @@ def test_tensors_of_the_device_are_neons(neon, device):
     np.testing.assert_allclose(out.get(), x @ y.T * 0.5 + x.sum(axis=1, keepdims=True), rtol=1e-5, atol=1e-6)
     assert a.reshape((5, 6)) is a
     assert device.shift(0.5, -2, value=False).get() == 0.125
+    assert device.default_dtype is np.float32
     assert NervanaObject.be is device
     neon.cleanup_backend()
     assert NervanaObject.be is None

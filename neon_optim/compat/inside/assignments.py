@@ -20,14 +20,22 @@ class Assignments:
 
     Arguments:
         be: our backend.
+
+    Attributes:
+        small: where no array has as many elements as that, neon's own NumPy is done before a plan is found.
     """
 
     def __init__(self, be: CPUBackend):
+        self.small = 10_000
         self._be = be
         self._kinds: dict[Any, Kind | None] = {}
 
     def run(self, target: Any, tree: Any) -> bool:
-        """Assign a tree to a tensor of neon's. False: it is none that we run, and nothing was done."""
+        """Assign a tree to a tensor of neon's. False: neon does it, and nothing was done."""
+        if not isinstance(tree, tuple):
+            return False  # a copy
+        if target.size < self.small and self._are_small(tree):
+            return False
         try:
             reading = Reading(target, tree)
         except UnreadableTreeError:
@@ -38,6 +46,16 @@ class Assignments:
         if kind is None:
             return False
         self._be.run(kind.flat(reading), kind)
+        return True
+
+    def _are_small(self, tree: Any) -> bool:
+        """Whether all arrays of a tree are."""
+        for x in tree[1:]:
+            if isinstance(x, tuple):
+                if not self._are_small(x):
+                    return False
+            elif getattr(x, "size", 0) >= self.small:
+                return False
         return True
 
     def _run_new(self, reading: Reading, tree: Any) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 from neon.backends.backend import Backend as NeonBackend
 from neon.backends.backend import Tensor as NeonTensor
 
@@ -33,6 +34,7 @@ class NeonOptimGPU(NervanaGPU):
 
     def __init__(self, *args: Any, **options: Any):
         super().__init__(*args, **options)
+        self.default_dtype = np.dtype(self.default_dtype).type  # neon asks whether it is numpy.float64 itself
         NervanaObject.be = self
 
     def cleanup_backend(self) -> None:

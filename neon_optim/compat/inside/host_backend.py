@@ -40,6 +40,7 @@ class NeonOptimCPU(ImageOperations, NervanaCPU):
         engine: as for :func:`neon_optim.gen_backend`.
 
     Attributes:
+        assignments: what runs them.
         ours: our backend; it is ``neon_optim.NervanaObject.be`` as long as this is neon's.
     """
 
@@ -59,7 +60,7 @@ class NeonOptimCPU(ImageOperations, NervanaCPU):
         self.images = nervanacpu.NervanaCPU(
             rng_seed, default_dtype, compat_mode=options.get("compat_mode"), engine=engine
         )
-        self._assignments = Assignments(self.ours)
+        self.assignments = Assignments(self.ours)
         NervanaObject.be = self.ours
 
     @property
@@ -86,7 +87,7 @@ class NeonOptimCPU(ImageOperations, NervanaCPU):
     def execute(self, optree: Any, *options: Any) -> Any:
         """Run an assignment; neon runs what our engine does not."""
         what, target, tree = optree
-        if what["op"] == "assign" and not options and self._assignments.run(target, tree):
+        if what["op"] == "assign" and not options and self.assignments.run(target, tree):
             return target
         return super().execute(optree, *options)
 
