@@ -86,11 +86,7 @@ def _place(out: np.ndarray, part: np.ndarray, key: Sequence[Any], shape: tuple[i
 
 
 def _concatenate(out: np.ndarray, *arrays: np.ndarray, axis: int) -> None:
-    moved, start = np.moveaxis(out, axis, 0), 0
-    for array in arrays:
-        part = np.moveaxis(array, axis, 0)
-        moved[start : start + len(part)] = part
-        start += len(part)
+    np.concatenate(arrays, axis=axis, out=out, casting="unsafe")
 
 
 def _unfold(out: np.ndarray, images: np.ndarray, **attrs: Any) -> None:
