@@ -14,7 +14,15 @@ from neon_optim.compat.neon.callbacks import callbacks as neon
 from neon_optim.compat.neon.data import ArrayIterator
 from neon_optim.compat.neon.data.ticker import CopyTask, Ticker
 from neon_optim.compat.neon.initializers import Gaussian
-from neon_optim.compat.neon.layers import LSTM, Affine, BatchNorm, GeneralizedCost
+from neon_optim.compat.neon.layers import (
+    LSTM,
+    Affine,
+    BatchNorm,
+    BranchNode,
+    GeneralizedCost,
+    Multicost,
+    SingleOutputTree,
+)
 from neon_optim.compat.neon.models import Model
 from neon_optim.compat.neon.transforms import (
     CrossEntropyMulti,
@@ -187,6 +195,29 @@ def test_a_metric_of_several_numbers():
     assert found.keys() == {"LogLoss", "Top1Misclass", "Top2Misclass"}
     assert all(values.shape == (2,) for values in found.values())
     assert (found["Top2Misclass"] <= found["Top1Misclass"]).all()
+
+
+def test_each_cost_of_a_tree_is_kept(tmp_path):
+    init, branch, path = Gaussian(scale=0.1), BranchNode("b"), str(tmp_path / "run.h5")
+    trunk = [Affine(6, init, activation=Rectlin()), branch, Affine(3, init, activation=Softmax())]
+    model = Model(SingleOutputTree([trunk, [branch, Affine(3, init, activation=Softmax())]], alphas=[1, 0.5]))
+    cost = Multicost(
+        [GeneralizedCost(CrossEntropyMulti()), GeneralizedCost(CrossEntropyMulti())], weights=[1, 0.0]
+    )
+    callbacks = neon.Callbacks(model, output_file=path, multicost=True, progress_bar=True)
+    seen = []
+
+    class Seeing(neon.Callback):
+        def on_minibatch_end(self, callback_data, model, epoch, minibatch):
+            seen.append([float(one.cost[0, 0]) for one in model.cost.costs])
+
+    callbacks.add_callback(Seeing())
+    model.fit(data(), cost, GradientDescentMomentum(0.1, 0.9), 1, callbacks)
+    with h5py.File(path, "r") as file:
+        np.testing.assert_allclose(file["multicost/train_allbranches"][:], seen)
+        np.testing.assert_allclose(file["multicost/train"][-1], np.mean(seen, axis=0))
+    with pytest.raises(ArgumentError, match="needs a Multicost, received a GeneralizedCost"):
+        fit(model := perceptron(), neon.Callbacks(model, multicost=True))
 
 
 def test_what_is_shown(capsys):
