@@ -470,6 +470,15 @@ class DoubledLinear(Linear):
         return self.outputs
 
 
+class DoubledSum(MergeSum):
+    """A container that changes one of neon's."""
+
+    def fprop(self, inputs, inference=False):
+        super().fprop(inputs, inference)
+        self.outputs[:] = self.outputs * 2.0
+        return self.outputs
+
+
 def test_layers_of_yours_run_between_neons(be):
     made = ready([Linear(5, SMALL), GainOfUsers(Constant(3.0)), Affine(2, SMALL, activation=Tanh())], 6)
     y = made.fprop(inputs_for(FEATURES, be))
@@ -480,6 +489,9 @@ def test_layers_of_yours_run_between_neons(be):
     np.testing.assert_allclose(scale.dW.get()[:, 0], (error * scale.inputs.get()).sum(1), rtol=1e-4)
     assert [layer.algebra is None for layer in made.layers] == [False, True, False, False]
     assert DoubledLinear(3, SMALL).algebra is None
+    pathways = [[Linear(2, SMALL)], [Linear(2, SMALL)]]
+    found = [ready([cls(pathways)], 6).layers[0].algebra for cls in (MergeSum, DoubledSum)]
+    assert [each is None for each in found] == [False, True]
 
 
 def test_a_layer_that_lacks_a_pass_says_so(be):

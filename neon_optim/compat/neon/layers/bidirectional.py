@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from neon_optim import model
-from neon_optim.compat.neon.layers.base import Shared
 from neon_optim.compat.neon.layers.dense import UNUSED
+from neon_optim.compat.neon.layers.parameters import Shared
 from neon_optim.compat.neon.layers.step_order import OrderedBiLSTM
 from neon_optim.compat.neon.layers.unrolled import (
     StepsLayer,

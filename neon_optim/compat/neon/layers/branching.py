@@ -9,7 +9,7 @@ from typing import Any
 
 from neon_optim import model
 from neon_optim.compat.display_logger import logger
-from neon_optim.compat.neon.layers.base import Layer, core_shape
+from neon_optim.compat.neon.layers.base import Layer, core_shape, passes_are_ours
 from neon_optim.compat.neon.layers.sequential import LayerContainer, Sequential
 from neon_optim.compat.neon.layers.shaping import BranchNode
 
@@ -136,7 +136,7 @@ class Broadcast(LayerContainer):
         """
         paths = [[layer.algebra for layer in path.layers] for path in self.layers]
         in_place = [path for path in self.layers if not path.layers[0].owns_output]
-        if in_place or any(None in path for path in paths):
+        if in_place or any(None in path for path in paths) or not passes_are_ours(self):
             return None
         if paths != self._made_of:
             self._made_of = paths

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from neon_optim import model
-from neon_optim.compat.neon.layers.base import Layer, ParameterLayer, interpret_in_shape
+from neon_optim.compat.neon.layers.base import Layer, interpret_in_shape
+from neon_optim.compat.neon.layers.parameters import ParameterLayer
 
 __all__ = ["Activation", "Bias", "Linear"]
 

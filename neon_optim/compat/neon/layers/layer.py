@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from neon_optim.compat.neon.layers.base import Layer, ParameterLayer, interpret_in_shape
+from neon_optim.compat.neon.layers.base import Layer, interpret_in_shape
 from neon_optim.compat.neon.layers.binary import BinaryAffine, BinaryLinear, ShiftBatchNorm
 from neon_optim.compat.neon.layers.compound import Affine, CompoundLayer, Conv, Deconv
 from neon_optim.compat.neon.layers.convolution import Convolution, Convolution_bias, Deconvolution
@@ -10,6 +10,7 @@ from neon_optim.compat.neon.layers.costs import GeneralizedCost, GeneralizedCost
 from neon_optim.compat.neon.layers.dense import Activation, Bias, Linear
 from neon_optim.compat.neon.layers.lookup_table import LookupTable
 from neon_optim.compat.neon.layers.normalization import BatchNorm, BatchNormAutodiff
+from neon_optim.compat.neon.layers.parameters import ParameterLayer
 from neon_optim.compat.neon.layers.pooling import LRN, Pooling, RoiPooling
 from neon_optim.compat.neon.layers.shaping import BranchNode, DataTransform, Dropout, Reshape, SkipNode
 

@@ -8,8 +8,9 @@ import numpy as np
 
 from neon_optim import model
 from neon_optim.backends.derivatives import gradients
-from neon_optim.compat.neon.layers.base import ParameterLayer, interpret_in_shape
+from neon_optim.compat.neon.layers.base import interpret_in_shape
 from neon_optim.compat.neon.layers.dense import UNUSED
+from neon_optim.compat.neon.layers.parameters import ParameterLayer
 
 __all__ = ["LookupTable"]
 

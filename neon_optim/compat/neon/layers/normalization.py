@@ -9,13 +9,8 @@ import numpy as np
 
 from neon_optim import model
 from neon_optim.compat.display_logger import logger
-from neon_optim.compat.neon.layers.base import (
-    Layer,
-    Shared,
-    interpret_in_shape,
-    set_listed_states,
-    set_named,
-)
+from neon_optim.compat.neon.layers.base import Layer, interpret_in_shape
+from neon_optim.compat.neon.layers.parameters import Shared, set_listed_states, set_named
 from neon_optim.model.shapes import reshaped
 
 __all__ = ["BatchNorm", "BatchNormAutodiff"]

@@ -8,7 +8,7 @@ import numpy as np
 
 from neon_optim import model
 from neon_optim.compat.neon.layers.base import Layer
-from neon_optim.compat.neon.layers.convolution import extents, in_words, of_images, settings
+from neon_optim.compat.neon.layers.images import extents, in_words, of_images, settings
 
 __all__ = ["LRN", "Pooling", "RoiPooling"]
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any, cast
 
 from neon_optim import model
-from neon_optim.compat.neon.layers.base import Shared
 from neon_optim.compat.neon.layers.bidirectional import BiLSTM, BiRNN
 from neon_optim.compat.neon.layers.deep_bidirectional import BiSum, DeepBiLSTM, DeepBiRNN
 from neon_optim.compat.neon.layers.dense import UNUSED
@@ -16,6 +15,7 @@ from neon_optim.compat.neon.layers.of_sequence import (
     RecurrentOutput,
     RecurrentSum,
 )
+from neon_optim.compat.neon.layers.parameters import Shared
 from neon_optim.compat.neon.layers.step_order import OrderedGRU, OrderedLSTM
 from neon_optim.compat.neon.layers.unrolled import (
     AddedUp,

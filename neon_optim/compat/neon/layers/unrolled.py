@@ -8,7 +8,7 @@ from typing import Any, cast
 
 from neon_optim.backends.derivatives import gradients
 from neon_optim.backends.optree import Node, stated
-from neon_optim.compat.neon.layers.base import ParameterLayer, Shared
+from neon_optim.compat.neon.layers.parameters import ParameterLayer, Shared
 from neon_optim.model.recurrence import Recurrence
 
 __all__ = ["Again", "Passes", "StartLeftOut", "StepsLayer", "get_steps", "interpret_in_shape"]
