@@ -82,7 +82,7 @@ def class_of(name: str) -> Any:
         packages = pkgutil.iter_modules(importlib.import_module(_HERE).__path__, f"{_HERE}.")
         for module in packages:
             found = _in_module(module.name, short)
-            if isinstance(found, type):
+            if found is not None:
                 return found
     return registry.resolve(name)
 
@@ -93,7 +93,8 @@ def _in_module(module: str, name: str) -> Any:
             return None
     except ModuleNotFoundError:
         return None
-    return getattr(importlib.import_module(module), name, None)
+    found = getattr(importlib.import_module(module), name, None)
+    return found if isinstance(found, type) else None
 
 
 class NeonObject(NervanaObject, abstract=True):

@@ -9,6 +9,7 @@ from neon_optim.compat.measured import Measured
 from neon_optim.compat.neon.backends import cleanup_backend, gen_backend
 from neon_optim.compat.neon.initializers import Gaussian
 from neon_optim.compat.neon.layers import Convolution, Pooling
+from neon_optim.errors import RegistryError
 
 
 @pytest.fixture
@@ -51,5 +52,8 @@ def test_names_at_the_top():
     from neon_optim.compat import neon
 
     assert neon.load_class("neon.optimizers.Adam").__name__ == "Adam"
+    for no_class in ("neon.util.persist.os", "neon.util.persist.save_obj", "os.system"):
+        with pytest.raises(RegistryError):
+            neon.load_class(no_class)
     assert neon.get_args(lambda a, b=3: None) == {"a": None, "b": 3}
     assert neon.DISPLAY_LEVEL_NUM == 41

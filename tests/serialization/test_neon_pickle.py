@@ -177,6 +177,16 @@ def test_arrays_of_every_dtype(dtype, shape):
             assert ours.shape == theirs.shape
 
 
+def test_an_array_that_python_2_wrote_as_text():
+    """Protocol 0, its default: bytes above 127 stand there as escapes."""
+    raw = (
+        b"cnumpy.core.multiarray\n_reconstruct\np0\n(cnumpy\nndarray\np1\n(I0\ntp2\nS'b'\np3\ntp4\nRp5\n(I1\n"
+        b"(I2\nI3\ntp6\ncnumpy\ndtype\np7\n(S'u1'\np8\nI0\nI1\ntp9\nRp10\n(I3\nS'|'\np11\nNNNI-1\nI-1\nI0\ntp12\n"
+        b"bI00\nS'\\x00\\xff\\n\\'\\\\a'\np13\ntp14\nb."
+    )
+    assert read_pickle_data(raw, "a.p").tolist() == [[0, 255, 10], [39, 92, 97]]
+
+
 def test_shared_values_and_scalars():
     shared = [1, 2]
     value = {

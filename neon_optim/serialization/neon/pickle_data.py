@@ -12,10 +12,12 @@ lists pass, and there would be an unpickler in the package, where now no module 
 
 from __future__ import annotations
 
+import codecs
+import io
 import math
 import pickletools
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
 
 import numpy as np
@@ -87,15 +89,34 @@ def read_pickle_data(data: bytes, file: str, *, max_values: int = MAX_VALUES) ->
     """
     machine = _Machine(file, max_values)
     try:
-        for count, (opcode, argument, _) in enumerate(pickletools.genops(data)):
+        for count, (name, argument) in enumerate(_instructions(data)):
             if count > max_values:
                 machine.fail(f"more than {max_values:,} instructions")
-            machine.run(opcode.name, argument)
+            machine.run(name, argument)
         return machine.result()
     except CheckpointError:
         raise
     except (ValueError, IndexError, KeyError, TypeError, AttributeError, OverflowError, MemoryError) as error:
         raise CheckpointError(f"{file}: no pickle that can be read, or damaged: {error}") from None
+
+
+def _instructions(data: bytes) -> Iterator[tuple[str, Any]]:
+    """Name and argument of each instruction, as ``pickletools.genops`` gives them; but the text of Python 2 is latin-1
+    in protocol 0 too, where that takes ASCII alone."""
+    stream = io.BytesIO(data)
+    name = ""
+    while name != "STOP":
+        code = stream.read(1)
+        opcode = pickletools.code2op.get(code.decode("latin-1"))  # type: ignore[attr-defined]
+        if opcode is None:
+            raise ValueError(f"the instruction {code!r} is unknown" if code else "it ends before its STOP")
+        name, argument = opcode.name, None
+        if name == "STRING":
+            text = pickletools.read_stringnl(stream, decode=False)
+            argument = codecs.escape_decode(text)[0].decode("latin-1")
+        elif opcode.arg is not None:
+            argument = opcode.arg.reader(stream)
+        yield name, argument
 
 
 class _Machine:
