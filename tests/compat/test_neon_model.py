@@ -26,6 +26,8 @@ from neon_optim.compat.neon.transforms import (
     SumSquared,
     Tanh,
 )
+from neon_optim.compat.neon.transforms.cost import Cost
+from neon_optim.compat.neon.transforms.transform import Transform
 from neon_optim.compat.neon.util.load_experiment import deserialize
 from neon_optim.compat.neon.util.persist import load_obj, save_obj, serialize
 from neon_optim.compat.neon.util.yaml_parse import create_objects
@@ -138,6 +140,57 @@ def test_what_layers_show_is_of_the_last_minibatch():
                 value = layer.W.get() @ below.outputs.get()
     power = np.exp(value - value.max(axis=0))
     np.testing.assert_allclose(y.get(), power / power.sum(axis=0), rtol=1e-4)
+
+
+def test_passes_of_ones_own_are_called():
+    class Counting(Model):
+        forward = backward = 0
+
+        def fprop(self, x, inference=False):
+            self.forward += 1
+            return super().fprop(x, inference)
+
+        def bprop(self, delta):
+            self.backward += 1
+            return super().bprop(delta)
+
+    layers, cost, optimizer = softmax()
+    model = Counting(layers)
+    model.fit(data(), GeneralizedCost(cost), optimizer, 1, Callbacks(model, progress_bar=False))
+    assert (model.forward, model.backward) == (11, 11)
+
+
+@pytest.mark.parametrize("kind", ["layer", "transform", "cost"])
+def test_what_programs_write_runs_as_it_is(kind):
+    """A layer, an activation and a cost that do more than algebra, each in a model of ours."""
+    calls = []
+
+    class Noting(Linear):
+        def fprop(self, inputs, inference=False, beta=0.0):
+            calls.append("layer")
+            return super().fprop(inputs, inference, beta)
+
+    class Smooth(Transform):
+        def __call__(self, x):
+            calls.append("transform")
+            return self.be.tanh(x)
+
+        def bprop(self, x):
+            return 1.0 - self.be.square(x)
+
+    class Squares(Cost):
+        def __init__(self):
+            self.func = lambda y, t: calls.append("cost") or self.be.sum(self.be.square(y - t), axis=0)
+            self.funcgrad = lambda y, t: 2.0 * (y - t)
+
+    init = Gaussian(scale=0.05)
+    first = Noting(20, init) if kind == "layer" else Linear(20, init)
+    middle = Activation(Smooth() if kind == "transform" else Tanh())
+    layers = [first, middle, Affine(10, init, activation=Logistic())]
+    cost = Squares() if kind == "cost" else SumSquared()
+    model = fit((layers, cost, GradientDescentMomentum(0.05, 0.9)), epochs=1)
+    assert calls == [kind] * 11
+    assert np.isfinite(model.total_cost).all()
 
 
 def test_a_setting_that_is_changed_counts():
