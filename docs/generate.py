@@ -116,7 +116,7 @@ Intel's neon 2.6 imports on no Python of today. Its programs run on this package
 | another program | `neon_optim.compat.install_as_neon()` before its first `import neon` |
 | a YAML file | `neon-optim train model.yaml` |
 | a pickle of a model | `Model(path)` as before; `neon-optim convert FILE NEW` makes a checkpoint of ours |
-| neon itself, patched to run | `import neon_optim.compat.plugin`: our backends and optimizers [inside it](inside-neon.md) |
+| neon itself, patched to run | `import neon_optim.compat.plugin`: backends, optimizers [inside](inside-neon.md) |
 
 `neon-optim migrate FILE` looks at a script, a YAML file or a pickle and says which of its names are here, what is
 different about them, and what takes their place in a program that is written anew.
