@@ -222,6 +222,14 @@ def test_a_config_that_extends_another_tells_what_is_different(validator):
     assert not validator.is_valid({"extends": "base.yaml", "layers": []})
 
 
+def test_a_reference_may_stand_for_every_value(validator):
+    values = parse_yaml(RICH)
+    for path in places(values):
+        assert validator.is_valid(changed(values, path, partial(replace, "${a.b}")))
+    values["epochs"] = "epochs"
+    assert not validator.is_valid(values)
+
+
 def test_the_place_of_a_mistake_is_told(validator):
     text = CONFIG.replace("learning_rate: 0.01", "learning_rat: 0.01").replace("nout: 16", "nout: -16")
     found = {tuple(error.absolute_path): error.message for error in validator.iter_errors(parse_yaml(text))}
@@ -250,17 +258,16 @@ def test_classes_of_others_are_in_it():
             for config in ({"rate": 2.0}, {"rate": 0}, {"speed": 1}):
                 values["optimizer"] = {"type": name, "config": config}
                 assert validator.is_valid(values) == loads(values)
-        names = schema["$defs"]["optimizer"]["then"]["anyOf"][0]
+        names = schema["$defs"]["optimizer"]["anyOf"][0]
         assert names["enumDescriptions"][names["enum"].index("descent")] == "Goes down."
         of_class = [
-            part["then"]["properties"]["config"]["then"]["properties"]
-            for part in schema["$defs"]["optimizer"]["else"]["allOf"]
+            part["then"]["properties"]["config"]["else"]["then"]["properties"]
+            for part in schema["$defs"]["optimizer"]["then"]["allOf"]
             if "|descent|" in part["if"]["properties"]["type"]["pattern"]
         ]
         rate = of_class[0]["rate"]
         assert rate == {
-            "type": "number",
-            "exclusiveMinimum": 0,
+            "anyOf": [{"type": "number", "exclusiveMinimum": 0}, {"type": "string", "pattern": r"\$\{"}],
             "default": 0.5,
             "description": "how far; see Adam and beta_1. It must be a number > 0.",
         }

@@ -16,6 +16,7 @@ from neon_optim.errors import ConfigError, ConfigWarning, Position, Problem, sho
 from neon_optim.serialization.config.object_builder import ObjectBuilder, Origin, join, position_in
 from neon_optim.serialization.config.overrides import apply_override
 from neon_optim.serialization.config.reading import EXTENDS, read_tree
+from neon_optim.serialization.config.references import resolve_references
 from neon_optim.serialization.config.settings import OTHER_NAMES, CheckpointSettings, Settings
 from neon_optim.serialization.config.yaml_dump import dump_config
 from neon_optim.serialization.config.yaml_nodes import (
@@ -180,6 +181,7 @@ def load_config(source: str | os.PathLike, overrides: Iterable[str] = ()) -> Con
     raw, name, problems = read_tree(source, may_be_empty=bool(overrides))
     for override in overrides:
         apply_override(raw, override, problems)
+    resolve_references(raw, problems)
     config = _Loader(name, problems).config(raw)
     problems.raise_if_any()
     return config

@@ -22,7 +22,7 @@ def apply_override(root: Map, text: str, problems: Collector) -> None:
     """
     source = f"--set {text}"
     path, equals, value_text = text.partition("=")
-    parts = _split(path.strip())
+    parts = split_path(path.strip())
     if not equals or not parts:
         problems.add(Position(source), _FORM)
         return
@@ -33,7 +33,7 @@ def apply_override(root: Map, text: str, problems: Collector) -> None:
     _place(root, parts, _without_lines(value, Position(source)), problems)
 
 
-def _split(path: str) -> list[str]:
+def split_path(path: str) -> list[str]:
     """The parts of `a.b[0].c`, or nothing if it is not of that form."""
     parts, at = [], 0
     while at < len(path):

@@ -21,6 +21,9 @@ __all__ = ["config_schema"]
 
 _Spelled = tuple[list[str], str]
 
+_REFERENCE: Schema = {"type": "string", "pattern": r"\$\{"}
+_ABOUT = ("description", "default")
+
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 
@@ -49,6 +52,8 @@ class _Writer:
 
     def config(self) -> Schema:
         properties = self._properties(Settings)
+        for name in NEEDED:
+            del properties[name]["default"]
         properties["checkpoint"] |= self._table(CheckpointSettings)
         for other, name in OTHER_NAMES.items():
             properties[other] = {**properties[name], "description": f"The same as {name}."}
@@ -61,7 +66,7 @@ class _Writer:
         whole = {name: properties.pop(name) for name in ("cost", "optimizer", "dataset")}
         whole["dataset"] |= self._dataset()
         about = {name: {"description": value["description"]} for name, value in whole.items()}
-        return {
+        schema = {
             "$schema": _DIALECT,
             "title": "A config of neon_optim",
             "description": "What `neon-optim train` takes: layers, a cost, an optimizer and data.",
@@ -72,6 +77,7 @@ class _Writer:
             "else": {"properties": whole, "required": list(NEEDED)},
             "$defs": dict(sorted(self._defined.items())),
         }
+        return _with_references(schema)
 
     # --- objects ---
 
@@ -84,40 +90,32 @@ class _Writer:
 
     def _define(self, kind: str) -> Schema:
         classes = registry.spellings(kind)
-        return {
-            "description": f"{'An' if kind[0] in 'aeiou' else 'A'} {kind}: its name, or its name and arguments.",
-            "type": ["object", "string"],
-            "if": {"type": "string"},
-            "then": _names(_complete_alone(classes)),
-            "else": {
-                "properties": {"type": _names(classes), "config": {"type": ["object", "null"]}},
-                "required": ["type"],
-                "additionalProperties": False,
-                "allOf": [self._under_config("type", cls, spelled) for cls, spelled in classes.items()],
-            },
+        described = {
+            "properties": {"type": _names(classes), "config": {"type": ["object", "null"]}},
+            "required": ["type"],
+            "additionalProperties": False,
+            "allOf": [self._under_config("type", cls, spelled) for cls, spelled in classes.items()],
         }
+        about = f"{'An' if kind[0] in 'aeiou' else 'A'} {kind}: its name, or its name and arguments."
+        return {"description": about, **_name_or(classes, described)}
 
     def _dataset(self) -> Schema:
         """A dataset: its name alone, with arguments beside the name, or with arguments under config."""
         classes = registry.spellings("dataset")
         named = {"name": _names(classes), "type": _names(classes)}
         of_each = [(key, cls, spelled) for key in named for cls, spelled in classes.items()]
-        return {
-            "type": ["object", "string"],
-            "if": {"type": "string"},
-            "then": _names(_complete_alone(classes)),
-            "else": {
-                "properties": named,
-                "oneOf": [{"required": [key]} for key in named],
-                "if": {"required": ["config"]},
-                "then": {
-                    "properties": {**dict.fromkeys(named, True), "config": {"type": ["object", "null"]}},
-                    "additionalProperties": False,
-                    "allOf": [self._under_config(*one) for one in of_each],
-                },
-                "else": {"allOf": [self._beside(*one) for one in of_each]},
+        described = {
+            "properties": named,
+            "oneOf": [{"required": [key]} for key in named],
+            "if": {"required": ["config"]},
+            "then": {
+                "properties": {**dict.fromkeys(named, True), "config": {"type": ["object", "null"]}},
+                "additionalProperties": False,
+                "allOf": [self._under_config(*one) for one in of_each],
             },
+            "else": {"allOf": [self._beside(*one) for one in of_each]},
         }
+        return _name_or(classes, described)
 
     def _under_config(self, key: str, cls: Any, spelled: _Spelled) -> Schema:
         """Where a class is named, what stands under config are its arguments."""
@@ -170,14 +168,55 @@ class _Writer:
         return {**found, **about}
 
 
+def _with_references(schema: Any) -> Any:
+    """A schema in which every value may be a text that holds a reference."""
+    if isinstance(schema, list):
+        return [_with_references(item) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    found = {
+        key: item if key in ("if", "default") else _with_references(item) for key, item in schema.items()
+    }
+    if isinstance(found.get("properties"), dict):
+        found["properties"] = {name: _or_reference(value) for name, value in found["properties"].items()}
+    for key in ("items", "additionalProperties"):
+        if key in found:
+            found[key] = _or_reference(found[key])
+    return found
+
+
+def _or_reference(value: Any) -> Any:
+    """A schema that lets a reference through as well.
+
+    Of scalars it is one more alternative, so that editors still offer the others; of objects it is told apart first, so
+    that mistakes inside are still told where they are.
+    """
+    if not isinstance(value, dict) or not set(value) - set(_ABOUT):
+        return value
+    about = {key: value[key] for key in _ABOUT if key in value}
+    rest = {key: item for key, item in value.items() if key not in _ABOUT}
+    if "$ref" in rest or _REFERENCE in rest.get("anyOf", ()):
+        return value
+    if set(rest) == {"anyOf"}:
+        return {**about, "anyOf": [*rest["anyOf"], _REFERENCE]}
+    if rest.get("type") in ("number", "integer", "boolean", "string") or "enum" in rest:
+        return {**about, "anyOf": [rest, _REFERENCE]}
+    return {**about, "if": _REFERENCE, "then": True, "else": rest}
+
+
 def _required(cls: Any) -> list[str]:
     """The arguments without which a class cannot be built."""
     return [problem.argument for problem in argument_problems(cls) if problem.received is MISSING]
 
 
-def _complete_alone(classes: Mapping[Any, _Spelled]) -> dict[Any, _Spelled]:
-    """Those that need no arguments."""
-    return {cls: spelled for cls, spelled in classes.items() if not _required(cls)}
+def _name_or(classes: Mapping[Any, _Spelled], described: Schema) -> Schema:
+    """The name of a class that needs no arguments, a reference, or a mapping."""
+    alone = {cls: spelled for cls, spelled in classes.items() if not _required(cls)}
+    return {
+        "anyOf": [*_names(alone)["anyOf"], _REFERENCE, {"type": "object"}],
+        "if": {"type": "object"},
+        "then": described,
+    }
 
 
 def _names(classes: Mapping[Any, _Spelled]) -> Schema:

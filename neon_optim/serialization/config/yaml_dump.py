@@ -72,11 +72,25 @@ def dump_config(config: Mapping[str, Any] | NervanaObject, path: str | os.PathLi
         raise ConfigError(f"a config or a description is dumped, received {shown(config)}")
     _check_plain(value, "")
     text = yaml.dump(
-        value, Dumper=_Dumper, sort_keys=False, default_flow_style=False, allow_unicode=True, width=10**6
+        _without_references(value),
+        Dumper=_Dumper,
+        sort_keys=False,
+        default_flow_style=False,
+        allow_unicode=True,
+        width=10**6,
     )
     if path is not None:
         Path(path).write_text(text, encoding="utf-8")
     return text
+
+
+def _without_references(value: Any) -> Any:
+    """A value whose texts are read as they are, also where `${` is in them."""
+    if isinstance(value, dict):
+        return {key: _without_references(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_without_references(item) for item in value]
+    return value.replace("${", "$${") if isinstance(value, str) else value
 
 
 def _check_plain(value: Any, path: str) -> None:

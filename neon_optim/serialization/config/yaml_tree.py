@@ -78,7 +78,7 @@ def compose(text: str, source: str, problems: Collector) -> YamlNode | None:
         problems.raise_if_any()
         mark = error.problem_mark or error.context_mark
         position = Position(source, mark.line + 1, mark.column + 1) if mark else Position(source)
-        problems.fail(position, _advice(error))
+        problems.fail(position, _about_reference(problems.lines, mark) or _advice(error))
     except Exception as error:  # PyYAML lets IndexError, ValueError and others out on odd input
         position = Position(source, stream.line + 1, stream.column + 1) if stream else Position(source)
         problems.fail(position, f"cannot be read as YAML ({type(error).__name__}: {shown(str(error))})")
@@ -101,6 +101,13 @@ def _advice(error: MarkedYAMLError) -> str:
     if "block end" in problem:
         return "this line does not fit the indentation of those before it"
     return f"{error.context}: {problem}" if error.context else problem
+
+
+def _about_reference(lines: list[str], mark: Any) -> str:
+    """The advice where it is a reference that YAML stumbles over."""
+    line = lines[mark.line] if mark is not None and mark.line < len(lines) else ""
+    at_reference = mark is not None and line[max(0, mark.column - 1) : mark.column + 1] == "${"
+    return 'quote a reference that stands within { } or [ ]: "${...}"' if at_reference else ""
 
 
 def _keys_without_colon(lines: list[str], error: MarkedYAMLError) -> list[tuple[int, int]]:
