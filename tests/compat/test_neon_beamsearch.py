@@ -112,3 +112,11 @@ def test_each_recurrent_layer_of_the_decoder_needs_a_connection(be):
     seq2seq.decoder_connections = [0, 0]
     with pytest.raises(ValueError, match="has 1 recurrent layers, and connections for 2"):
         BeamSearch(seq2seq).beamsearch(be.zeros((TOKENS, STEPS * SAMPLES)), num_beams=2)
+
+
+def test_of_equal_sequences_the_same_is_kept(be):
+    seq2seq = container()
+    seq2seq.decoder.fprop = lambda *args, **settings: be.ones((TOKENS, SAMPLES))
+    search = BeamSearch(seq2seq)
+    best = search.beamsearch(be.zeros((TOKENS, STEPS * SAMPLES)), num_beams=3).get()
+    assert best.tolist() == [[TOKENS - 1] * SAMPLES] * STEPS  # the last of all that are equal
