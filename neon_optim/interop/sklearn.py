@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import copy
 import os
-import pickle
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 
 from neon_optim.backends.cpu.backend import CPUBackend
 from neon_optim.data.encoding import standardizing
+from neon_optim.described.build import from_description
 from neon_optim.described.object import NervanaObject
 from neon_optim.described.registry import resolve
 from neon_optim.model import (
@@ -149,18 +150,15 @@ class _NeonEstimator(BaseEstimator):
     # --- copies ---
 
     def __getstate__(self) -> dict[str, Any]:
-        """The model and the optimizer as bytes of their own: they are read with a backend of their own."""
+        """The model as its description and its arrays: it is made again with a backend of its own."""
         state: dict[str, Any] = super().__getstate__()
         if "_model" not in state:
             return state
         state = dict(state)
-        backend = state.pop("_backend")
-        trained = state.pop("_model"), state.pop("_optimizer")
-        with self._current():
-            state["_kept"] = (
-                {"rng_seed": backend.rng_seed, "default_dtype": backend.default_dtype.name},
-                pickle.dumps(trained),
-            )
+        backend, model = state.pop("_backend"), state.pop("_model")
+        options = {"rng_seed": backend.rng_seed, "default_dtype": backend.default_dtype.name}
+        rows = [(param.get(), [each.get() for each in states]) for (param, _), states in model.get_params()]
+        state["_kept"] = options, model.layers.get_description(), rows, model.get_counters()
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -169,11 +167,18 @@ class _NeonEstimator(BaseEstimator):
         super().__setstate__(state)
         if kept is None:
             return
-        options, trained = kept
-        options["default_dtype"] = np.dtype(options["default_dtype"])
+        options, layers, rows, counters = kept
+        options = {**options, "default_dtype": np.dtype(options["default_dtype"])}
         self._backend = CPUBackend(**options, batch_size=1, engine=self.engine)
         with self._current():
-            self._model, self._optimizer = pickle.loads(trained)  # noqa: S301 (part of the pickle that is being read)
+            self._model = Model(from_description(layers))
+            self._model.initialize(SimpleNamespace(nin=self.n_features_in_, lshape=None, name="X"))
+            for ((param, _), states), (values, kept_states) in zip(
+                self._model.get_params(), rows, strict=True
+            ):
+                param.set(values)
+                states.extend([self._backend.array(each, dtype=each.dtype) for each in kept_states])
+            self._model.set_counters(counters)
 
     def _check_samples(self, X: Any, y: Any, reset: bool, **options: Any) -> tuple[np.ndarray, np.ndarray]:
         X, y = validate_data(self, X, y, reset=reset, dtype=[np.float64, np.float32], **options)

@@ -57,7 +57,6 @@ EXCEPTIONS = {
     ("compat/module_paths.py", "importlib.machinery"): OF_NEON,
     ("compat/module_paths.py", "import_module of a name that is not written here"): OF_NEON,
     ("compat/public_names.py", "import_module of a name that is not written here"): OF_NEON,
-    ("interop/sklearn.py", "import pickle"): "a trained estimator in the pickles that its users make of it",
     ("cli/app.py", "import_module of a name that is not written here"): "a command out of the table there",
     ("cli/doctor.py", "import subprocess"): "asks nvcc for its version",
 }
