@@ -77,7 +77,7 @@ def test_memory_is_that_of_the_model_when_it_is_made(monkeypatch, case):
     planned = []
     plan = flow.FlowPlan.__init__
     monkeypatch.setattr(
-        flow.FlowPlan, "__init__", lambda self, flat: (plan(self, flat), planned.append(self.size))[0]
+        flow.FlowPlan, "__init__", lambda self, *given: (plan(self, *given), planned.append(self.size))[0]
     )
     gen_backend("cpu", batch_size=16, datatype=datatype, engine="numpy")
     training = Training(model, data, cost, optimizer, 1)
