@@ -5,9 +5,10 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import KW_ONLY
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 from neon_optim.described.arguments import Flag, PositiveInt
+from neon_optim.described.checks import Number
 from neon_optim.model.batch_norm import BatchNorm
 from neon_optim.model.container import Container
 from neon_optim.model.layer import AnyInitializer, Layer, OptionalInitializer, require
@@ -17,6 +18,8 @@ from neon_optim.model.recurrent import LSTM, Recurrent
 from neon_optim.model.shapes import Shape, wanted, with_features
 
 __all__ = ["BiBNRNN", "BiLSTM", "BiRNN", "BiSum", "DeepBiLSTM", "DeepBiRNN"]
+
+Depth = Annotated[int, Number(ge=1, le=100, integer=True)]
 
 
 class _Bidirectional(Recurrent, abstract=True):
@@ -188,7 +191,7 @@ class _Deep(Container, abstract=True):
     init_inner: OptionalInitializer = None
     activation: OptionalActivation = None
     reset_cells: Flag = False
-    depth: PositiveInt = 1
+    depth: Depth = 1
 
     bi_sum = False
 
@@ -232,7 +235,7 @@ class DeepBiRNN(_Deep):
         init_inner: that of the recurrent weights; None: the same.
         activation: activation function; must be given.
         reset_cells: every minibatch starts from zeros.
-        depth: how many layers.
+        depth: how many layers, at most 100.
         batch_norm: :class:`BiBNRNN` layers instead.
         bi_sum: add both directions up behind each layer; else each layer goes on with them apart.
         name: the layers are ``<name>_0``, ``<name>_1``, …
@@ -264,7 +267,7 @@ class DeepBiLSTM(_Deep):
         activation: activation function of g and c; must be given. Usually Tanh.
         gate_activation: activation function of the gates i, f, o; must be given. Usually Logistic.
         reset_cells: every minibatch starts from zeros.
-        depth: how many layers.
+        depth: how many layers, at most 100.
         name: the layers are ``<name>_0``, ``<name>_1``, …
 
     References:

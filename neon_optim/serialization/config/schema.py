@@ -38,8 +38,8 @@ def config_schema() -> Schema:
     >>> schema = config_schema()
     >>> schema["else"]["required"]
     ['layers', 'cost', 'optimizer', 'dataset']
-    >>> schema["properties"]["epochs"]["minimum"]
-    1
+    >>> schema["properties"]["epochs"]["anyOf"][0]
+    {'type': 'integer', 'minimum': 1}
     """
     return _Writer().config()
 
