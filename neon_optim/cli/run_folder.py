@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from neon_optim.cli.same_settings import differences
+from neon_optim.described.listing import first_lines
 from neon_optim.errors import RunError
 
 __all__ = ["RunFolder", "check_same_data", "check_same_settings"]
@@ -20,7 +21,6 @@ __all__ = ["RunFolder", "check_same_data", "check_same_settings"]
 FREE_TO_CHANGE = ("epochs", "backend", "engine", "device_id", "deterministic", "checkpoint")
 
 _PARENT = Path("runs")
-_MOST_LISTED = 10
 
 
 class _TakenError(RunError):
@@ -221,12 +221,11 @@ def check_same_settings(folder: RunFolder, stored: Mapping[str, Any], given: Map
         if difference.path.partition(".")[0] not in FREE_TO_CHANGE
     ]
     if found:
-        more = [f"and {len(found) - _MOST_LISTED} more"] if len(found) > _MOST_LISTED else []
         raise RunError(
             "\n".join(
                 [
                     f"the run in {str(folder.path)!r} has other settings, so it cannot be continued exactly:",
-                    *(f"  {line}" for line in [*found[:_MOST_LISTED], *more]),
+                    *first_lines(found),
                     *_how_to_continue(folder),
                     "or start a new one in another folder.",
                 ]

@@ -12,6 +12,7 @@ import numpy as np
 from neon_optim.data.encoded_dataset import EncodedDataset
 from neon_optim.data.encoding import Encoding, Target, target_from_json
 from neon_optim.described.arguments import Name, PositiveInt
+from neon_optim.described.listing import first_lines
 from neon_optim.described.registry import register
 from neon_optim.errors import DataError
 from neon_optim.model.datasets import Arrays
@@ -20,7 +21,6 @@ __all__ = ["ImageEncoding", "Images"]
 
 _ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
 _CHANNELS = {"L": 1, "RGB": 3}
-_MOST_LISTED = 10
 
 
 class ImageEncoding(Encoding):
@@ -177,6 +177,5 @@ def read_images(files: list[Path], mode: str, size: tuple[int, int]) -> np.ndarr
             continue
         out[k] = pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
     if problems:
-        more = [f"and {len(problems) - _MOST_LISTED} more"] if len(problems) > _MOST_LISTED else []
-        raise DataError("\n".join([*problems[:_MOST_LISTED], *more]))
+        raise DataError("\n".join(first_lines(problems, indent="")))
     return out

@@ -15,6 +15,7 @@ from neon_optim.data.image_folders import Images
 from neon_optim.data.table_datasets import Csv, Parquet
 from neon_optim.data.table_encoding import useless_columns
 from neon_optim.data.tables import TABLE_FORMATS, read_table
+from neon_optim.described.listing import first_of
 from neon_optim.described.object import NervanaObject
 from neon_optim.described.words import suggestion
 from neon_optim.errors import DataError
@@ -147,8 +148,7 @@ def _of_table(path: str, target: str | None, task: Task) -> tuple[EncodedDataset
     settings["validation"] = 0.2
     goal = made.encoding.target
     if isinstance(goal, Classes):
-        more = ", …" if goal.nout > _MOST_LISTED else ""
-        notes.insert(0, f"classes: {', '.join(map(str, goal.labels[:_MOST_LISTED]))}{more}")
+        notes.insert(0, f"classes: {first_of(goal.labels, most=_MOST_LISTED)}")
     notes += made.encoding.summary()
     return made, settings, notes
 

@@ -54,7 +54,8 @@ class TableDataset(EncodedDataset, abstract=True):
         encoding = TableEncoding.learned(table, train, names, target, self.missing == "mean", self.path)
         y = target.encoded(values)
         if not isinstance(self.validation, str):
-            parts = [(encoding.encoded(table, self.path, rows), y[rows]) for rows in (train, valid)]
+            columns = encoding.columns(table, self.path)
+            parts = [(encoding.assembled(columns, rows), y[rows]) for rows in (train, valid)]
             return encoding, parts[0], parts[1]
         X = encoding.encoded(table, self.path)
         other, _ = self._table(self.validation)

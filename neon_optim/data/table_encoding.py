@@ -12,6 +12,7 @@ import numpy as np
 
 from neon_optim.data.encoding import Encoding, Target, standardizing, target_from_json
 from neon_optim.data.tables import as_table, line_of, read_table
+from neon_optim.described.listing import first_lines, first_of
 from neon_optim.described.words import suggestion
 from neon_optim.errors import DataError, DataWarning
 
@@ -29,7 +30,6 @@ _MOST_CATEGORIES = 1_000
 _FEW_CATEGORIES = 50
 """Different words of a column, at most, and those that it may have in however few rows."""
 
-_MOST_LISTED = 10
 _BLOCK = 4_096
 _STRAY = 0.05
 """The share of values that are no numbers up to which a column is taken for one of numbers, with mistakes in it."""
@@ -93,7 +93,7 @@ class Category:
             new = sorted(set(words.filter(_arrow_mask(~known)).to_pylist()))
             warnings.warn(
                 f"{where}: {self.name}: {int((~known).sum())} rows hold what training has not seen, and count as none "
-                f"of its values: {', '.join(map(repr, new[:_MOST_LISTED]))}{', …' if len(new) > _MOST_LISTED else ''}",
+                f"of its values: {first_of(new, repr)}",
                 DataWarning,
                 stacklevel=2,
             )
@@ -163,19 +163,21 @@ class TableEncoding(Encoding):
         table, where = _table(data, [*self.names, self.target.name])
         return self.encoded(table, where), self.encoded_target(table, where)
 
-    def encoded(self, table: Any, where: str, rows: np.ndarray | None = None) -> np.ndarray:
-        """The inputs, (samples, inputs), in float32.
+    def encoded(self, table: Any, where: str) -> np.ndarray:
+        """The inputs, (samples, inputs), in float32."""
+        return self.assembled(self.columns(table, where), np.arange(table.num_rows))
 
-        Arguments:
-            rows: numbers of the rows that are wanted; None: all.
-        """
+    def columns(self, table: Any, where: str) -> list[np.ndarray]:
+        """What each column gives: numbers as the model sees them, or the places of words."""
         unknown = [name for name in self.names if name not in table.column_names]
         if unknown:
             raise DataError(_about_unknown(unknown, table.column_names, where))
-        columns = [feature.encoded(table.column(feature.name), where) for feature in self.features]
-        if rows is not None:
-            columns = [column[rows] for column in columns]
-        count = table.num_rows if rows is None else len(rows)
+        return [feature.encoded(table.column(feature.name), where) for feature in self.features]
+
+    def assembled(self, columns: Sequence[np.ndarray], rows: np.ndarray) -> np.ndarray:
+        """The inputs of some rows, made of what the columns give."""
+        columns = [column[rows] for column in columns]
+        count = len(rows)
         X = np.zeros((count, *self.shape), np.float32)
         for first in range(0, count, _BLOCK):  # rows whose inputs are near to the processor
             self._fill(X[first : first + _BLOCK], [column[first : first + _BLOCK] for column in columns])
@@ -345,15 +347,9 @@ def _numbers(column: Any, name: str, where: str) -> np.ndarray:
     kind = column.type
     if pa.types.is_string(kind):
         numbers, wrong = _parsed(column)
-        if len(wrong):
-            words = column.take(pa.array(wrong[:_MOST_LISTED])).to_pylist()
-            places = [
-                f"  line {line_of(int(row))}: {word!r}" for row, word in zip(wrong, words, strict=False)
-            ]
-            more = [f"  and {len(wrong) - _MOST_LISTED} more"] if len(wrong) > _MOST_LISTED else []
-            raise DataError(
-                "\n".join([f"{where}: {name}: {len(wrong)} values are no numbers:", *places, *more])
-            )
+        if wrong:
+            places = first_lines(wrong, lambda row: f"line {line_of(row)}: {column[row].as_py()!r}")
+            raise DataError("\n".join([f"{where}: {name}: {len(wrong)} values are no numbers:", *places]))
         return numbers
     if pa.types.is_temporal(kind):
         raise DataError(
@@ -382,16 +378,17 @@ def _numbers(column: Any, name: str, where: str) -> np.ndarray:
     return numbers
 
 
-def _parsed(column: Any) -> tuple[np.ndarray, np.ndarray]:
+def _parsed(column: Any) -> tuple[np.ndarray, list[int]]:
     """Words as numbers, and the rows where they are none."""
-    numbers, wrong = np.full(len(column), np.nan), []
+    numbers = np.full(len(column), np.nan)
+    wrong: list[int] = []
     for row, word in enumerate(column.to_pylist()):
         if word is not None:
             try:
                 numbers[row] = float(word)
             except ValueError:
                 wrong.append(row)
-    return numbers, np.array(wrong, np.int64)
+    return numbers, wrong
 
 
 def _are_nearly_numbers(column: Any) -> bool:
@@ -454,8 +451,7 @@ def _places(words: Any, values: Sequence[str]) -> np.ndarray:
 def _about_missing(missing: Mapping[str, np.ndarray], where: str) -> str:
     lines = []
     for name, rows in missing.items():
-        places = [str(line_of(int(row))) for row in np.flatnonzero(rows)[:_MOST_LISTED]]
-        listed = ", ".join(places) + (", …" if rows.sum() > _MOST_LISTED else "")
+        listed = first_of(np.flatnonzero(rows).tolist(), lambda row: str(line_of(row)))
         share = f"{int(rows.sum()):,} of {len(rows):,} values are missing"
         lines.append(f"{where}: {name}: {share} (lines {listed})")
     return "\n".join(lines)

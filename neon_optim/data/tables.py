@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from neon_optim.described.listing import first_lines
 from neon_optim.errors import DataError, shown
 
 __all__ = ["TABLE_FORMATS", "as_table", "line_of", "read_table"]
@@ -20,7 +21,6 @@ TABLE_FORMATS = {".csv": "csv", ".tsv": "csv", ".txt": "csv", ".parquet": "parqu
 _MISSING = ["", "NA", "N/A", "n/a", "NaN", "nan", "null", "NULL", "None", "?"]
 _SEPARATORS = ",;\t|"
 _SNIFFED = 1 << 16
-_MOST_LISTED = 10
 
 
 def _pyarrow() -> Any:
@@ -154,14 +154,12 @@ def _refuse_lines(path: Path, expected: int, separator: str) -> None:
     with open(path, newline="", encoding="utf-8", errors="replace") as file:
         reader = csv.reader(file, delimiter=separator)
         found = [(reader.line_num, len(fields)) for fields in reader if len(fields) not in (0, expected)]
-    lines = [f"  line {number}: {count}" for number, count in found[:_MOST_LISTED]]
-    more = [f"  and {len(found) - _MOST_LISTED} more"] if len(found) > _MOST_LISTED else []
+    lines = first_lines(found, lambda of_line: "line {}: {}".format(*of_line))
     raise DataError(
         "\n".join(
             [
                 f"{path}: lines with another number of fields than the first, which has {expected}:",
                 *lines,
-                *more,
             ]
         )
     )

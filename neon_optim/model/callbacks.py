@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any
 
+from neon_optim.described.listing import first_of
 from neon_optim.errors import CheckpointWarning, RunError
 from neon_optim.model.training import Training
 from neon_optim.serialization.checkpoint.manager import CheckpointManager
@@ -160,10 +161,9 @@ def _lines_until(path: Path, step: int, epoch: int) -> bytes:
         elif done is None and number < len(lines):  # the last is empty, or was torn by a kill
             damaged.append(number)
     if damaged:
-        which = ", ".join(map(str, damaged[:10])) + (", …" if len(damaged) > 10 else "")
         warnings.warn(
-            f"{path}: {'line' if len(damaged) == 1 else 'lines'} {which} cannot be read as a step or an epoch and "
-            f"{'is' if len(damaged) == 1 else 'are'} left out; all others are kept",
+            f"{path}: {'line' if len(damaged) == 1 else 'lines'} {first_of(damaged)} cannot be read as a step or an "
+            f"epoch and {'is' if len(damaged) == 1 else 'are'} left out; all others are kept",
             CheckpointWarning,
             stacklevel=2,
         )

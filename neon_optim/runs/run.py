@@ -12,6 +12,7 @@ import numpy as np
 
 from neon_optim.backends import gen_backend
 from neon_optim.data.encoding import Classes, Encoding, encoding_from_json
+from neon_optim.described.listing import first_of
 from neon_optim.described.object import NervanaObject
 from neon_optim.errors import CheckpointError, RunError, shown
 from neon_optim.model.array_iterator import ArrayIterator
@@ -54,7 +55,8 @@ class Run:
                 f"{path!r} does not say what its inputs are: it was written before checkpoints did"
             )
         self.encoding: Encoding = encoding_from_json(extra["encoding"])
-        settings = load_config(dump_config({**self.config, "dataset": {"name": "digits"}})).settings
+        own = {key: value for key, value in self.config.items() if key != "dataset"}
+        settings = load_config(dump_config(own)).settings
         self.cost = settings.cost
         if NervanaObject.be is None:
             gen_backend("cpu", datatype=settings.datatype, batch_size=_BATCH)
@@ -147,7 +149,7 @@ def checkpoint_of(path: Path, which: str | int = "best") -> str:
     if isinstance(which, int) and not isinstance(which, bool):
         if which not in steps:
             raise RunError(
-                f"there is no checkpoint of step {which} in {str(folder)!r}; there are {_listed(steps)}"
+                f"there is no checkpoint of step {which} in {str(folder)!r}; there are {first_of(steps)}"
             )
         return manager.path(which)
     if which not in ("best", "last"):
@@ -164,7 +166,3 @@ def checkpoint_of(path: Path, which: str | int = "best") -> str:
 
 def _lshape(X: np.ndarray) -> tuple[int, ...] | None:
     return X.shape[1:] if X.ndim > 2 else None
-
-
-def _listed(steps: list[int]) -> str:
-    return ", ".join(map(str, steps[:10])) + (", …" if len(steps) > 10 else "")

@@ -190,3 +190,17 @@ def test_what_a_program_has_is_a_table_too(write):
         as_table(np.zeros((3, 5)), names)
     with pytest.raises(DataError, match="there is no column 'n'"):
         encoding.inputs({"color": ["red"]})
+
+
+def test_a_word_of_the_validation_data_alone_is_told_of_once(write):
+    rows = [[*row[:1], "mauve" if k == 19 else row[1], *row[2:]] for k, row in enumerate(ROWS)]
+    path = write(rows)
+    seeds = (
+        seed for seed in range(40) if 19 in Csv(path, "label", split_seed=seed).split("label", LABELS)[2]
+    )
+    with pytest.warns(DataWarning) as told:
+        _ = Csv(path, "label", split_seed=next(seeds)).train_iter
+    assert len(told) == 1
+
+
+LABELS = np.array([row[3] for row in ROWS], object)
