@@ -6,8 +6,8 @@ import json
 
 import click
 
+from neon_optim.cli.options import which_checkpoint
 from neon_optim.cli.output import say
-from neon_optim.cli.predict import which_checkpoint
 
 __all__ = ["evaluate"]
 

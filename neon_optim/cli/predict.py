@@ -3,26 +3,13 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
 
 import click
 
+from neon_optim.cli.options import which_checkpoint
 from neon_optim.cli.output import say
 
-__all__ = ["predict", "which_checkpoint"]
-
-
-def which_checkpoint(command: Any) -> Any:
-    """The options that choose a checkpoint of a run."""
-    for option in (
-        click.option("--step", type=int, metavar="N", help="Take the checkpoint of step N."),
-        click.option("--last", "which", flag_value="last", help="Take the newest checkpoint."),
-        click.option(
-            "--best", "which", flag_value="best", default=True, help="Take the best by validation (default)."
-        ),
-    ):
-        command = option(command)
-    return command
+__all__ = ["predict"]
 
 
 @click.command()

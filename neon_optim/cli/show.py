@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 
 from neon_optim.cli.chart import chart
+from neon_optim.cli.options import config_changes
 from neon_optim.cli.output import columns
 from neon_optim.cli.preparation import Preparation, read_config
 from neon_optim.cli.pretty import as_call
@@ -30,13 +31,7 @@ _POINTS = 200
 
 @click.command(short_help="Show what a YAML file comes to: settings, layers, optimizers, memory.")
 @click.argument("config")
-@click.option(
-    "--set",
-    "changes",
-    multiple=True,
-    metavar="A.B.C=VALUE",
-    help="Change the config, e.g. --set optimizer.config.learning_rate=0.01; may be repeated.",
-)
+@config_changes
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def show(config: str, changes: tuple[str, ...], as_json: bool) -> None:
     """Show what the YAML file CONFIG comes to, without training.

@@ -16,6 +16,7 @@ from typing import Any
 
 import click
 
+from neon_optim.cli.options import config_changes
 from neon_optim.cli.output import columns, patient_stdout, say
 from neon_optim.cli.preparation import OPTIONS, Preparation, read_config, without_room
 from neon_optim.cli.run_folder import RunFolder, check_same_data, check_same_settings
@@ -34,13 +35,7 @@ __all__ = ["train"]
 @click.option(
     "--resume", is_flag=True, help="Continue the run in the folder, exactly; without one, start it."
 )
-@click.option(
-    "--set",
-    "changes",
-    multiple=True,
-    metavar="A.B.C=VALUE",
-    help="Change the config, e.g. --set optimizer.config.learning_rate=0.01; may be repeated.",
-)
+@config_changes
 def train(
     config: str,
     epochs: str | None,

@@ -19,8 +19,8 @@ from neon_optim.backends.identity import same_objects
 from neon_optim.backends.optree import Node
 from neon_optim.compat.neon.layers.container import Sequential
 from neon_optim.compat.neon.layers.layer import GeneralizedCost
-from neon_optim.model.captured import settings_within
 from neon_optim.model.layer import Layer
+from neon_optim.model.settings_watch import SettingsWatch
 from neon_optim.model.shapes import columns
 from neon_optim.model.transient import Transient
 
@@ -119,11 +119,7 @@ class _Passes:
         leaves = _leaves(self._layers)
         self.preparing = [leaf for leaf in leaves if type(leaf).prepare is not Layer.prepare]
         things = [*self._layers, *leaves, *([] if total is None else [model.cost])]
-        self._settings = [vars(found) for found in dict.fromkeys(settings_within(things))]
-        self._changes = self._count()
-
-    def _count(self) -> list[int]:
-        return [values["_changes"] for values in self._settings]
+        self._settings = SettingsWatch(things)
 
     def _now(self) -> list[Any]:
         return [
@@ -142,7 +138,7 @@ class _Passes:
         return (
             same_objects(self._model.layers.layers, self._layers)
             and self._now() == self._states
-            and self._count() == self._changes
+            and self._settings.unchanged()
             and same_objects(self._held(), self._tensors)
         )
 

@@ -8,7 +8,7 @@ looked at before each pass.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -16,13 +16,12 @@ import numpy as np
 from neon_optim.backends.derivatives import gradients
 from neon_optim.backends.dtypes import compute_type
 from neon_optim.backends.optree import Node
-from neon_optim.described.arguments import constructor_arguments
-from neon_optim.described.object import NervanaObject
 from neon_optim.model.container import Container
 from neon_optim.model.layer import Layer
+from neon_optim.model.settings_watch import SettingsWatch
 from neon_optim.stepping.parameters import NamedParameters
 
-__all__ = ["CapturedPasses", "capture_inference", "capture_training", "settings_within"]
+__all__ = ["CapturedPasses", "capture_inference", "capture_training"]
 
 _log = logging.getLogger(__name__)
 
@@ -55,18 +54,11 @@ class CapturedPasses:
         self.outputs = outputs
         stages = layers.stages()
         self.preparing = [stage for stage in stages if type(stage).prepare is not Layer.prepare]
-        settings = list(
-            dict.fromkeys(found for thing in (layers, *stages, cost) for found in settings_within(thing))
-        )
-        self._settings = [vars(thing) for thing in settings]
-        self._changes = self._count()
-
-    def _count(self) -> list[int]:
-        return [values["_changes"] for values in self._settings]
+        self._settings = SettingsWatch([layers, *stages, cost])
 
     def still_hold(self, parameters: NamedParameters, cost: Any = None) -> bool:
         """Whether the cost, settings and parameters are what they were; the list of parameters is that of before."""
-        return cost is self._cost and parameters is self._parameters and self._count() == self._changes
+        return cost is self._cost and parameters is self._parameters and self._settings.unchanged()
 
 
 def capture_training(
@@ -121,14 +113,3 @@ def _are_algebra(stages: Sequence[Layer]) -> bool:
     if others:
         _log.info("passes run layer by layer: %s not stated as forward algebra alone", ", ".join(others))
     return not others
-
-
-def settings_within(thing: Any) -> Iterator[NervanaObject]:
-    """An object, and those that its settings hold."""
-    if isinstance(thing, NervanaObject):
-        yield thing
-        for name in constructor_arguments(type(thing)):
-            yield from settings_within(getattr(thing, name, None))
-    elif isinstance(thing, (list, tuple)):
-        for item in thing:
-            yield from settings_within(item)
