@@ -10,7 +10,7 @@ from neon_optim.described.arguments import Flag, PositiveInt
 from neon_optim.model.layer import OptionalInitializer, ParameterLayer, require
 from neon_optim.model.shapes import PairOf, Shape, features, pair, window_settings
 
-__all__ = ["Convolution", "Dilation", "FilterShape", "Padding", "Strides"]
+__all__ = ["Convolution", "Dilation", "FilterShape", "Filtering", "Padding", "Strides"]
 
 FilterShape = tuple[PositiveInt, PositiveInt, PositiveInt]
 Strides = Annotated[Any, PairOf("str", 1)]
@@ -18,7 +18,33 @@ Padding = Annotated[Any, PairOf("pad", 0)]
 Dilation = Annotated[Any, PairOf("dil", 1)]
 
 
-class Convolution(ParameterLayer):
+class Filtering(ParameterLayer, abstract=True):
+    """Filters that go over images: what a Convolution and its transpose are given."""
+
+    positional: ClassVar[tuple[str, ...]] = (
+        "fshape",
+        "strides",
+        "padding",
+        "dilation",
+        "init",
+        "bsum",
+        "name",
+    )
+
+    _: KW_ONLY
+    fshape: FilterShape
+    strides: Strides = 1
+    padding: Padding = 0
+    dilation: Dilation = 1
+    init: OptionalInitializer = None
+    bsum: Flag = False
+
+    def check_fields(self) -> None:
+        """An initializer is given: neon's order of arguments puts it behind those that have defaults."""
+        require(self, init="an initializer")
+
+
+class Convolution(Filtering):
     """Images (C, H, W) convolved with K filters, without a bias: images (K, P, Q).
 
     Arguments:
@@ -43,28 +69,6 @@ class Convolution(ParameterLayer):
     >>> print(layer.out_shape, layer.fprop(be.array([[1], [2], [3], [4], [5], [6]])).get().tolist())
     (1, 1, 2) [[12.0], [16.0]]
     """
-
-    positional: ClassVar[tuple[str, ...]] = (
-        "fshape",
-        "strides",
-        "padding",
-        "dilation",
-        "init",
-        "bsum",
-        "name",
-    )
-
-    _: KW_ONLY
-    fshape: FilterShape
-    strides: Strides = 1
-    padding: Padding = 0
-    dilation: Dilation = 1
-    init: OptionalInitializer = None
-    bsum: Flag = False
-
-    def check_fields(self) -> None:
-        """An initializer is given: neon's order of arguments puts it behind those that have defaults."""
-        require(self, init="an initializer")
 
     def configure(self, nin: int) -> None:
         """Learn the shape of the images."""

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import KW_ONLY
-from typing import Any, ClassVar
+from typing import Any
 
-from neon_optim.described.arguments import Flag
 from neon_optim.errors import ArgumentError, Problem
-from neon_optim.model.convolution import Dilation, FilterShape, Padding, Strides
-from neon_optim.model.layer import OptionalInitializer, ParameterLayer, require
+from neon_optim.model.convolution import Filtering
 from neon_optim.model.shapes import Shape, pair, wanted
 
 __all__ = ["Deconvolution"]
 
 
-class Deconvolution(ParameterLayer):
+class Deconvolution(Filtering):
     """The transpose of a Convolution: images (K, P, Q) become images (C, H, W), which it would make (K, P, Q) of.
 
     Arguments:
@@ -39,22 +36,6 @@ class Deconvolution(ParameterLayer):
     >>> print(layer.out_shape, layer.fprop(be.array([[1], [2]])).get().T.tolist())
     (1, 2, 3) [[1.0, 3.0, 2.0, 1.0, 3.0, 2.0]]
     """
-
-    positional: ClassVar[tuple[str, ...]] = (
-        *("fshape", "strides", "padding", "dilation", "init", "bsum", "name"),
-    )
-
-    _: KW_ONLY
-    fshape: FilterShape
-    strides: Strides = 1
-    padding: Padding = 0
-    dilation: Dilation = 1
-    init: OptionalInitializer = None
-    bsum: Flag = False
-
-    def check_fields(self) -> None:
-        """An initializer is given: neon's order of arguments puts it behind those that have defaults."""
-        require(self, init="an initializer")
 
     def configure(self, nin: int) -> None:
         """Learn the shape of the images."""
