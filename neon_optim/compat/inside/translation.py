@@ -8,6 +8,7 @@ from neon_optim.backends.algebra import Algebra
 from neon_optim.backends.graph import Flat, Leaf, flatten
 from neon_optim.backends.optree import Expression, Node
 from neon_optim.compat.inside.reading import Reading, UnreadableTreeError
+from neon_optim.compat.neon.backends.op_trees import OURS
 
 __all__ = ["Kind"]
 
@@ -17,22 +18,7 @@ _SAME_NAME = (
     *("add", "minimum", "maximum", "dot"),
     *_REDUCTIONS,
 )
-_OURS = {
-    **{op: op for op in _SAME_NAME},
-    "neg": "negative",
-    "abs": "absolute",
-    "sqr": "square",
-    "sub": "subtract",
-    "mul": "multiply",
-    "div": "divide",
-    "pow": "power",
-    "eq": "equal",
-    "ne": "not_equal",
-    "lt": "less",
-    "le": "less_equal",
-    "gt": "greater",
-    "ge": "greater_equal",
-}
+_OURS = {**OURS, **{op: op for op in _SAME_NAME}, "sqr": "square"}
 """neon's word for an operation → the method of our algebra; what neon's CPU does not run is not here."""
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from functools import cached_property
 from typing import Any
 
@@ -58,22 +59,21 @@ class ConvLayer:
         dil_h: int = 1,
         dil_w: int = 1,
     ):
-        by_axis = zip(
-            (D, H, W),
-            (T, R, S),
-            (pad_d, pad_h, pad_w),
-            (str_d, str_h, str_w),
-            (dil_d, dil_h, dil_w),
-            strict=True,
+        self.lib, self.DHW = lib, (D, H, W)
+        by_axis = self._set_windows(
+            (T, R, S), (pad_d, pad_h, pad_w), (str_d, str_h, str_w), (dil_d, dil_h, dil_w)
         )
-        self.lib = lib
-        self.TRS, self.DHW = (T, R, S), (D, H, W)
-        self.padding, self.strides = (pad_d, pad_h, pad_w), (str_d, str_h, str_w)
-        self.dilation = (dil_d, dil_h, dil_w)
-        self._set_sizes(
-            N, C, K, tuple(lib.output_dim(x, s, pad, step, dilation=dil) for x, s, pad, step, dil in by_axis)
+        counts = tuple(
+            lib.output_dim(x, s, pad, step, dilation=dil)
+            for x, (s, pad, step, dil) in zip(self.DHW, by_axis, strict=True)
         )
-        self.nOut = math.prod(self.MPQ) * K
+        self._set_sizes(N, C, K, counts)
+        self.nOut = math.prod(counts) * K
+
+    def _set_windows(self, *settings: tuple[int, int, int]) -> Iterator[tuple[int, ...]]:
+        """Keep extents, padding, strides and dilation; gives these four for each axis."""
+        self.TRS, self.padding, self.strides, self.dilation = settings
+        return zip(*settings, strict=True)
 
     def _set_sizes(self, N: int, C: int, K: int, counts: tuple[int, ...]) -> None:
         self.C, self.K, self.NCK = C, K, (N, C, K)
@@ -135,12 +135,12 @@ class DeconvLayer(ConvLayer):
         dil_w: int = 1,
     ):
         self.lib = lib
-        self.TRS = (T, R, S)
-        self.padding, self.strides = (pad_d, pad_h, pad_w), (str_d, str_h, str_w)
-        self.dilation = (dil_d, dil_h, dil_w)
-        settings = zip((M, P, Q), self.TRS, self.padding, self.strides, self.dilation, strict=True)
+        by_axis = self._set_windows(
+            (T, R, S), (pad_d, pad_h, pad_w), (str_d, str_h, str_w), (dil_d, dil_h, dil_w)
+        )
         depth, height, width = (
-            (count - 1) * step - 2 * pad + dil * (s - 1) + 1 for count, s, pad, step, dil in settings
+            (count - 1) * step - 2 * pad + dil * (s - 1) + 1
+            for count, (s, pad, step, dil) in zip((M, P, Q), by_axis, strict=True)
         )
         self.DHW, self.H, self.W = (depth, height, width), height, width
         self._set_sizes(N, C, K, (M, P, Q))

@@ -18,17 +18,9 @@ class CPUTensor(Tensor, cpu_tensor.CPUTensor):  # type: ignore[misc]  # neon's n
     """A tensor in host memory, by neon's names; see :class:`~neon_optim.compat.neon.backends.tensor.Tensor`."""
 
     @property
-    def is_contiguous(self) -> bool:
-        """Whether the elements lie one behind the other, in order."""
-        return self._array.flags.c_contiguous
-
-    @property
-    def T(self) -> Any:  # noqa: N802 (neon's name)
-        """A transposed view: of three axes or more the first stays and the next two are exchanged."""
-        if len(self.shape) < 3:
-            return super().T
-        order = (0, 2, 1, *range(3, len(self.shape)))
-        return self._view(self._array.transpose(order), "transpose", axes=order)
+    def viewed(self) -> np.ndarray:
+        """The array that views are taken of."""
+        return self._array
 
     def raw(self) -> int:
         """The address of the first element."""

@@ -12,10 +12,9 @@ from neon_optim.backends.contract import Tensor
 from neon_optim.backends.optree import Expression, Node, shape_of
 from neon_optim.errors import BackendError
 
-__all__ = ["NeonAlgebra", "OpCollection", "OpTreeNode"]
+__all__ = ["OURS", "NeonAlgebra", "OpCollection", "OpTreeNode"]
 
-#: neon's names of operations, where they are not ours.
-_OURS = {
+OURS = {
     "neg": "negative",
     "abs": "absolute",
     "sub": "subtract",
@@ -31,7 +30,9 @@ _OURS = {
     "max": "amax",
     "min": "amin",
 }
-_NEONS = {ours: neons for neons, ours in _OURS.items()}
+"""neon's names of operations, where they are not ours."""
+
+_NEONS = {ours: neons for neons, ours in OURS.items()}
 _INFIX = {"add": "+", "sub": "-", "mul": "*", "div": "/", "pow": "**"}
 
 
@@ -291,10 +292,10 @@ def _made(op: str, a: Any, b: Any, **settings: Any) -> OpTreeNode:
     if composed is not None:
         return composed(*operands, **settings)
     if op in OpCollection.reduction_ops:
-        return OpTreeNode("reduce", *operands, kind=_OURS.get(op, op), axis=settings["axis"], keepdims=True)
+        return OpTreeNode("reduce", *operands, kind=OURS.get(op, op), axis=settings["axis"], keepdims=True)
     if op not in OpCollection.float_ops:
         raise TypeError(f"{op!r} is no operation of neon's")
-    return OpTreeNode(_OURS.get(op, op), *operands, **settings)
+    return OpTreeNode(OURS.get(op, op), *operands, **settings)
 
 
 #: Operations of neon's that are several of ours.

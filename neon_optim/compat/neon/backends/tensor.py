@@ -34,6 +34,7 @@ class Tensor(contract.Tensor):
 
     backend: Any
     _node = OpTreeNode
+    _view: Any
     persist_values = True
     _min_dims = 2
 
@@ -57,7 +58,7 @@ class Tensor(contract.Tensor):
     @property
     def is_contiguous(self) -> bool:
         """Whether the elements lie one behind the other, in order."""
-        raise NotImplementedError
+        return self.viewed.flags.c_contiguous
 
     def __bool__(self) -> bool:
         return len(self) > 0
@@ -161,7 +162,15 @@ class Tensor(contract.Tensor):
     @property
     def T(self) -> Any:  # noqa: N802 (neon's name)
         """A transposed view: of three axes or more the first stays and the next two are exchanged."""
-        return super().T
+        if len(self.shape) < 3:
+            return super().T
+        order = (0, 2, 1, *range(3, len(self.shape)))
+        return self._view(self.viewed.transpose(order), "transpose", axes=order)
+
+    @property
+    def viewed(self) -> np.ndarray:
+        """The array that views are taken of; on a device it describes the memory."""
+        raise NotImplementedError
 
     def transpose(self, out: Any = None) -> Any:
         """The transposed view; with ``out``, copied there."""

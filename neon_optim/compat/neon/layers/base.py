@@ -16,7 +16,7 @@ from neon_optim.compat.descriptions import NeonObject
 from neon_optim.model.shapes import features
 from neon_optim.model.transient import Transient
 
-__all__ = ["Layer", "core_shape", "interpret_in_shape", "passes_are_ours", "takes_accumulation"]
+__all__ = ["Layer", "SameShape", "core_shape", "interpret_in_shape", "passes_are_ours", "takes_accumulation"]
 
 
 def interpret_in_shape(xshape: Any) -> tuple[int, int]:
@@ -290,3 +290,15 @@ class Layer(NeonObject, kind="layer"):
     def set_not_mklop(self) -> None:
         """Unset what :meth:`get_is_mklop` gives."""
         self.is_mklop = False
+
+
+class SameShape(Layer):
+    """A layer of which the same shape goes out as comes in; ``core`` is its algebra."""
+
+    def configure(self, in_obj: Any) -> Any:
+        """Learn the shape of what comes in."""
+        super().configure(in_obj)
+        self.configure_core()
+        self.out_shape = self.in_shape
+        self.nout, _ = interpret_in_shape(self.in_shape)
+        return self

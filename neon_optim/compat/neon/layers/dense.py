@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from neon_optim import model
-from neon_optim.compat.neon.layers.base import Layer, interpret_in_shape
+from neon_optim.compat.neon.layers.base import Layer, SameShape, interpret_in_shape
 from neon_optim.compat.neon.layers.parameters import ParameterLayer
 
 __all__ = ["Activation", "Bias", "Linear"]
@@ -115,7 +115,7 @@ class Bias(ParameterLayer):
         return error
 
 
-class Activation(Layer):
+class Activation(SameShape):
     """An activation function, in the memory of x.
 
     Arguments:
@@ -139,12 +139,8 @@ class Activation(Layer):
 
     def configure(self, in_obj: Any) -> Any:
         """Learn the shape of what comes in."""
-        super().configure(in_obj)
-        self.configure_core()
         self.nglayer = None
-        self.out_shape = self.in_shape
-        self.nout, _ = interpret_in_shape(self.in_shape)
-        return self
+        return super().configure(in_obj)
 
     def get_is_mklop(self) -> bool:
         """That of the function."""

@@ -161,7 +161,29 @@ class Recurrent(StepsLayer):
         return self.final_hidden_error
 
 
-class LSTM(Recurrent):
+class _Gated(Recurrent):
+    """Recurrent layers whose steps have gates, with an activation function of their own."""
+
+    core_class: Any
+    gate_activation = Shared()
+    passes_class = cast("Any", Passes)
+
+    def __init__(
+        self,
+        output_size: int,
+        init: Any,
+        init_inner: Any = None,
+        activation: Any = None,
+        gate_activation: Any = None,
+        reset_cells: bool = False,
+        name: str | None = None,
+    ):
+        functions = {"activation": activation, "gate_activation": gate_activation}
+        self.core = self.core_class(output_size=output_size, init=UNUSED, **functions)
+        StepsLayer.__init__(self, init, init_inner, reset_cells, name)
+
+
+class LSTM(_Gated):
     """Long short-term memory; see :class:`neon_optim.model.LSTM` for its formulas.
 
     Arguments:
@@ -178,22 +200,7 @@ class LSTM(Recurrent):
         c_buffer, c_act_buffer: the cells, and their activation; step by step ``c`` and ``c_act``.
     """
 
-    gate_activation = Shared()
-    passes_class = cast("Any", Passes)
-
-    def __init__(
-        self,
-        output_size: int,
-        init: Any,
-        init_inner: Any = None,
-        activation: Any = None,
-        gate_activation: Any = None,
-        reset_cells: bool = False,
-        name: str | None = None,
-    ):
-        gates = {"activation": activation, "gate_activation": gate_activation}
-        self.core = OrderedLSTM(output_size=output_size, init=UNUSED, **gates)
-        StepsLayer.__init__(self, init, init_inner, reset_cells, name)
+    core_class = OrderedLSTM
 
     def make_kept(self) -> dict[str, Any]:
         """Tensors for the outputs, the cells and the gates of the steps."""
@@ -221,7 +228,7 @@ class LSTM(Recurrent):
         return StartLeftOut
 
 
-class GRU(Recurrent):
+class GRU(_Gated):
     """Gated recurrent unit; see :class:`neon_optim.model.GRU` for its formulas.
 
     Arguments:
@@ -239,22 +246,7 @@ class GRU(Recurrent):
         rh_prev_buffer: r times the outputs of the step before; step by step ``rh_prev``.
     """
 
-    gate_activation = Shared()
-    passes_class = cast("Any", Passes)
-
-    def __init__(
-        self,
-        output_size: int,
-        init: Any,
-        init_inner: Any = None,
-        activation: Any = None,
-        gate_activation: Any = None,
-        reset_cells: bool = False,
-        name: str | None = None,
-    ):
-        gates = {"activation": activation, "gate_activation": gate_activation}
-        self.core = OrderedGRU(output_size=output_size, init=UNUSED, **gates)
-        StepsLayer.__init__(self, init, init_inner, reset_cells, name)
+    core_class = OrderedGRU
 
     def make_kept(self) -> dict[str, Any]:
         """Tensors for the outputs, the gates and the candidates of the steps."""

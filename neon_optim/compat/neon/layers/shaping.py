@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 from weakref import WeakValueDictionary
 
 from neon_optim import model
-from neon_optim.compat.neon.layers.base import Layer, core_shape, interpret_in_shape
+from neon_optim.compat.neon.layers.base import Layer, SameShape, core_shape, interpret_in_shape
 from neon_optim.model.reshape import new_shape
 
 __all__ = ["BranchNode", "DataTransform", "Dropout", "Reshape", "SkipNode"]
@@ -143,7 +143,7 @@ class Reshape(Layer):
         return self.deltas
 
 
-class DataTransform(Layer):
+class DataTransform(SameShape):
     """A function of the data, in their memory; nothing before it learns.
 
     Arguments:
@@ -158,14 +158,6 @@ class DataTransform(Layer):
 
     def __str__(self) -> str:
         return f"DataTransform Layer '{self.name}': {type(self.transform).__name__}"
-
-    def configure(self, in_obj: Any) -> Any:
-        """Learn the shape of what comes in."""
-        super().configure(in_obj)
-        self.configure_core()
-        self.out_shape = self.in_shape
-        self.nout, _ = interpret_in_shape(self.in_shape)
-        return self
 
     def fprop(self, inputs: Any, inference: bool = False) -> Any:
         """transform(x)."""
@@ -201,7 +193,7 @@ class _Mask(model.Dropout):
         return self.mask * x if self.scale == 1.0 else self.mask * x * self.scale
 
 
-class Dropout(Layer):
+class Dropout(SameShape):
     """Sets random elements to 0 in training; multiplies by ``keep`` otherwise. It works in the memory of x.
 
     Arguments:
@@ -222,14 +214,6 @@ class Dropout(Layer):
     def __str__(self) -> str:
         kept = f"keep {100 * self.keep:.0f}% (caffe_compat {self.caffe_mode})"
         return f"Dropout Layer '{self.name}': {self.nout} inputs and outputs, {kept}"
-
-    def configure(self, in_obj: Any) -> Any:
-        """Learn the shape of what comes in."""
-        super().configure(in_obj)
-        self.configure_core()
-        self.out_shape = self.in_shape
-        self.nout, _ = interpret_in_shape(self.in_shape)
-        return self
 
     def allocate(self, shared_outputs: Any = None) -> None:
         """Make the mask."""
