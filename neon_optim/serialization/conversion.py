@@ -134,7 +134,7 @@ def read_state_dict(path: durable.StrPath) -> tuple[Arrays, State]:
         if dtype not in file_header.DTYPES:
             raise CheckpointError(f"{file}: tensor {name!r} has dtype {dtype}, which is not supported")
         entry = file_header.Entry(name, dtype, tuple(tensor["shape"]), len(tensor["data"]))
-        array = file_header.as_array(np.frombuffer(tensor["data"], np.uint8).copy(), entry)
+        array = file_header.as_array(np.frombuffer(tensor["data"], np.uint8).copy(), entry, file)
         layer, dot, param = name.rpartition(".")
         layer, param = (layer, param) if dot and layer else (name, "W")
         named.append(NamedParameter(layer, None, param, ((array, array), [])))

@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 PIECE = 1 << 20
+DIGEST_BYTES = 32
 _SMALL = 1 << 14
 _MOST_THREADS = 4
 
@@ -49,7 +50,11 @@ class TensorDigests:
 
     def result(self) -> list[str]:
         """The digests in lower-case hexadecimal; nothing can be added after it."""
-        return [hashlib.sha256(b"".join(piece() for piece in pieces)).hexdigest() for pieces in self._pieces]
+        return [hashlib.sha256(self.of_pieces(index)).hexdigest() for index in range(len(self._pieces))]
+
+    def of_pieces(self, index: int) -> bytes:
+        """The digests of the pieces of tensor ``index``, joined: the digest of the tensor is the SHA-256 of these."""
+        return b"".join(piece() for piece in self._pieces[index])
 
     def __enter__(self) -> TensorDigests:
         return self

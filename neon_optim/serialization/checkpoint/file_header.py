@@ -18,10 +18,16 @@ from typing import Any, NamedTuple, NoReturn
 import numpy as np
 
 from neon_optim.errors import CheckpointError, shown
-from neon_optim.serialization.checkpoint.file_kind import advice, kind_of
+from neon_optim.serialization.checkpoint.file_kind import HEAD_BYTES, advice, kind_of
 
 FORMAT_VERSION = 1
-FORMAT_NAME = "neon_optim.checkpoint"
+
+#: Formats of files with this header, by their kind (`file_kind`): whole checkpoints, and what sharded ones are made of.
+FORMATS = {
+    "checkpoint": "neon_optim.checkpoint",
+    "part": "neon_optim.checkpoint.part",
+    "index": "neon_optim.checkpoint.index",
+}
 
 LENGTH_BYTES = 8
 ALIGNMENT = 64
@@ -55,7 +61,7 @@ DTYPES = {
 _FILE_TYPES = {np.dtype(code).newbyteorder("="): name for name, code in DTYPES.items() if name != "BF16"}
 
 _PREFIX = re.compile(
-    r'\{"__metadata__":\{"format":"neon_optim\.checkpoint",'
+    r'\{"__metadata__":\{"format":"neon_optim\.checkpoint(?:\.part|\.index)?",'
     r'"format_version":"(0|[1-9][0-9]{0,8})","sha256":"([0-9a-f]{64})",'
 )
 _DIGEST = re.compile("[0-9a-f]{64}")
@@ -71,12 +77,13 @@ class Entry(NamedTuple):
 
 
 class Header(NamedTuple):
-    """A verified header: tensors in the order of their data, a digest each, and the state as JSON text."""
+    """A verified header: tensors in the order of their data, a digest each, the state as JSON text, its own digest."""
 
     format_version: int
     entries: list[Entry]
     digests: list[str]
     state: str
+    sha256: str
 
 
 # ---- writing
@@ -99,7 +106,7 @@ def arrange(arrays: Mapping[str, Any]) -> tuple[list[Entry], list[np.ndarray]]:
         if plain.ndim > MAX_DIMENSIONS:
             raise CheckpointError(f"array {name!r} has {plain.ndim} dimensions, at most {MAX_DIMENSIONS} fit")
         found.append((Entry(name, dtype, plain.shape, plain.nbytes), plain))
-    found.sort(key=lambda pair: (-np.dtype(DTYPES[pair[0].dtype]).itemsize, pair[0].name))
+    found.sort(key=lambda pair: (-itemsize(pair[0].dtype), pair[0].name))
     return [entry for entry, _ in found], [plain.reshape(-1).view(np.uint8) for _, plain in found]
 
 
@@ -118,9 +125,11 @@ def file_type(array: Any, name: str) -> str:
     return known
 
 
-def encode_header(entries: Sequence[Entry], digests: Sequence[str], state: str) -> bytes:
+def encode_header(
+    entries: Sequence[Entry], digests: Sequence[str], state: str, kind: str = "checkpoint"
+) -> bytes:
     """Length and header, with the header's own digest filled in; its size does not depend on the digests."""
-    header = _spell(entries, digests, state, FORMAT_VERSION).encode("ascii")
+    header = _spell(entries, digests, state, FORMAT_VERSION, kind).encode("ascii")
     header += b" " * (-(LENGTH_BYTES + len(header)) % ALIGNMENT)
     if len(header) > MAX_HEADER:
         raise CheckpointError(
@@ -131,10 +140,17 @@ def encode_header(entries: Sequence[Entry], digests: Sequence[str], state: str) 
     return raw.replace(NO_DIGEST.encode(), hashlib.sha256(raw).hexdigest().encode(), 1)
 
 
-def _spell(entries: Sequence[Entry], digests: Sequence[str], state: str, version: int) -> str:
+def digest_of(header: bytes) -> str:
+    """The digest that an encoded header holds of itself."""
+    found = _PREFIX.match(header[LENGTH_BYTES : LENGTH_BYTES + HEAD_BYTES].decode("ascii"))
+    assert found is not None
+    return found[2]
+
+
+def _spell(entries: Sequence[Entry], digests: Sequence[str], state: str, version: int, kind: str) -> str:
     """The header without padding, with zeros in the place of its own digest."""
     parts = [
-        f'{{"__metadata__":{{"format":"{FORMAT_NAME}","format_version":"{version}","sha256":"{NO_DIGEST}",'
+        f'{{"__metadata__":{{"format":"{FORMATS[kind]}","format_version":"{version}","sha256":"{NO_DIGEST}",'
         f'"tensor_sha256":"{" ".join(digests)}","state":{json.dumps(state)}}}'
     ]
     position = 0
@@ -199,10 +215,11 @@ def _check_name(name: Any, file: str = "") -> None:
 # ---- reading
 
 
-def header_length(head: bytes, size: int, file: str) -> int:
+def header_length(head: bytes, size: int, file: str, kind: str = "checkpoint") -> int:
     """Length of the header of a file of ``size`` bytes, checked before anything is allocated for it."""
-    if kind_of(head) != "checkpoint":
-        raise CheckpointError(f"{file}: not a checkpoint of this package but {advice(head)}")
+    if kind_of(head) != kind:
+        due = "checkpoint of this package" if kind == "checkpoint" else f"{kind} of a sharded checkpoint"
+        raise CheckpointError(f"{file}: not a{'n' if kind == 'index' else ''} {due} but {advice(head)}")
     length = int.from_bytes(head[:LENGTH_BYTES], "little")
     if length > min(size - LENGTH_BYTES, MAX_HEADER):
         raise CheckpointError(
@@ -212,7 +229,7 @@ def header_length(head: bytes, size: int, file: str) -> int:
     return length
 
 
-def decode_header(raw: bytes, size: int, file: str) -> Header:
+def decode_header(raw: bytes, size: int, file: str, kind: str = "checkpoint") -> Header:
     """Check and take apart ``raw`` (length and header) of a file of ``size`` bytes."""
     try:
         text = raw[LENGTH_BYTES:].decode("ascii")
@@ -234,7 +251,7 @@ def decode_header(raw: bytes, size: int, file: str) -> Header:
         raise CheckpointError(
             f"{file}: written by format {version}, this is {FORMAT_VERSION}: a newer neon_optim reads it"
         )
-    fields = _parse(text, f"{file}: the header", MAX_TENSORS + 2, 20 * MAX_TENSORS, 3)
+    fields = parse_json(text, f"{file}: the header", MAX_TENSORS + 2, 20 * MAX_TENSORS, 3)
     metadata = fields.pop("__metadata__")
     state, digests = metadata.get("state"), metadata.get("tensor_sha256")
     if not isinstance(state, str) or not isinstance(digests, str):
@@ -244,7 +261,7 @@ def decode_header(raw: bytes, size: int, file: str) -> Header:
     if len(found) != len(entries) or not all(map(_DIGEST.fullmatch, found)):
         raise CheckpointError(f"{file}: {len(found)} digests for {len(entries)} tensors, or no digests")
     text = text.replace(signature, NO_DIGEST, 1)
-    spelled = _spell(entries, found, state, version)
+    spelled = _spell(entries, found, state, version, kind)
     if text.rstrip(" ") != spelled or len(text) - len(spelled) >= ALIGNMENT:
         pairs = enumerate(itertools.zip_longest(text, spelled))
         place = next(k for k, (theirs, ours) in pairs if theirs != ours)
@@ -255,12 +272,16 @@ def decode_header(raw: bytes, size: int, file: str) -> Header:
         raise CheckpointError(
             f"{file}: {kind}: the tensors take {due:,} bytes, the file has {size - len(raw):,} for them"
         )
-    return Header(version, entries, found, state)
+    return Header(version, entries, found, state, signature)
 
 
 def _entry(name: str, fields: Any, file: str) -> Entry:
     fields = fields if isinstance(fields, dict) else {}
-    dtype, shape = fields.get("dtype"), fields.get("shape")
+    return entry_of(name, fields.get("dtype"), fields.get("shape"), file)
+
+
+def entry_of(name: Any, dtype: Any, shape: Any, file: str) -> Entry:
+    """A tensor by what a file says of it, checked: its name, its type and the list of its sizes."""
     _check_name(name, f"{file}: ")
     if not isinstance(dtype, str) or dtype not in DTYPES:
         raise CheckpointError(f"{file}: tensor {name!r} has the unknown dtype {shown(dtype)}")
@@ -269,11 +290,23 @@ def _entry(name: str, fields: Any, file: str) -> Entry:
         raise CheckpointError(
             f"{file}: tensor {name!r} has the shape {shown(shape)}, which no array can have"
         )
-    return Entry(name, dtype, tuple(sizes), np.dtype(DTYPES[dtype]).itemsize * math.prod(sizes))
+    return Entry(name, dtype, tuple(sizes), itemsize(dtype) * math.prod(sizes))
 
 
-def as_array(raw: np.ndarray, entry: Entry) -> np.ndarray:
+def itemsize(dtype: str) -> int:
+    """Bytes of an element of a type in the file's terms."""
+    return np.dtype(DTYPES[dtype]).itemsize
+
+
+def numpy_type(dtype: str) -> np.dtype:
+    """The NumPy type of arrays that are read from a type in the file's terms."""
+    return as_array(np.empty(0, np.uint8), Entry("", dtype, (0,), 0), "").dtype
+
+
+def as_array(raw: np.ndarray, entry: Entry, file: str) -> np.ndarray:
     """The bytes ``raw`` as an array of the machine's byte order; bfloat16 without ml_dtypes stays uint16."""
+    if entry.dtype == "BOOL" and raw.max(initial=0) > 1:
+        raise CheckpointError(f"{file}: tensor {entry.name!r} is bool but holds bytes other than 0 and 1")
     plain = raw.view(DTYPES[entry.dtype]).reshape(entry.shape)
     plain = plain.astype(plain.dtype.newbyteorder("="), copy=False)
     if entry.dtype == "BF16":
@@ -289,13 +322,15 @@ def decode_state(text: str, file: str) -> dict[str, Any]:
     """The JSON object in ``text``: no key twice, no number that is not finite, bounded size and depth."""
     if len(text) > MAX_STATE:
         raise CheckpointError(f"{file}: its JSON state is too large: {len(text):,} characters")
-    state = _parse(text, f"{file}: its JSON state", MAX_STATE_VALUES, MAX_STATE_VALUES, MAX_STATE_DEPTH + 1)
+    state = parse_json(
+        text, f"{file}: its JSON state", MAX_STATE_VALUES, MAX_STATE_VALUES, MAX_STATE_DEPTH + 1
+    )
     if not isinstance(state, dict):
         raise CheckpointError(f"{file}: its JSON state is no object but {shown(state)}")
     return state
 
 
-def _parse(text: str, what: str, objects: int, values: int, depth: int) -> Any:
+def parse_json(text: str, what: str, objects: int, values: int, depth: int) -> Any:
     """The JSON value in ``text``; its numbers of objects and values and its depth are bounded before it is built."""
     outside = re.sub('"[^"]*"', "", text.replace("\\\\", "").replace('\\"', ""))  # of strings
     if outside.count("{") > objects or sum(map(outside.count, ",[{")) > 2 * values:  # a bracket, a comma each

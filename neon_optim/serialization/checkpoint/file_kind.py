@@ -8,7 +8,18 @@ HEAD_BYTES = 400
 
 #: Kinds of files: how they start, and what an error says of one that is not ours.
 _KINDS = {
-    "checkpoint": (rb'.{8}\{"__metadata__":\{"format":"neon_optim\.checkpoint",', ""),
+    "checkpoint": (
+        rb'.{8}\{"__metadata__":\{"format":"neon_optim\.checkpoint",',
+        "a whole checkpoint in one file",
+    ),
+    "part": (
+        rb'.{8}\{"__metadata__":\{"format":"neon_optim\.checkpoint\.part",',
+        "a part of a sharded checkpoint: give the folder that it is in",
+    ),
+    "index": (
+        rb'.{8}\{"__metadata__":\{"format":"neon_optim\.checkpoint\.index",',
+        "the index of a sharded checkpoint: give the folder that it is in",
+    ),
     "safetensors": (
         rb".{4}\0{4}\{",
         "a safetensors file of another program or of `neon-optim convert --to torch`, or damaged: "
@@ -37,7 +48,7 @@ _KINDS = {
 
 
 def kind_of(head: bytes) -> str:
-    """What starts with ``head``: 'checkpoint', 'safetensors' (another program's), 'gzip', 'pickle', 'text', …
+    """What starts with ``head``: 'checkpoint', 'part', 'index', 'safetensors' (another program's), 'gzip', 'text', …
 
     >>> kind_of(b"epochs: 3")
     'text'
