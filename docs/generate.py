@@ -54,14 +54,15 @@ MODEL_KINDS: list[tuple[str, str, Any]] = [
     ("Initializers", "initializer", model.Initializer),
     ("Datasets", "dataset", model.Dataset),
     ("Metrics", "metric", model.Metric),
-    ("Callbacks", "callback", model.Callback),
+    ("Callbacks", "callback", model.callbacks.Hooks),
 ]
 MODEL_BEGIN = """
 # Layers, activations, costs, initializers, datasets, metrics, callbacks
 
 All are in `neon_optim.model`, and a [config](../configs.md) names them by their class:
-`{type: Linear, config: {nout: 10, init: Kaiming}}`. Metrics and callbacks are for programs: `neon-optim train` chooses
-its own. How they are put together, and how to write your own: [training](../training.md).
+`{type: Linear, config: {nout: 10, init: Kaiming}}`. Checkpoints, CsvLog, MetricsLog and
+Validation are for programs: `neon-optim train` makes its own. How they are
+put together, and how to write your own: [training](../training.md).
 """
 USE = """
 `optimizer.optimize(layers, epoch)` is neon's way: one step on layers, or on `((param, grad), state)` tuples. Gradients

@@ -60,6 +60,8 @@ class Preparation:
         model: the model; None where its layers are no model.
         dataset: the dataset; None where it cannot be built.
         train: its training data, or what is known of it; None where that cannot be read.
+        metrics: what is measured on the validation data, by name, the cost first.
+        best_by: the metric that says which checkpoint is the best, and 'min' or 'max'.
     """
 
     def __init__(self, config: Any, seen: dict[str, DataOutline] | None = None) -> None:
@@ -68,6 +70,8 @@ class Preparation:
         self.model: Any = None
         self.dataset: Any = None
         self.train: Any = None
+        self.metrics: dict[str, Any] = {}
+        self.best_by = ("valid_cost", "min")
         self._problems: list[Problem] = []
 
     def bring_together(self) -> None:
@@ -83,6 +87,20 @@ class Preparation:
             self.train = self._read_data()
             if self.model is not None:
                 self._problems += misfits(self.model, self.train, settings.cost, settings.batchsize)
+                self._choose_metrics()
+
+    def _choose_metrics(self) -> None:
+        """The cost, for classes the share of errors, and what the config names beside them."""
+        from neon_optim.model.metrics import Misclassification
+
+        settings = self.config.settings
+        self.metrics = {"valid_cost": settings.cost}
+        if self.model.layers.nout > 1 and getattr(self.train, "labels", ()) is not None:
+            self.metrics["valid_error"] = Misclassification()
+        self.best_by = (list(self.metrics)[-1], "min")
+        self.metrics |= {f"valid_{name}": metric for name, metric in settings.metrics.items()}
+        if settings.stop is not None:
+            self.best_by = settings.stop.best_by(self.metrics)
 
     def set_backend(self) -> None:
         """Make the backend of the config the current one."""

@@ -18,7 +18,19 @@ from neon_optim.errors import RunError
 __all__ = ["RunFolder", "check_same_data", "check_same_settings"]
 
 #: Settings that may change when a run is resumed: they decide how long and where it runs, not what it computes.
-FREE_TO_CHANGE = ("epochs", "backend", "engine", "device_id", "deterministic", "checkpoint")
+FREE_TO_CHANGE = (
+    *(
+        "epochs",
+        "backend",
+        "engine",
+        "device_id",
+        "deterministic",
+        "checkpoint",
+        "stop",
+        "metrics",
+        "loggers",
+    ),
+)
 
 _PARENT = Path("runs")
 
@@ -68,6 +80,11 @@ class RunFolder:
         return self.path / "metrics.jsonl"
 
     @property
+    def table(self) -> Path:
+        """The epochs as CSV, where they are asked for."""
+        return self.path / "metrics.csv"
+
+    @property
     def checkpoints(self) -> Path:
         """The folder of the checkpoints."""
         return self.path / "checkpoints"
@@ -80,7 +97,8 @@ class RunFolder:
     def holds_run(self) -> bool:
         """Whether a run has been here."""
         return any(
-            os.path.lexists(place) for place in (self.config, self.metrics, self.checkpoints, self.picture)
+            os.path.lexists(place)
+            for place in (self.config, self.metrics, self.table, self.checkpoints, self.picture)
         )
 
     def refuse_other_run(self) -> None:

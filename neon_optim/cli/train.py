@@ -124,7 +124,6 @@ class _Run:
     def _build(self) -> None:
         """Backend, data, model: everything that can go wrong before the folder is touched."""
         from neon_optim.data.array_datasets import encoding_of
-        from neon_optim.model import Misclassification
         from neon_optim.model.training import Training
 
         settings = self.config.settings
@@ -146,9 +145,7 @@ class _Run:
             raise RunError(why) from error
         parts.assign_parameters()
         parts.raise_if_any()
-        self.metrics: dict[str, Any] = {"valid_cost": settings.cost}
-        if self.model.layers.nout > 1 and getattr(parts.train, "labels", ()) is not None:
-            self.metrics["valid_error"] = Misclassification()
+        self.metrics, self.best_by = parts.metrics, parts.best_by
         self.encoding = encoding_of(self.dataset)
 
     def start(self) -> bool:
@@ -159,13 +156,13 @@ class _Run:
             if not self.resume:
                 self.folder.refuse_other_run()
             kept = self.config.settings.checkpoint.keep_last
-            best = None if kept is None else (list(self.metrics)[-1], "min")
+            best = None if kept is None else self.best_by
             with CheckpointManager(self.folder.checkpoints, keep_last=kept, keep_best=best) as manager:
                 newest = manager.latest() if self.resume else None
                 if newest is not None:
                     newest = str(self.folder.checkpoints / os.path.basename(newest))
                     found = self._restore(newest)
-                    if self.model.epoch_index >= self.training.num_epochs:
+                    if self._is_finished():
                         self._tell_finished()
                         return True
                     check_same_data(self.folder, found.extra, self.data)
@@ -175,10 +172,11 @@ class _Run:
                 begin = time.monotonic()
                 self._train(manager)
                 drawn = self._draw()
-                finished = self.model.epoch_index >= self.training.num_epochs
-                if finished or not self.training.stopped:
+                if self.training.finished:
                     done = f"{self.model.epoch_index} of {self.training.num_epochs} epochs"
                     say(f"Done: {done} (step {self.model.step}), {time.monotonic() - begin:.1f} s.")
+                    if self.training.reason:
+                        say(f"Ended early: {self.training.reason}.")
                     self._tell_places(drawn)
                     return True
                 return False
@@ -216,12 +214,16 @@ class _Run:
         say(f"backend {self.values['backend']}{f' ({engine})' if engine else ''}; folder {self.folder.path}")
 
     def _train(self, manager: Any) -> None:
-        from neon_optim.model import Checkpoints, MetricsLog, Validation
+        from neon_optim.model import Checkpoints, CsvLog, MetricsLog, Validation
         from neon_optim.model.progress import progress
 
-        when = self.config.settings.checkpoint
+        settings = self.config.settings
+        when = settings.checkpoint
         self.training.callbacks = [
             Validation(self.dataset.valid_iter, self.metrics),
+            *([settings.stop] if settings.stop else []),
+            *settings.callbacks,
+            *([CsvLog(self.folder.table)] if "csv" in settings.loggers else []),
             MetricsLog(self.folder.metrics),
             progress(patient_stdout()),
             Checkpoints(
@@ -231,6 +233,7 @@ class _Run:
                 extra={
                     "config": self.values,
                     "data": self.data,
+                    "best_by": self.best_by,
                     "encoding": None if self.encoding is None else self.encoding.to_json(),
                 },
             ),
@@ -249,6 +252,13 @@ class _Run:
             say("The run itself is saved. The same command with --resume makes the picture.", err=True)
             return False
 
+    def _is_finished(self) -> bool:
+        """Whether there is nothing more to train, by the epochs done and by what the run remembers."""
+        stop = self.config.settings.stop
+        if stop is not None:
+            self.training.reason = stop.reason_to_end(self.model)
+        return self.training.finished
+
     def _tell_finished(self) -> None:
         """Say that all is done already, and where it is; make the picture where it is missing."""
         done, asked = self.model.epoch_index, self.training.num_epochs
@@ -259,6 +269,8 @@ class _Run:
                 f"The run in {self.folder.path} is finished: {asked} {'epoch was' if asked == 1 else 'epochs were'} "
                 f"asked for, {done} are done already (step {self.model.step}{self._within()})."
             )
+        if self.training.reason:
+            say(f"Ended early: {self.training.reason}.")
         drawn = self._draw() if self.folder.picture_is_due() else self.folder.picture.exists()
         self._tell_places(drawn)
 
@@ -267,8 +279,8 @@ class _Run:
         from neon_optim.serialization.checkpoint import archive
         from neon_optim.serialization.checkpoint.manager import CheckpointManager
 
-        metric = list(self.metrics)[-1]
-        manager = CheckpointManager(self.folder.checkpoints, keep_best=(metric, "min"))
+        metric = self.best_by[0]
+        manager = CheckpointManager(self.folder.checkpoints, keep_best=self.best_by)
         best, steps = manager.best(), manager.steps()
         lines = [("run", str(self.folder.path))]
         if best is not None:

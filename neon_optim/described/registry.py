@@ -32,7 +32,9 @@ _OURS = "neon_optim"
 _KINDS_IN_PACKAGE: dict[str, frozenset[str]] = {
     "optimizers": frozenset({"optimizer", "schedule"}),
     "schedules": frozenset({"schedule"}),
-    "model": frozenset({"model", "layer", "activation", "cost", "initializer", "dataset", "metric"}),
+    "model": frozenset(
+        {"model", "layer", "activation", "cost", "initializer", "dataset", "metric", "callback"}
+    ),
     "layers": frozenset({"layer", "cost"}),
     "initializers": frozenset({"initializer"}),
     "transforms": frozenset({"activation", "cost", "metric"}),

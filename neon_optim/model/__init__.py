@@ -16,7 +16,7 @@ from neon_optim.model.batch_norm import BatchNorm
 from neon_optim.model.bidirectional import BiBNRNN, BiLSTM, BiRNN, BiSum, DeepBiLSTM, DeepBiRNN
 from neon_optim.model.binary import BinaryLinear, ShiftBatchNorm
 from neon_optim.model.branching import MergeBroadcast, MergeSum, SkipNode
-from neon_optim.model.callbacks import Callback, Checkpoints, MetricsLog, Validation
+from neon_optim.model.callbacks import Callback, Checkpoints, CsvLog, MetricsLog, Validation
 from neon_optim.model.container import Affine, Conv, Deconv, Sequential
 from neon_optim.model.convolution import Convolution
 from neon_optim.model.costs import (
@@ -49,6 +49,7 @@ from neon_optim.model.of_sequence import RecurrentLast, RecurrentMean, Recurrent
 from neon_optim.model.pooling import Pooling
 from neon_optim.model.recurrent import GRU, LSTM, Recurrent
 from neon_optim.model.reshape import Reshape
+from neon_optim.model.stopping import EarlyStopping, TimeLimit
 
 __all__ = [
     "GRU",
@@ -75,6 +76,7 @@ __all__ = [
     "Cost",
     "CrossEntropyBinary",
     "CrossEntropyMulti",
+    "CsvLog",
     "Dataset",
     "Deconv",
     "Deconvolution",
@@ -82,6 +84,7 @@ __all__ = [
     "DeepBiRNN",
     "Digits",
     "Dropout",
+    "EarlyStopping",
     "Explin",
     "Gaussian",
     "GeneralizedCost",
@@ -116,6 +119,7 @@ __all__ = [
     "Softmax",
     "SumSquared",
     "Tanh",
+    "TimeLimit",
     "Uniform",
     "Validation",
     "Xavier",

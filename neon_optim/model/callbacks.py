@@ -1,27 +1,31 @@
-"""What happens beside training: validation, the metrics log, checkpoints."""
+"""What happens beside training: hooks, validation, the metrics log, checkpoints."""
 
 from __future__ import annotations
 
+import csv
+import io
+import itertools
 import json
 import os
 import time
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, ClassVar
 
 from neon_optim.described.listing import first_of
+from neon_optim.described.object import NervanaObject
 from neon_optim.errors import CheckpointWarning, RunError
 from neon_optim.model.training import Training
 from neon_optim.serialization.checkpoint.manager import CheckpointManager
 from neon_optim.serialization.durable import replacing
 
-__all__ = ["Callback", "Checkpoints", "MetricsLog", "Validation"]
+__all__ = ["Callback", "Checkpoints", "CsvLog", "Hooks", "MetricsLog", "Validation"]
 
 
-class Callback:
-    """Hooks of :class:`~neon_optim.model.training.Training`; each does nothing here. ``training.model`` says where
-    training stands."""
+class Hooks:
+    """What :class:`~neon_optim.model.training.Training` calls on its way; each does nothing here. ``training.model``
+    says where training stands."""
 
     def on_train_begin(self, training: Training) -> None:
         """Before the first minibatch of this run, in whatever epoch that is."""
@@ -42,7 +46,27 @@ class Callback:
         """After the last minibatch of this run; ``training.stopped`` tells whether it was stopped."""
 
 
-class Validation(Callback):
+class Callback(Hooks, NervanaObject, kind="callback", abstract=True):
+    """Hooks that a config can name, under ``callbacks``; the base of those of users.
+
+    What one remembers from epoch to epoch it keeps in ``training.model.remembered``, under its name, as numbers: that
+    is saved and restored with the model.
+
+    >>> from neon_optim.model import Callback
+    >>> class Notes(Callback):
+    ...     '''Prints the cost of every so many epochs.'''
+    ...     every: int = 1
+    ...     def on_epoch_end(self, training):
+    ...         if training.record["epoch"] % self.every == 0:
+    ...             print(training.record["train_cost"])
+    >>> Notes(every=5)
+    Notes(every=5)
+    """
+
+    _named_by_class: ClassVar[bool] = True
+
+
+class Validation(Hooks):
     """Evaluates metrics after each epoch and adds them to the record.
 
     Arguments:
@@ -65,7 +89,7 @@ class Validation(Callback):
         optimizer.observe(values[0])
 
 
-class MetricsLog(Callback):
+class MetricsLog(Hooks):
     """Writes a line of JSON for each step and for each epoch.
 
     Arguments:
@@ -147,6 +171,45 @@ class MetricsLog(Callback):
                 raise RunError(f"cannot write {self.path}: {error.strerror}") from error
 
 
+class CsvLog(Hooks):
+    """Keeps a table of the epochs as CSV: a line of names, then a line for each epoch.
+
+    Arguments:
+        path: the file. Lines that it holds of epochs after the model's present ones are dropped first.
+
+    Columns are what the record of an epoch has, ``epoch``, ``step``, ``train_cost``, ``learning_rate``, what Validation
+    adds; where a run goes on with other metrics, all of them.
+
+    Raises:
+        RunError: the file cannot be written, or is no table of epochs.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+        self._rows: list[dict[str, Any]] = []
+
+    def on_train_begin(self, training: Training) -> None:
+        """Take over the lines of epochs that are done."""
+        try:
+            with open(self.path, encoding="utf-8", newline="") as file:
+                rows = list(csv.DictReader(file))
+            self._rows = [row for row in rows if int(row["epoch"]) <= training.model.epoch_index]
+        except FileNotFoundError:
+            self._rows = []
+        except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
+            raise RunError(f"{self.path} is no table of epochs: move it away, or mend it: {error}") from error
+
+    def on_epoch_end(self, training: Training) -> None:
+        """Write the table, whole or not at all."""
+        self._rows.append(dict(training.record))
+        text = io.StringIO()
+        writer = csv.DictWriter(text, dict.fromkeys(itertools.chain(*self._rows)), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(self._rows)
+        with replacing(self.path) as file:
+            file.write(text.getvalue().encode())
+
+
 def _lines_until(path: Path, step: int, epoch: int) -> bytes:
     """The lines of a log that belong to the steps and epochs done by then, without those that are damaged."""
     try:
@@ -181,7 +244,7 @@ def _is_done(text: bytes, step: int, epoch: int) -> bool | None:
         return None
 
 
-class Checkpoints(Callback):
+class Checkpoints(Hooks):
     """Saves the training state; to be the last in the list of callbacks.
 
     Arguments:

@@ -14,6 +14,7 @@ __all__ = ["Accuracy", "Metric", "Misclassification"]
 class Metric(NervanaObject, kind="metric", abstract=True):
     """A function of outputs y and targets t, both (classes × samples), with one value for each sample."""
 
+    larger_is_better: ClassVar[bool] = False
     _named_by_class: ClassVar[bool] = True
 
     @abstractmethod
@@ -38,6 +39,8 @@ class Misclassification(Metric):
 
 class Accuracy(Metric):
     """1 where the largest output is that of the right class, else 0; its mean is the accuracy."""
+
+    larger_is_better = True
 
     def __call__(self, y: Any, t: Any) -> Any:
         return self.be.equal(*self.classes(y, t))

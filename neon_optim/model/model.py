@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from neon_optim.described.arguments import Name, constructor_arguments
 from neon_optim.described.checks import Either, Items, OfKind
 from neon_optim.described.counters import check_counters, set_all_counters
 from neon_optim.described.object import NervanaObject
-from neon_optim.errors import ArgumentError, Problem
+from neon_optim.errors import ArgumentError, Problem, StateError, shown
 from neon_optim.model.captured import CapturedPasses, capture_inference, capture_training
 from neon_optim.model.container import Container, LayerGroup, Sequential, backward
 from neon_optim.model.layer import Layer
@@ -40,6 +40,7 @@ class Model(NervanaObject, kind="model"):
         minibatch_index: minibatches done in the present epoch.
         step: minibatches done in all.
         cost_sum: cost of the present epoch so far, summed over samples.
+        remembered: what callbacks remember from epoch to epoch, by their names: numbers by name.
 
     References:
         neon/models/model.py.
@@ -66,6 +67,7 @@ class Model(NervanaObject, kind="model"):
         self.check_fields()
         self.epoch_index = self.minibatch_index = self.step = 0
         self.cost_sum = 0.0
+        self.remembered: dict[str, dict[str, float]] = {}
         self._initialized: Any = None
         self._captured = Transient()
         self._listed = Transient()
@@ -270,6 +272,11 @@ class Model(NervanaObject, kind="model"):
             "step": self.step,
             "cost_sum": self.cost_sum,
             "layers": layers,
+            **(
+                {"callbacks": {name: dict(own) for name, own in self.remembered.items()}}
+                if self.remembered
+                else {}
+            ),
         }
 
     def get_arrays(self, inference: bool = False) -> dict[str, Any]:
@@ -282,11 +289,15 @@ class Model(NervanaObject, kind="model"):
         Raises:
             StateError: they are those of another model; nothing has been changed.
         """
-        checked = check_counters(self.classnm, self.get_counters(), counters)
+        given = dict(counters) if isinstance(counters, Mapping) else counters
+        remembered = _remembered(given.pop("callbacks", {})) if isinstance(given, dict) else {}
+        own = {name: value for name, value in self.get_counters().items() if name != "callbacks"}
+        checked = check_counters(self.classnm, own, given)
         leaves = {leaf.name: leaf for leaf in self.layers.leaves()}
         set_all_counters([(leaves[name], own) for name, own in checked["layers"].items()])
         self.epoch_index, self.minibatch_index = checked["epoch"], checked["minibatch"]
         self.step, self.cost_sum = checked["step"], checked["cost_sum"]
+        self.remembered = remembered
 
     def serialize(self, keep_states: bool = True) -> dict[str, Any]:
         """The model in neon's form: a dict of its description, parameters, states and epochs done.
@@ -337,6 +348,17 @@ def _with_weights(layer: Any, keep_states: bool) -> dict[str, Any]:
             states = [[np.array(state.get()) for state in row.value[1]] for row in rows]
             described["states"] = states if len(rows) > 1 else states[0]
     return described
+
+
+def _remembered(given: Any) -> dict[str, dict[str, float]]:
+    """What callbacks remember, checked: mappings of numbers."""
+    of_numbers = isinstance(given, Mapping) and all(
+        isinstance(own, Mapping) and all(type(value) in (int, float) for value in own.values())
+        for own in given.values()
+    )
+    if not of_numbers:
+        raise StateError(f"callbacks remember numbers by name, received {shown(given)}")
+    return {name: dict(own) for name, own in given.items()}
 
 
 def _as_list(layers: Any) -> Any:

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from typing import Any, TextIO, cast
 
-from neon_optim.model.callbacks import Callback
+from neon_optim.model.callbacks import Hooks
 from neon_optim.model.training import Training
 
 __all__ = ["PatientStream", "PlainProgress", "ProgressBar", "progress"]
@@ -59,7 +59,7 @@ class PatientStream:
                 failed(error)
 
 
-def progress(stream: Any = None) -> Callback:
+def progress(stream: Any = None) -> Hooks:
     """A live bar where the output is a terminal, else plain lines.
 
     Arguments:
@@ -70,7 +70,7 @@ def progress(stream: Any = None) -> Callback:
     return ProgressBar(stream) if live else PlainProgress(stream)
 
 
-class PlainProgress(Callback):
+class PlainProgress(Hooks):
     """A line after each epoch, and within long ones every ten seconds.
 
     No line is wider than a terminal: what is least important is left out. An output that takes no more lines does not

@@ -35,6 +35,7 @@ class Training:
     Attributes:
         nbatches: minibatches in an epoch.
         stopped: whether :meth:`stop` ended the run before its time.
+        reason: why there is nothing more to train, where a callback found that; '' else.
         steps: (step, mean cost of its minibatch, learning rate) of this epoch, as far as costs have been read.
         record: what is known of the epoch that just ended: epoch (from 1), step, train_cost, learning_rate, and what
             callbacks add.
@@ -70,7 +71,8 @@ class Training:
         self.model, self.dataset, self.cost, self.optimizer = model, dataset, cost, optimizer
         self.num_epochs, self.callbacks = int(num_epochs), list(callbacks)
         self.nbatches = dataset.nbatches
-        self.stopped = False
+        self.stopped, self.reason = False, ""
+        self._wants_checkpoint = False
         self.steps: list[tuple[int, float, float]] = []
         self.record: dict[str, Any] = {}
         self._costs = model.be.zeros((1, self.nbatches), dtype=np.float64)
@@ -89,13 +91,26 @@ class Training:
                 for callback in reversed(self.callbacks):
                     stack.callback(callback.on_train_end, self)
 
-    def stop(self) -> None:
-        """End the run after the present minibatch. May be called from a signal handler."""
-        self.stopped = True
+    @property
+    def finished(self) -> bool:
+        """Whether there is nothing more to train."""
+        return bool(self.reason) or self.model.epoch_index >= self.num_epochs
+
+    def stop(self, reason: str = "") -> None:
+        """End the run after the present minibatch. May be called from a signal handler.
+
+        Arguments:
+            reason: why there is nothing more to train; '' where the run is to go on another time.
+        """
+        self.stopped, self.reason = True, reason or self.reason
 
     def checkpoint(self) -> None:
         """Let every callback put on disk what it has, in order; whoever saves the model comes last."""
         self._tell("on_checkpoint")
+
+    def want_checkpoint(self) -> None:
+        """Ask for a :meth:`checkpoint` when all callbacks have been told of the end of the epoch."""
+        self._wants_checkpoint = True
 
     def _run_epoch(self) -> None:
         model = self.model
@@ -121,6 +136,9 @@ class Training:
         model.epoch_index += 1
         model.minibatch_index, model.cost_sum, self._read = 0, 0.0, 0
         self._tell("on_epoch_end")
+        if self._wants_checkpoint:
+            self._wants_checkpoint = False
+            self.checkpoint()
 
     def _step(self, x: Any, t: Any) -> None:
         model = self.model

@@ -158,10 +158,18 @@ def checkpoint_of(path: Path, which: str | int = "best") -> str:
     assert latest is not None
     if which == "last":
         return latest
-    metrics = archive.read_state(latest).get("metrics") or {}
-    by = next((name for name in ("valid_error", "valid_cost") if name in metrics), None)
-    best = None if by is None else CheckpointManager(folder, keep_best=(by, "min")).best()
-    return best or latest
+    return CheckpointManager(folder, keep_best=_best_by(latest)).best() or latest
+
+
+def _best_by(path: str) -> tuple[str, str] | None:
+    """Which metric says what the best checkpoint of a run is, and 'min' or 'max'; by what a checkpoint says."""
+    state = archive.read_state(path)
+    extra = training_state.decode(state.get("extra"))
+    if isinstance(extra, dict) and isinstance(extra.get("best_by"), list):
+        metric, mode = extra["best_by"]
+        return metric, mode
+    metrics = state.get("metrics") or {}  # of a checkpoint that does not say it
+    return next(((name, "min") for name in ("valid_error", "valid_cost") if name in metrics), None)
 
 
 def _lshape(X: np.ndarray) -> tuple[int, ...] | None:

@@ -17,7 +17,7 @@ from neon_optim.serialization.config.object_builder import ObjectBuilder, Origin
 from neon_optim.serialization.config.overrides import apply_override
 from neon_optim.serialization.config.reading import EXTENDS, read_tree
 from neon_optim.serialization.config.references import resolve_references
-from neon_optim.serialization.config.settings import OTHER_NAMES, CheckpointSettings, Settings
+from neon_optim.serialization.config.settings import OTHER_NAMES, Settings, table_class
 from neon_optim.serialization.config.yaml_dump import dump_config
 from neon_optim.serialization.config.yaml_nodes import (
     INVALID,
@@ -38,6 +38,7 @@ _MEANT = (
     EXTENDS,
     "optimizer.config.learning_rate",
 )  # what an unknown key may have been meant for, too
+_MAY_BE_NULL = ("stop",)
 _DATASETS_OF_NEON = ("i1k",)  # those of its own configs that are not here: the rest of such a file is of use
 _BACKEND_ARGUMENTS = (
     "backend",
@@ -202,14 +203,17 @@ class _Loader:
             return Config(self.source, to_plain(root), Settings(), root, self.build, described=described)
         known = self._known_keys(raw, root)
         values = {key.value: to_plain(value) for key, value in known.pairs}
-        special = {"dataset", "checkpoint"}
+        tables = {key.value: value for key, value in known.pairs if table_class(key.value)}
+        special = {"dataset", *tables}
         plain_keys = Map(root.position, [pair for pair in known.pairs if pair[0].value not in special])
         arguments = self.build.arguments(Settings, plain_keys, root, "")
         settings = Settings(**(arguments or {}))
-        dataset_node, checkpoint_node = known.get("dataset"), known.get("checkpoint")
+        dataset_node = known.get("dataset")
         dataset = None if dataset_node is None else self._dataset(dataset_node)
-        if checkpoint_node is not None:
-            settings.checkpoint = self._checkpoint(checkpoint_node)
+        for key, node in tables.items():
+            made = self._table(key, node)
+            if made is not None:
+                setattr(settings, key, made)
         return Config(self.source, values, settings, known, self.build, dataset)
 
     def _list_or_invalid(self, key: Scalar, value: YamlNode) -> YamlNode:
@@ -283,17 +287,23 @@ class _Loader:
             return None
         return found[0], arguments, Origin(node, "dataset", config, path)
 
-    def _checkpoint(self, node: YamlNode) -> CheckpointSettings:
-        arguments: dict[str, Any] | None = None
-        known = constructor_arguments(CheckpointSettings)
+    def _table(self, key: str, node: YamlNode) -> Any:
+        """What a mapping of the arguments of one class stands for; None for null, and after a complaint."""
+        cls = table_class(key)
+        known = constructor_arguments(cls)
         if isinstance(node, Map):
-            for key, _ in node.pairs:
-                if key.value not in known:
-                    self._unknown(key, known, "checkpoint")
+            for inner, _ in node.pairs:
+                if inner.value not in known:
+                    self._unknown(inner, known, key)
             node = Map(node.position, [pair for pair in node.pairs if pair[0].value in known])
-            arguments = self.build.arguments(CheckpointSettings, node, node, "checkpoint")
-        else:
-            names = ", ".join(known)
-            message = f"checkpoint must be a mapping with some of {names}, received {shown(to_plain(node))}"
-            self.problems.add(node.position, message, "checkpoint")
-        return CheckpointSettings(**(arguments or {}))
+            arguments = self.build.arguments(cls, node, node, key)
+            if arguments is None:
+                return None
+            made = cls(**arguments)
+            self.build.made[id(made)] = made, Origin(node, key, node, key)
+            return made
+        if key in _MAY_BE_NULL and isinstance(node, Scalar) and node.value is None:
+            return None
+        message = f"{key} must be a mapping with some of {', '.join(known)}, received {shown(to_plain(node))}"
+        self.problems.add(node.position, message, key)
+        return None

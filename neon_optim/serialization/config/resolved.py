@@ -10,7 +10,7 @@ from neon_optim.described.values import plain
 from neon_optim.errors import NeonOptimError, Position
 from neon_optim.serialization.config.loading import Config
 from neon_optim.serialization.config.object_builder import Origin, join, position_in
-from neon_optim.serialization.config.settings import CheckpointSettings, Settings
+from neon_optim.serialization.config.settings import Settings, table_class
 
 __all__ = ["ResolvedSetting", "resolved_settings"]
 
@@ -61,21 +61,21 @@ class _Resolver:
         config = self._config
         for name in constructor_arguments(Settings):
             place = config.position(name) if name in config else None
-            if name == "checkpoint":
-                yield from self._checkpoint(place)
+            if table_class(name) is not None and getattr(config.settings, name) is not None:
+                yield from self._table(name, place)
             else:
                 value = self._dataset if name == "dataset" else getattr(config.settings, name)
                 if name == "dataset" and value is None:
                     value = config.get("dataset")
                 yield from self._value(name, name, 0, value, place)
 
-    def _checkpoint(self, place: Position | None) -> Iterator[ResolvedSetting]:
-        given = self._config.get("checkpoint") or {}
-        yield ResolvedSetting("checkpoint", "checkpoint", 0, "", True, place)
-        for name in constructor_arguments(CheckpointSettings):
-            where = self._config.position("checkpoint", name) if name in given else None
-            value = getattr(self._config.settings.checkpoint, name)
-            yield ResolvedSetting(f"checkpoint.{name}", name, 1, value, False, where)
+    def _table(self, key: str, place: Position | None) -> Iterator[ResolvedSetting]:
+        given = self._config.get(key) or {}
+        yield ResolvedSetting(key, key, 0, "", True, place)
+        for name in constructor_arguments(table_class(key)):
+            where = self._config.position(key, name) if name in given else None
+            value = getattr(getattr(self._config.settings, key), name)
+            yield ResolvedSetting(f"{key}.{name}", name, 1, value, False, where)
 
     def _value(
         self, path: str, name: str, depth: int, value: Any, place: Position | None

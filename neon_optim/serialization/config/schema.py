@@ -15,7 +15,7 @@ from neon_optim.described.docstrings import argument_docs, plain_text
 from neon_optim.described.values import plain
 from neon_optim.errors import MISSING, NeonOptimError
 from neon_optim.serialization.config.reading import EXTENDS
-from neon_optim.serialization.config.settings import NEEDED, OTHER_NAMES, CheckpointSettings, Settings
+from neon_optim.serialization.config.settings import NEEDED, OTHER_NAMES, Settings, table_class
 
 __all__ = ["config_schema"]
 
@@ -54,7 +54,8 @@ class _Writer:
         properties = self._properties(Settings)
         for name in NEEDED:
             del properties[name]["default"]
-        properties["checkpoint"] |= self._table(CheckpointSettings)
+        properties["checkpoint"] |= self._table(table_class("checkpoint"))
+        properties["stop"]["anyOf"] = [self._table(table_class("stop")), {"type": "null"}]
         for other, name in OTHER_NAMES.items():
             properties[other] = {**properties[name], "description": f"The same as {name}."}
         path = {"type": "string", "minLength": 1}

@@ -7,7 +7,18 @@ from typing import Annotated, Any, Literal
 from neon_optim.backends.dtypes import FLOAT_TYPES
 from neon_optim.described import registry
 from neon_optim.described.arguments import NonNegativeInt, PositiveInt, RoundBits
-from neon_optim.described.checks import Check, Choice, Items, OfKind, Schema, SchemaOfKind
+from neon_optim.described.checks import (
+    Check,
+    Choice,
+    Either,
+    Having,
+    Items,
+    Nothing,
+    OfKind,
+    Schema,
+    SchemaOfKind,
+    Table,
+)
 
 NEEDED = ("layers", "cost", "optimizer", "dataset")
 """Keys without which nothing can be trained."""
@@ -71,6 +82,16 @@ class CheckpointSettings:
         self.every_epochs, self.every_steps, self.keep_last = every_epochs, every_steps, keep_last
 
 
+def table_class(key: str) -> Any:
+    """The class whose arguments are the value of a key, as a mapping; None for other keys."""
+    if key == "stop":
+        return registry.resolve("EarlyStopping", "callback")
+    return CheckpointSettings if key == "checkpoint" else None
+
+
+_CALLBACK = Having("on_train_begin", "on_epoch_end", kind="callback", called="a callback")
+
+
 class Settings:
     """The keys that a model config knows. Every other key at the top may only hold anchors that something
     uses.
@@ -88,6 +109,11 @@ class Settings:
         stochastic_round: round stores stochastically, to so many bits.
         deterministic: the same bits on every engine, backend and processor.
         checkpoint: `{every_epochs: 1, every_steps: null, keep_last: 3}`.
+        stop: `{metric: valid_cost, patience: 5, restore_best: true}`: end where the metric no longer becomes better.
+        metrics: what is measured on the validation data beside the cost, by name: `{accuracy: Accuracy}` becomes
+            `valid_accuracy`.
+        loggers: logs beside metrics.jsonl: `[csv]` for metrics.csv, a line for each epoch.
+        callbacks: what is done beside training, in order, each `{type: TimeLimit, config: {…}}`.
     """
 
     def __init__(
@@ -107,6 +133,10 @@ class Settings:
         stochastic_round: RoundBits = False,
         deterministic: bool = False,
         checkpoint: Any = None,
+        stop: Any = None,
+        metrics: Annotated[Any, Either(Table(Either(OfKind("metric"), OfKind("cost"))), Nothing())] = None,
+        loggers: Annotated[Any, Items(Choice("jsonl", "csv"))] = (),
+        callbacks: Annotated[Any, Items(_CALLBACK)] = (),
     ) -> None:
         self.layers, self.cost, self.optimizer, self.dataset = layers, cost, optimizer, dataset
         self.epochs, self.batchsize = epochs, batchsize
@@ -114,3 +144,4 @@ class Settings:
         self.datatype, self.rng_seed, self.stochastic_round = datatype, rng_seed, stochastic_round
         self.deterministic = deterministic
         self.checkpoint: CheckpointSettings = checkpoint or CheckpointSettings()
+        self.stop, self.metrics, self.loggers, self.callbacks = stop, metrics or {}, loggers, callbacks
