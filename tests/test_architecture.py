@@ -24,6 +24,7 @@ FLOORS = [
     {"model"},
     {"data"},
     {"runs"},
+    {"export"},
     {"interop"},
     {"compat"},
     {"cli"},

@@ -25,6 +25,7 @@ COMMANDS = {
     "train": "Train a model that a YAML file defines.",
     "predict": "Predict with a trained model.",
     "evaluate": "Measure a trained model on other data.",
+    "export": "Write a trained model for ONNX or PyTorch.",
     "inspect": "Show what is in a checkpoint.",
     "convert": "Turn a checkpoint of neon's into one of ours.",
     "migrate": "Say what becomes of a file of neon's.",
