@@ -10,10 +10,14 @@ import click
 @click.argument("target", type=click.Path())
 @click.option(
     "--to",
-    type=click.Choice(["checkpoint", "neon", "torch"]),
+    type=click.Choice(["checkpoint", "sharded", "neon", "torch"]),
     default="checkpoint",
     show_default=True,
-    help="What TARGET becomes: a checkpoint, a pickle that neon loads, or the parameters as a PyTorch state_dict.",
+    help="What TARGET becomes: a checkpoint in one file, or in the parts of a folder, a pickle that neon loads, or the "
+    "parameters as a PyTorch state_dict.",
+)
+@click.option(
+    "--parts", type=int, help="For sharded: into how many parts. Any number of processes can load them."
 )
 @click.option("--t", type=int, help="Steps that the optimizer has done, where neon's Adam did not save them.")
 @click.option("--batches-per-epoch", type=int, help="Gives those steps: this number times the epochs.")
@@ -33,6 +37,7 @@ def convert(
     source: str,
     target: str,
     to: str,
+    parts: int | None,
     t: int | None,
     batches_per_epoch: int | None,
     saved_in_callback: bool,
@@ -41,7 +46,8 @@ def convert(
 ) -> None:
     """Write the checkpoint SOURCE to TARGET in another format.
 
-    SOURCE is a checkpoint, a pickle of neon (no code in it is run), or a safetensors file of another program.
+    SOURCE is a checkpoint (a file, or the folder of a sharded one), a pickle of neon (no code in it is run), or a
+    safetensors file of another program.
     """
     from neon_optim.serialization.conversion import convert_checkpoint
 
@@ -54,5 +60,6 @@ def convert(
         saved_after_fit=not saved_in_callback,
         overwrite=force,
         weights=weights,
+        parts=parts,
     )
     click.echo(path)

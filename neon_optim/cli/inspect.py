@@ -32,8 +32,8 @@ _TEXT_COLUMNS = 3
 def inspect(files: tuple[str, ...], verify: bool, diff: bool, as_json: bool) -> None:
     """Show what is in a checkpoint FILE: description, step, epoch, and numbers of every array.
 
-    The whole file is verified first; a damaged one is an error. In the place of a FILE the folder of a run, or of
-    checkpoints, stands for the newest one in it; with --verify for all.
+    The whole file is verified first; a damaged one is an error. A sharded checkpoint is a folder, step-….sharded, and
+    taken like a file. The folder of a run, or of checkpoints, stands for the newest one in it; with --verify for all.
     """
     if verify and diff:
         raise click.UsageError("--verify and --diff exclude each other")
@@ -55,10 +55,14 @@ def inspect(files: tuple[str, ...], verify: bool, diff: bool, as_json: bool) -> 
         _print(found.as_dict() if as_json else _inspection_lines(found))
 
 
-def _checkpoints(folder: str) -> list[str]:
-    """The checkpoints of a run, or in a folder of checkpoints, the newest last; an error where there are none."""
+def _checkpoints(path: str) -> list[str]:
+    """A checkpoint itself; those of a run, or in a folder of them, the newest last: an error where there are none."""
     from neon_optim.serialization.checkpoint.manager import CheckpointManager
+    from neon_optim.serialization.checkpoint.shard_index import holds_parts
 
+    if not os.path.isdir(path) or holds_parts(path):
+        return [path]
+    folder = path
     for place in (os.path.join(folder, "checkpoints"), folder):
         manager = CheckpointManager(place)
         steps = manager.steps()
@@ -70,18 +74,16 @@ def _checkpoints(folder: str) -> list[str]:
 
 
 def _newest(path: str) -> str:
-    return _checkpoints(path)[-1] if os.path.isdir(path) else path
+    return _checkpoints(path)[-1]
 
 
 def _verify(files: tuple[str, ...], as_json: bool) -> None:
-    from neon_optim.serialization.checkpoint import archive
+    from neon_optim.serialization.checkpoint.stored import verify_checkpoint
 
     results: dict[str, str | None] = {}
-    for file in [
-        one for given in files for one in (_checkpoints(given) if os.path.isdir(given) else [given])
-    ]:
+    for file in [one for given in files for one in _checkpoints(given)]:
         try:
-            archive.verify(file)
+            verify_checkpoint(file)
             results[file] = None
         except CheckpointError as error:
             results[file] = str(error)
@@ -106,6 +108,7 @@ def _inspection_lines(found: Inspection) -> Iterator[str]:
     terminal = columns(sys.stdout)
     width = terminal or _WIDTH_OF_A_PIPE
     about = f"whole; format {found.format_version}, written by {printable(found.written_by)}, {found.nbytes:,} bytes"
+    about += f" in {found.parts} part{'s' if found.parts > 1 else ''}" if found.parts else ""
     path = printable(found.path)
     one_line = terminal is None or len(path) + len(about) + 2 <= terminal
     yield from [f"{path}: {about}"] if one_line else [path, about]

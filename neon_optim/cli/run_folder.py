@@ -179,8 +179,9 @@ class RunFolder:
         """
         from neon_optim.errors import CheckpointError
         from neon_optim.serialization import dump_config, load_config
-        from neon_optim.serialization.checkpoint import archive, training_state
+        from neon_optim.serialization.checkpoint import training_state
         from neon_optim.serialization.checkpoint.manager import CheckpointManager
+        from neon_optim.serialization.checkpoint.stored import read_state
 
         if self.config.exists():
             return load_config(self.config)
@@ -188,7 +189,7 @@ class RunFolder:
         steps = manager.steps()
         for step in reversed(steps):
             with contextlib.suppress(CheckpointError):
-                extra = training_state.decode(archive.read_state(manager.path(step)).get("extra"))
+                extra = training_state.decode(read_state(manager.path(step)).get("extra"))
                 if isinstance(extra, dict) and isinstance(extra.get("config"), dict):
                     return load_config(dump_config(extra["config"]))
         if steps:

@@ -276,15 +276,15 @@ class _Run:
 
     def _tell_places(self, drawn: bool) -> None:
         """Say which checkpoint is the best, and where everything is."""
-        from neon_optim.serialization.checkpoint import archive
         from neon_optim.serialization.checkpoint.manager import CheckpointManager
+        from neon_optim.serialization.checkpoint.stored import read_state
 
         metric = self.best_by[0]
         manager = CheckpointManager(self.folder.checkpoints, keep_best=self.best_by)
         best, steps = manager.best(), manager.steps()
         lines = [("run", str(self.folder.path))]
         if best is not None:
-            state = archive.read_state(best)
+            state = read_state(best)
             value = state["metrics"][metric]
             text = f"{100 * value:.2f} %" if metric.endswith("_error") else f"{value:.4f}"
             say(f"Best checkpoint: after epoch {state['epoch']}, {metric.replace('_', ' ')} {text}.")

@@ -18,8 +18,10 @@ from neon_optim.errors import CheckpointError, RunError, shown
 from neon_optim.model.array_iterator import ArrayIterator
 from neon_optim.model.model import Model
 from neon_optim.serialization import dump_config, load_checkpoint, load_config
-from neon_optim.serialization.checkpoint import archive, training_state
+from neon_optim.serialization.checkpoint import training_state
 from neon_optim.serialization.checkpoint.manager import CheckpointManager
+from neon_optim.serialization.checkpoint.shard_index import holds_parts
+from neon_optim.serialization.checkpoint.stored import read_state
 
 __all__ = ["Run", "checkpoint_of", "load_run"]
 
@@ -40,7 +42,7 @@ class Run:
     """
 
     def __init__(self, path: str):
-        state = archive.read_state(path)
+        state = read_state(path)
         extra = training_state.decode(state.get("extra"))
         if not isinstance(extra, dict) or not isinstance(extra.get("config"), dict):
             raise CheckpointError(
@@ -137,7 +139,7 @@ def load_run(path: str | os.PathLike[str], which: str | int = "best") -> Run:
 
 def checkpoint_of(path: Path, which: str | int = "best") -> str:
     """The path of a checkpoint of a run; see :func:`load_run`."""
-    if path.is_file():
+    if path.is_file() or holds_parts(path):
         return str(path)
     if not path.is_dir():
         raise RunError(f"there is no run and no checkpoint {str(path)!r}")
@@ -163,7 +165,7 @@ def checkpoint_of(path: Path, which: str | int = "best") -> str:
 
 def _best_by(path: str) -> tuple[str, str] | None:
     """Which metric says what the best checkpoint of a run is, and 'min' or 'max'; by what a checkpoint says."""
-    state = archive.read_state(path)
+    state = read_state(path)
     extra = training_state.decode(state.get("extra"))
     if isinstance(extra, dict) and isinstance(extra.get("best_by"), list):
         metric, mode = extra["best_by"]

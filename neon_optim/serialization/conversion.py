@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,17 +12,21 @@ import numpy as np
 from neon_optim.described.build import from_description
 from neon_optim.errors import CheckpointError, NeonOptimError, printable, shown
 from neon_optim.serialization import durable
-from neon_optim.serialization.checkpoint import archive, file_header, training_state
+from neon_optim.serialization.checkpoint import archive, file_header, sharded, training_state
 from neon_optim.serialization.checkpoint.archive import Arrays, State
 from neon_optim.serialization.checkpoint.checkpoint import restore
 from neon_optim.serialization.checkpoint.evaluated import check_weights, evaluated_arrays
 from neon_optim.serialization.checkpoint.file_kind import kind_of
+from neon_optim.serialization.checkpoint.resharding import to_one_file, to_parts
+from neon_optim.serialization.checkpoint.sharded import write_part
+from neon_optim.serialization.checkpoint.share import share_out
+from neon_optim.serialization.checkpoint.stored import read_checkpoint
 from neon_optim.serialization.neon.neon_convert import from_neon, model_of_ours, to_neon
 from neon_optim.serialization.neon.neon_pickle import read_neon_pickle
 from neon_optim.serialization.neon.pickle_write import write_pickle_data
 from neon_optim.stepping.parameters import NamedParameter, NamedParameters
 
-FORMATS = ("checkpoint", "neon", "torch")
+FORMATS = ("checkpoint", "sharded", "neon", "torch")
 MAX_BYTES = 1 << 34
 
 
@@ -35,20 +40,23 @@ def convert_checkpoint(
     saved_after_fit: bool = True,
     overwrite: bool = False,
     weights: str | None = None,
+    parts: int | None = None,
 ) -> str:
     """Write what ``source`` holds to ``target`` in another format; what ``source`` is shows in its contents.
 
     Args:
-        source: a checkpoint of ours, a pickle of neon (gzip or not), or a safetensors file of another
-        program.
+        source: a checkpoint of ours, also the folder of a sharded one, a pickle of neon (gzip or not), or a safetensors
+            file of another program.
         target: the new file.
-        to: 'checkpoint'; 'neon', a pickle that neon loads; or 'torch', a safetensors file with the parameters
-            alone, as ``layer.param`` (``safetensors.torch.load_file`` gives a state_dict).
+        to: 'checkpoint', one file; 'sharded', a folder with ``parts`` parts; 'neon', a pickle that neon loads; or
+            'torch', a safetensors file with the parameters alone, as ``layer.param``
+            (``safetensors.torch.load_file`` gives a state_dict).
         t, batches_per_epoch: see :func:`neon_optim.serialization.neon.neon_convert.from_neon`.
         saved_after_fit: see :func:`neon_optim.serialization.read_neon_pickle`.
         overwrite: replace an existing ``target``.
         weights: for 'torch', where models are evaluated with other weights than the trained ones (EMA, Lookahead,
             ScheduleFree): 'evaluated', those that were validated (the default), or 'raw'.
+        parts: for 'sharded', how many: any number of processes can load it.
 
     Returns:
         The path that was written.
@@ -63,17 +71,31 @@ def convert_checkpoint(
         raise CheckpointError(
             f"weights are chosen for to='torch' only, received {shown(weights)} for to={to!r}"
         )
+    if (parts is None) == (to == "sharded"):
+        raise CheckpointError(
+            f"parts are given for to='sharded', and for that only, received {shown(parts)} for to={to!r}"
+        )
     if not overwrite and os.path.lexists(target):
         raise CheckpointError(f"{os.fsdecode(target)!r} exists already; nothing was changed")
-    kind = kind_of(archive.read_head(source))
+    kind = "sharded" if os.path.isdir(source) else kind_of(archive.read_head(source))
+    if to == "sharded" and parts is not None and kind not in ("gzip", "pickle", "safetensors"):
+        return to_parts(source, target, parts)
+    if to == "checkpoint" and kind == "sharded":
+        return to_one_file(source, target)
+    arrays: Mapping[str, np.ndarray]
     if kind in ("gzip", "pickle"):
         neon = read_neon_pickle(source, saved_after_fit=saved_after_fit)
         arrays, state = from_neon(neon, t=t, batches_per_epoch=batches_per_epoch)
     elif kind == "safetensors":
         arrays, state = read_state_dict(source)
     else:
-        contents = archive.read(source)
+        contents = read_checkpoint(source)
         arrays, state = contents.arrays, contents.state
+    if to == "sharded" and parts is not None:
+        with sharded.begin(target, parts) as save:
+            receipts = [write_part(save.ticket, k, share_out(arrays, k, parts)) for k in range(parts)]
+            save.commit(receipts, state)
+        return os.fsdecode(target)
     if to == "checkpoint":
         return archive.write(target, arrays, state)
     if to == "torch":
@@ -144,7 +166,7 @@ def read_state_dict(path: durable.StrPath) -> tuple[Arrays, State]:
 
 def write_state_dict(
     path: durable.StrPath,
-    arrays: Arrays,
+    arrays: Mapping[str, np.ndarray],
     state: State,
     file: str = "the checkpoint",
     weights: str = "evaluated",

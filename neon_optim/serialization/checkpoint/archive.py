@@ -42,7 +42,7 @@ class Contents:
     without the package ml_dtypes is handed out as its bits in uint16, from real uint16 (``'U16'``).
     """
 
-    arrays: Arrays
+    arrays: Mapping[str, np.ndarray]
     state: State
     dtypes: dict[str, str]
     format_version: int

@@ -15,6 +15,7 @@ from neon_optim.serialization.checkpoint import archive, training_state
 from neon_optim.serialization.checkpoint.evaluated import check_weights, evaluated_arrays
 from neon_optim.serialization.checkpoint.inspection import inspect_checkpoint
 from neon_optim.serialization.checkpoint.matching import Matching
+from neon_optim.serialization.checkpoint.stored import ArraysOnDemand, StoredArray, opened, read_checkpoint
 from neon_optim.serialization.checkpoint.training_state import TrainingState
 
 __all__ = ["Checkpoint", "inspect_checkpoint", "load_checkpoint", "save_checkpoint"]
@@ -25,7 +26,7 @@ class Checkpoint(TrainingState):
     """What :func:`load_checkpoint` found and did.
 
     Attributes:
-        path: the file.
+        path: the file, or the folder of a sharded checkpoint.
         arrays: every array by name: ``layer/param``, ``layer/param/slot``.
         format_version: that the file was written in.
         missing: names that the layers have and the file has not.
@@ -34,7 +35,7 @@ class Checkpoint(TrainingState):
     """
 
     path: str
-    arrays: dict[str, np.ndarray]
+    arrays: Mapping[str, np.ndarray]
     format_version: int
     missing: list[str]
     unexpected: list[str]
@@ -51,6 +52,8 @@ def save_checkpoint(
     extra: Any = None,
 ) -> str:
     """Write the training state to one file, which appears whole or not at all (docs/checkpoint-format.md).
+
+    Several processes save a sharded checkpoint together: :func:`neon_optim.serialization.checkpoint.sharded.begin`.
 
     Args:
         path: the file; its folder must exist. An existing file is replaced.
@@ -105,8 +108,12 @@ def load_checkpoint(
     changed, but for the second axis of length 1 that tensors of vectors have. With ``optimizer``, the random numbers of
     its backend are restored too.
 
+    An optimizer that says ``keeps_shares = True`` is one of several processes: of what it holds as a
+    :class:`~neon_optim.serialization.checkpoint.share.Share` only that range is read. ``.arrays`` of the result are
+    then read when they are asked for.
+
     Args:
-        path: the file.
+        path: the file, or the folder of a sharded checkpoint.
         optimizer: gets its counters; its class must be the one that wrote the state. Hyper-parameters stay
         its own.
         layers: as for ``optimizer.optimize``: parameters and states are filled. Default:
@@ -125,17 +132,22 @@ def load_checkpoint(
     Raises:
         CheckpointError: the file cannot be read or is damaged, or does not fit.
     """
-    return restore(
-        archive.read(path),
-        os.fsdecode(path),
-        optimizer=optimizer,
-        layers=layers,
-        model=model,
-        strict=strict,
-        rename=rename,
-        reset_state=reset_state,
-        weights=weights,
-    )
+    options: dict[str, Any] = {
+        "optimizer": optimizer,
+        "layers": layers,
+        "model": model,
+        "strict": strict,
+        "rename": rename,
+        "reset_state": reset_state,
+        "weights": weights,
+    }
+    name = os.fsdecode(path)
+    if getattr(optimizer, "keeps_shares", False):
+        arrays = ArraysOnDemand(stored := opened(path))
+        if stored.format_version == archive.FORMAT_VERSION:
+            contents = archive.Contents(arrays, stored.state, stored.dtypes, stored.format_version)
+            return restore(contents, name, stored=stored.arrays, **options)
+    return restore(read_checkpoint(path), name, **options)
 
 
 def restore(
@@ -149,8 +161,13 @@ def restore(
     rename: Mapping[str, str] | None = None,
     reset_state: bool = False,
     weights: Literal["evaluated", "raw"] | None = None,
+    stored: Mapping[str, StoredArray] | None = None,
 ) -> Checkpoint:
-    """:func:`load_checkpoint` for contents that are in memory; ``path`` names them in errors."""
+    """:func:`load_checkpoint` for contents that are in memory; ``path`` names them in errors.
+
+    Arguments:
+        stored: the arrays in their files, to be read by ranges.
+    """
     file = repr(path)
     found = training_state.parse(contents.state, file)
     be = getattr(optimizer, "be", None) or NervanaObject.be
@@ -167,7 +184,9 @@ def restore(
         )
     evaluates = weights == "evaluated" and layers is not None
     evaluated = evaluated_arrays(contents.arrays, found, file) if evaluates else {}
-    matching = Matching(file, contents.arrays, found, rename or {}, reset_state, evaluated)
+    matching = Matching(
+        file, contents.arrays if stored is None else stored, found, rename or {}, reset_state, evaluated
+    )
     if optimizer is not None and not reset_state:
         matching.check_optimizer(optimizer)
     if layers is not None:

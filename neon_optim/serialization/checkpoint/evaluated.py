@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
+
+import numpy as np
 
 from neon_optim.backends import cleanup_backend, gen_backend
 from neon_optim.backends.dtypes import float_dtype
@@ -28,7 +30,7 @@ def check_weights(weights: Any) -> None:
         )
 
 
-def evaluated_arrays(arrays: Arrays, found: TrainingState, file: str) -> Arrays:
+def evaluated_arrays(arrays: Mapping[str, np.ndarray], found: TrainingState, file: str) -> Arrays:
     """Name → array for each parameter that is not evaluated as it was trained: of an average, say.
 
     The optimizer, rebuilt from its description, computes them as ``optimizer.evaluation()`` does, with the same bits.

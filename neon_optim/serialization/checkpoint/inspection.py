@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from neon_optim.serialization.checkpoint import archive, training_state
+from neon_optim.serialization.checkpoint.archive import State
+from neon_optim.serialization.checkpoint.stored import ArraysOnDemand, opened
 from neon_optim.serialization.checkpoint.training_state import TrainingState
 
 _BLOCK = 1 << 20
@@ -35,13 +37,15 @@ class Inspection(TrainingState):
     """A verified checkpoint.
 
     Attributes:
-        path, nbytes, format_version: of the file.
+        path, nbytes, format_version: of the file, or of all files of a sharded checkpoint.
+        parts: of a sharded checkpoint; 0: it is one file.
         arrays: one summary each, by name.
     """
 
     path: str
     nbytes: int
     format_version: int
+    parts: int
     arrays: list[ArraySummary]
 
     def as_dict(self) -> dict[str, Any]:
@@ -75,7 +79,7 @@ class Difference:
 
 
 def inspect_checkpoint(path: str | os.PathLike[str]) -> Inspection:
-    """Verify a checkpoint and describe what is in it.
+    """Verify a checkpoint and describe what is in it: of a file, or of the folder of a sharded one.
 
     Raises:
         CheckpointError: the file cannot be read or is damaged.
@@ -91,15 +95,35 @@ def inspect_checkpoint(path: str | os.PathLike[str]) -> Inspection:
         >>> found.epoch, found.arrays[0].name, found.arrays[0].norm
         (2, 'parameter_0/W', 5.0)
     """
-    contents = archive.read(path)
-    found = training_state.parse(contents.state, repr(os.fsdecode(path)))
+    given = _read(path)
+    found = training_state.parse(given.state, repr(os.fsdecode(path)))
     return Inspection(
         **vars(found),
         path=os.fsdecode(path),
-        nbytes=os.path.getsize(path),
-        format_version=contents.format_version,
-        arrays=[summarize(name, array) for name, array in sorted(contents.arrays.items())],
+        nbytes=given.nbytes,
+        format_version=given.format_version,
+        parts=given.parts,
+        arrays=[summarize(name, given.arrays[name]) for name in sorted(given.arrays)],
     )
+
+
+class _Given(NamedTuple):
+    """A checkpoint of either kind; the arrays of a sharded one are read, and verified, one after the other."""
+
+    arrays: Mapping[str, np.ndarray]
+    state: State
+    format_version: int
+    nbytes: int
+    parts: int
+
+
+def _read(path: str | os.PathLike[str]) -> _Given:
+    if not os.path.isdir(path):
+        contents = archive.read(path)
+        return _Given(contents.arrays, contents.state, contents.format_version, os.path.getsize(path), 0)
+    arrays = ArraysOnDemand(stored := opened(path))
+    stored.check_files()
+    return _Given(arrays, stored.state, stored.format_version, stored.nbytes, stored.parts)
 
 
 def summarize(name: str, array: np.ndarray) -> ArraySummary:
@@ -138,7 +162,7 @@ def diff_checkpoints(a: str | os.PathLike[str], b: str | os.PathLike[str]) -> Di
     Raises:
         CheckpointError: one of the files cannot be read or is damaged.
     """
-    first, second = archive.read(a), archive.read(b)
+    first, second = _read(a), _read(b)
     names_a, names_b = first.arrays.keys(), second.arrays.keys()
     arrays = {}
     for name in sorted(names_a & names_b):

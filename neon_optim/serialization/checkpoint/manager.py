@@ -6,11 +6,10 @@ import atexit
 import contextlib
 import math
 import os
-import re
 import threading
 import warnings
 import weakref
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any
 
@@ -19,17 +18,20 @@ import numpy as np
 from neon_optim.described.arguments import refuse
 from neon_optim.errors import CheckpointError, CheckpointWarning, printable
 from neon_optim.serialization import durable
-from neon_optim.serialization.checkpoint import archive, training_state
+from neon_optim.serialization.checkpoint import archive, sharded, training_state
 from neon_optim.serialization.checkpoint.checkpoint import Checkpoint, load_checkpoint
+from neon_optim.serialization.checkpoint.step_files import StepFiles
+from neon_optim.serialization.checkpoint.stored import read_state, verify_checkpoint
 
 __all__ = ["CheckpointManager"]
 
-_NAME = re.compile(r"step-(\d{9,18})\.safetensors")
 _LOCK = ".lock"
 
 
 class CheckpointManager:
     """Saves checkpoints as ``step-000000123.safetensors`` in a folder and deletes those that need not be kept.
+
+    What several processes save together (:meth:`begin`) is a folder, ``step-000000123.sharded``, and as good as a file.
 
     The newest checkpoint is always kept; any other that one of the rules wants; all of them where no rule is
     given. Old ones are deleted only after the new one is durable. One manager at a time writes to a folder (a
@@ -88,6 +90,7 @@ class CheckpointManager:
         self.keep_every = keep_every
         self.keep_best = None if keep_best is None else (keep_best[0], keep_best[1])
         self.async_save = async_save
+        self._files = StepFiles(self.folder)
         self._lock_fd: int | None = None
         self._damaged: set[int] = set()
         self._metrics: dict[int, dict[str, float | None]] = {}
@@ -136,18 +139,11 @@ class CheckpointManager:
         metrics: Mapping[str, float] | None = None,
     ) -> str:
         """:meth:`save` for arrays and JSON values that are there already."""
-        if isinstance(step, bool) or not isinstance(step, int | np.integer) or not 0 <= step < 10**18:
-            refuse("CheckpointManager", "step", step, "must be an integer >= 0")
-        step = int(step)
-        for key, value in (metrics or {}).items():
-            if not isinstance(value, int | float | np.number | np.bool_):
-                refuse("CheckpointManager", f"metrics[{key!r}]", value, "must be a number")
+        step = _checked_step(step)
+        state = {**state, "step": step, "metrics": _checked_metrics(metrics)}
         self.wait()
         self._lock()
-        numbers = {key: float(value) for key, value in (metrics or {}).items()}
-        kept = {key: value if math.isfinite(value) else None for key, value in numbers.items()}
-        state = {**state, "step": step, "metrics": kept}
-        path = self.path(step)
+        path = self._files.file(step)
         if self.async_save:
             copies = self._copied(arrays)
             self._thread = threading.Thread(
@@ -158,10 +154,45 @@ class CheckpointManager:
             self._write(step, arrays, state)
         return path
 
+    @contextlib.contextmanager
+    def begin(self, step: int, parts: int) -> Iterator[ManagedSave]:
+        """Begin to save a checkpoint in ``parts`` parts, one for each process, as :func:`~.sharded.begin` does.
+
+        One process has the manager, and does this; the others get ``ticket``.
+
+        Args:
+            step: as for :meth:`save`.
+            parts: 1 to 9,999.
+
+        Raises:
+            CheckpointError: the folder cannot be made, or another process writes here.
+
+        Example:
+            >>> import tempfile
+            >>> from neon_optim.serialization.checkpoint.sharded import share_out, write_part
+            >>> arrays = {"fc/W": np.ones((2, 2))}
+            >>> with tempfile.TemporaryDirectory() as folder, CheckpointManager(folder) as manager:
+            ...     with manager.begin(12, parts=2) as save:
+            ...         receipts = [write_part(save.ticket, k, share_out(arrays, k, 2)) for k in range(2)]
+            ...         path = save.commit(receipts, {"parameters": {}}, metrics={"error": 0.1})
+            ...     os.path.basename(manager.latest()), manager.steps()
+            ('step-000000012.sharded', [12])
+        """
+        step = _checked_step(step)
+        self.wait()
+        self._lock()
+        with sharded.begin(self._files.shards(step), parts) as save:
+            yield ManagedSave(self, step, save)
+
     def _write(self, step: int, arrays: Mapping[str, np.ndarray], state: Mapping[str, Any]) -> None:
-        archive.write(self.path(step), arrays, state)
+        archive.write(self._files.file(step), arrays, state)
+        self._saved(step, state, self._files.delete_shards)
+
+    def _saved(self, step: int, state: Mapping[str, Any], delete_other: Callable[[int], None]) -> None:
+        """A checkpoint is durable: what it stands for, and what is older, is deleted."""
         self._damaged.discard(step)
         self._metrics[step] = state["metrics"]
+        self._delete(step, delete_other)
         self._delete_old(step)
 
     def _write_behind(self, step: int, arrays: Mapping[str, np.ndarray], state: Mapping[str, Any]) -> None:
@@ -212,18 +243,12 @@ class CheckpointManager:
     # ---- reading
 
     def path(self, step: int) -> str:
-        """The file of a step."""
-        return os.path.join(self.folder, f"step-{step:09d}.safetensors")
+        """The file of a step, or the folder of a sharded checkpoint."""
+        return self._files.path(step)
 
     def steps(self) -> list[int]:
-        """The steps that have a file, in order; it may be damaged."""
-        try:
-            names = os.listdir(self.folder)
-        except (FileNotFoundError, NotADirectoryError):
-            return []
-        except OSError as error:
-            raise CheckpointError(f"cannot read {self.folder!r}: {error.strerror}") from error
-        return sorted(int(match[1]) for match in map(_NAME.fullmatch, names) if match is not None)
+        """The steps that have a checkpoint, in order; it may be damaged."""
+        return self._files.steps()
 
     def latest(self) -> str | None:
         """The path of the newest checkpoint that is whole, verified to the last bit; None if there are no files.
@@ -235,12 +260,16 @@ class CheckpointManager:
         """
         self.wait()
         damaged = 0
-        for step in reversed(self.steps()):
-            path = self.path(step)
+        steps = self.steps()
+        while steps:
+            step = steps.pop()
+            path, identity = self.path(step), self._files.identity(step)
             try:
-                archive.verify(path)
+                verify_checkpoint(path)
             except CheckpointError as error:
-                if not os.path.lexists(path):  # deleted by its writer since we listed the folder
+                now = self._files.identity(step)
+                if now != identity:  # deleted by its writer, or saved again, while we read it
+                    steps += [] if now is None else [step]
                     continue
                 damaged += 1
                 self._damaged.add(step)
@@ -292,13 +321,14 @@ class CheckpointManager:
         for step in steps:
             if step not in keep:
                 self._metrics.pop(step, None)
-                try:
-                    os.unlink(self.path(step))
-                except FileNotFoundError:
-                    pass
-                except OSError as error:
-                    message = f"an old checkpoint cannot be deleted: {self.path(step)!r}: {error.strerror}"
-                    warnings.warn(message, CheckpointWarning, stacklevel=2)
+                self._delete(step, self._files.delete)
+
+    def _delete(self, step: int, delete: Callable[[int], None]) -> None:
+        try:
+            delete(step)
+        except OSError as error:
+            message = f"an old checkpoint cannot be deleted: {self.path(step)!r}: {error.strerror}"
+            warnings.warn(message, CheckpointWarning, stacklevel=2)
 
     def _best(self, steps: list[int]) -> int | None:
         if self.keep_best is None:
@@ -315,7 +345,7 @@ class CheckpointManager:
     def _metrics_of(self, step: int) -> dict[str, float | None]:
         if step not in self._metrics:
             try:
-                found = archive.read_state(self.path(step)).get("metrics")
+                found = read_state(self.path(step)).get("metrics")
             except CheckpointError:
                 found = None
             self._metrics[step] = found if isinstance(found, dict) else {}
@@ -345,11 +375,65 @@ class CheckpointManager:
         self._lock_fd = fd
         self._closer = weakref.finalize(self, _close, fd)
         durable.remove_leftovers(self.folder)
+        self._files.sweep()
 
     def _unlock(self) -> None:
         if self._lock_fd is not None:
             self._lock_fd = None
             self._closer()
+
+
+class ManagedSave:
+    """A save in parts that is under way in the folder of a manager; :meth:`CheckpointManager.begin` makes one.
+
+    Attributes:
+        path: the folder of the checkpoint.
+        ticket: what :func:`~.sharded.write_part` needs, JSON values: for every process.
+    """
+
+    def __init__(self, manager: CheckpointManager, step: int, save: sharded.Save) -> None:
+        self.path, self.ticket = save.path, save.ticket
+        self._manager, self._step, self._save = manager, step, save
+
+    def commit(
+        self,
+        receipts: Sequence[sharded.Receipt],
+        state: Mapping[str, Any],
+        *,
+        metrics: Mapping[str, float] | None = None,
+    ) -> str:
+        """Make the checkpoint valid, once every part is written; then delete those that need not be kept.
+
+        Args:
+            receipts: what :func:`~.sharded.write_part` has returned, of every part.
+            state: the JSON value, as of ``training_state.capture``.
+            metrics: as for :meth:`CheckpointManager.save`.
+
+        Returns:
+            The path of the folder.
+
+        Raises:
+            CheckpointError: as :meth:`neon_optim.serialization.checkpoint.sharded.Save.commit`.
+        """
+        state = {**state, "step": self._step, "metrics": _checked_metrics(metrics)}
+        self._save.commit(receipts, state)
+        self._manager._saved(self._step, state, self._manager._files.delete_file)
+        return self.path
+
+
+def _checked_step(step: Any) -> int:
+    if isinstance(step, bool) or not isinstance(step, int | np.integer) or not 0 <= step < 10**18:
+        refuse("CheckpointManager", "step", step, "must be an integer >= 0")
+    return int(step)
+
+
+def _checked_metrics(metrics: Mapping[str, float] | None) -> dict[str, float | None]:
+    """Numbers by name; None for what is not finite."""
+    for key, value in (metrics or {}).items():
+        if not isinstance(value, int | float | np.number | np.bool_):
+            refuse("CheckpointManager", f"metrics[{key!r}]", value, "must be a number")
+    numbers = {key: float(value) for key, value in (metrics or {}).items()}
+    return {key: value if math.isfinite(value) else None for key, value in numbers.items()}
 
 
 _managers: weakref.WeakSet[CheckpointManager] = weakref.WeakSet()

@@ -11,6 +11,8 @@ import numpy as np
 
 from neon_optim.described.object import NervanaObject
 from neon_optim.errors import CheckpointError, NeonOptimError, printable
+from neon_optim.serialization.checkpoint.share import Share
+from neon_optim.serialization.checkpoint.stored import StoredArray
 from neon_optim.serialization.checkpoint.training_state import (
     ParameterRecord,
     TrainingState,
@@ -37,7 +39,7 @@ class Matching:
     def __init__(
         self,
         file: str,
-        arrays: Mapping[str, np.ndarray],
+        arrays: Mapping[str, np.ndarray | StoredArray],
         found: TrainingState,
         rename: Mapping[str, str],
         reset_state: bool,
@@ -51,6 +53,7 @@ class Matching:
         self.missing: list[str] = []
         self.unexpected: list[str] = []
         self.mismatched: dict[str, str] = {}
+        self._checks: list[Callable[[], None]] = []
         self._actions: list[Callable[[], None]] = []
         self._sources = self._renamed(rename)
 
@@ -173,9 +176,13 @@ class Matching:
         elif not states:
             self._actions.append(lambda: states.extend(targets))
 
-    def _match_array(self, name: str, target: Any, value: np.ndarray) -> bool:
-        """Plan to copy ``value`` into ``target``, or note why that cannot be."""
-        store = _store_into(target)
+    def _match_array(self, name: str, target: Any, value: np.ndarray | StoredArray) -> bool:
+        """Plan to copy ``value`` into ``target``, or note why that cannot be.
+
+        Of what is still in its files, only what ``target`` takes will be read, and is verified before anything is set.
+        """
+        held = target if isinstance(target, Share) else Share(target, target.shape, 0)
+        store = _store_into(held.values)
         shape = tuple(int(n) for n in target.shape)
         if store is None:
             self.mismatched[name] = "the array here cannot be written"
@@ -184,7 +191,9 @@ class Matching:
         elif _as_2d(shape) != _as_2d(value.shape):
             self.mismatched[name] = f"shape {value.shape} in the file, {shape} here"
         else:
-            self._actions.append(lambda: store(value.reshape(shape)))
+            if isinstance(value, StoredArray):
+                self._checks.append(partial(value.check, held.start, held.stop))
+            self._actions.append(lambda: _set(held, value, store))
             return True
         return False
 
@@ -206,6 +215,8 @@ class Matching:
 
     def apply(self, optimizer: Any, model: Any, be: Any) -> None:
         """Set what fits: counters and random numbers, which may still refuse, then arrays, which cannot."""
+        for check in self._checks:
+            check()
         undo: list[Callable[[], None]] = []
         try:
             if optimizer is not None and not self.reset_state:
@@ -235,14 +246,14 @@ class Matching:
             ) from error
 
 
-def _new_state(owner: Any, slot: str, param: Any, grad: Any, value: np.ndarray) -> Any:
+def _new_state(owner: Any, slot: str, param: Any, grad: Any, value: np.ndarray | StoredArray) -> Any:
     """An array for a state that the layers do not have yet, of the kind that a first step would make.
 
     Where the optimizer leaves its type open, a state goes on in the 16 bits that an older version has kept it in.
     """
     be = NervanaObject.be
     if be is None:
-        return np.zeros_like(value)
+        return np.zeros(value.shape, value.dtype)
     if owner is not None:
         made = owner.new_state(slot, param, grad)
         as_before = is_narrow(grad) and dtype_of(grad) == value.dtype
@@ -264,6 +275,28 @@ def _store_into(target: Any) -> Callable[[np.ndarray], Any] | None:
         if shared.size and not np.shares_memory(shared, np.asarray(target)):
             return None
     return (lambda value: np.copyto(shared, value, casting="equiv")) if shared.flags.writeable else None
+
+
+def _set(held: Share, value: np.ndarray | StoredArray, store: Callable[[np.ndarray], Any]) -> None:
+    """Put the elements of ``value`` that a process holds where it holds them; from a file without other memory, where
+    that is host memory."""
+    shape = tuple(int(n) for n in held.values.shape)
+    if not isinstance(value, StoredArray):
+        store(value.reshape(-1)[held.start : held.stop].reshape(shape))
+        return
+    own = _host_memory(held.values)
+    if own is not None and own.dtype == value.dtype and own.flags.c_contiguous:
+        value.read(held.start, held.stop, own.reshape(-1))
+    else:
+        store(value.read(held.start, held.stop).reshape(shape))
+
+
+def _host_memory(target: Any) -> np.ndarray | None:
+    """The writable memory of an array or a tensor; None where it is elsewhere."""
+    if isinstance(target, np.ndarray) or not hasattr(target, "__array__"):
+        return target if isinstance(target, np.ndarray) else None
+    first, second = np.asarray(target), np.asarray(target)
+    return first if first.flags.writeable and np.shares_memory(first, second) else None
 
 
 def _translate(pattern: str, replacement: str, name: str) -> str | None:

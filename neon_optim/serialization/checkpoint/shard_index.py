@@ -116,7 +116,20 @@ def range_entry(array: Entry, start: int, stop: int) -> Entry:
 
 def is_sharded(path: durable.StrPath) -> bool:
     """Whether this is the folder of a sharded checkpoint, damaged or not."""
-    return os.path.lexists(os.path.join(os.fsdecode(path), INDEX_FILE))
+    return os.path.lexists(index_file(path))
+
+
+def index_file(path: durable.StrPath) -> str:
+    """The index in the folder of a sharded checkpoint."""
+    return os.path.join(os.fsdecode(path), INDEX_FILE)
+
+
+def holds_parts(path: durable.StrPath) -> bool:
+    """Whether a folder was made for a sharded checkpoint, which it may not have, or not yet."""
+    try:
+        return is_sharded(path) or any(map(save_of, os.listdir(path)))
+    except OSError:
+        return False
 
 
 def write_index(folder: str, index: Index) -> None:
@@ -131,7 +144,7 @@ def write_index(folder: str, index: Index) -> None:
         raise CheckpointError(f"the index would have {len(text):,} bytes, at most {MAX_TEXT:,} fit")
     raw = np.frombuffer(text.encode("ascii"), np.uint8)
     entry = Entry(_TENSOR, "U8", raw.shape, raw.nbytes)
-    path = os.path.join(folder, INDEX_FILE)
+    path = index_file(folder)
     archive.write_tensors(path, [entry], [archive.pieces_of(raw)], index.state, kind="index")
 
 
@@ -141,7 +154,7 @@ def read_index(folder: durable.StrPath) -> Index:
     Raises:
         CheckpointError: there is none, or it is damaged.
     """
-    path = os.path.join(os.fsdecode(folder), INDEX_FILE)
+    path = index_file(folder)
     file = repr(path)
     if not is_sharded(folder):
         raise CheckpointError(

@@ -228,7 +228,7 @@ def delete(path: durable.StrPath) -> None:
         OSError: it cannot be deleted.
     """
     folder = os.fsdecode(path)
-    os.unlink(os.path.join(folder, shard_index.INDEX_FILE))
+    os.unlink(shard_index.index_file(folder))
     _remove_parts(folder, lambda _: True)
     os.rmdir(folder)
 

@@ -48,6 +48,11 @@ class Share:
         """Of the elements."""
         return self.values.dtype
 
+    @property
+    def is_partial(self) -> bool:
+        """Whether there are elements that this process does not hold."""
+        return self.stop - self.start < math.prod(self.shape)
+
     def __repr__(self) -> str:
         return f"Share(elements {self.start} to {self.stop} of {self.shape}, {self.dtype})"
 

@@ -6,6 +6,7 @@ import contextlib
 import math
 import os
 import sys
+import weakref
 from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
@@ -34,10 +35,10 @@ _BLOCK = 16 << 20
 
 
 class StoredArray:
-    """An array of a checkpoint: name, dtype, shape, size, and its elements on demand."""
+    """An array of a checkpoint: name, dtype, shape, size, its entry in the file's terms, and its elements on demand."""
 
     def __init__(self, checkpoint: StoredCheckpoint, entry: Entry) -> None:
-        self._checkpoint, self._entry = checkpoint, entry
+        self._checkpoint, self.entry = checkpoint, entry
         self.name, self.shape = entry.name, entry.shape
         self.dtype = file_header.numpy_type(entry.dtype)
         self.size = math.prod(entry.shape)
@@ -55,7 +56,7 @@ class StoredArray:
             CheckpointError: they are damaged, or there are no such elements.
         """
         stop = self._checked(start, stop)
-        self._checkpoint.prepare(self._entry, start, stop)
+        self._checkpoint.prepare(self.entry, start, stop)
         if out is None:
             out = np.empty(stop - start, self.dtype)
         elif out.shape != (stop - start,) or out.dtype != self.dtype or not out.flags.c_contiguous:
@@ -64,9 +65,9 @@ class StoredArray:
                 f"{out.shape} and dtype {out.dtype}: pass one with contiguous memory"
             )
         raw = out.view(np.uint8)
-        self._checkpoint.read_bytes(self._entry, start, stop, raw.data)
-        if self._entry.dtype == "BOOL":
-            file_header.as_array(raw, self._entry._replace(shape=out.shape), self._checkpoint.path)
+        self._checkpoint.read_bytes(self.entry, start, stop, raw.data)
+        if self.entry.dtype == "BOOL":
+            file_header.as_array(raw, self.entry._replace(shape=out.shape), self._checkpoint.path)
         if sys.byteorder == "big":
             out.byteswap(inplace=True)
         return out
@@ -78,8 +79,8 @@ class StoredArray:
             CheckpointError: they are damaged.
         """
         stop = self._checked(start, stop)
-        if self._entry.dtype != "BOOL":
-            self._checkpoint.read_bytes(self._entry, start, stop, None)
+        if self.entry.dtype != "BOOL":
+            self._checkpoint.read_bytes(self.entry, start, stop, None)
         else:
             for begin in range(start, stop, _BLOCK):
                 self.read(begin, min(begin + _BLOCK, stop))
@@ -124,8 +125,12 @@ class StoredCheckpoint:
         self.dtypes = {name: entry.dtype for name, entry in entries.items()}
         self._files = contextlib.ExitStack()
 
+    def check_files(self) -> None:
+        """Verify that all files are there and belong together."""
+
     def contents(self) -> Contents:
         """All of it, in memory."""
+        self.check_files()
         arrays = {name: array.get() for name, array in self.arrays.items()}
         return archive.migrated(arrays, self.state, self.dtypes, self.format_version)
 
@@ -161,7 +166,7 @@ class _OneFile(StoredCheckpoint):
 class _Parts(StoredCheckpoint):
     def __init__(self, path: str) -> None:
         index = shard_index.read_index(path)
-        nbytes = os.path.getsize(os.path.join(path, shard_index.INDEX_FILE))
+        nbytes = os.path.getsize(shard_index.index_file(path))
         nbytes += sum(part.nbytes for part in index.parts)
         super().__init__(path, {e.name: e for e in index.arrays}, index.state, index.format_version, nbytes)
         self.save, self.parts, self._index = index.save, len(index.parts), index
@@ -177,6 +182,10 @@ class _Parts(StoredCheckpoint):
     def _close_parts(self) -> None:
         while self._open:
             self._open.popitem()[1][1].close()
+
+    def check_files(self) -> None:
+        for number in range(self.parts):
+            self.part(number)
 
     def prepare(self, array: Entry, start: int, stop: int) -> None:
         for _, _, part, _ in self._places_of(array, start, stop):
@@ -211,6 +220,23 @@ class _Parts(StoredCheckpoint):
                 self._open.popitem(last=False)[1][1].close()
         self._open.move_to_end(number)
         return found[0]
+
+
+class ArraysOnDemand(Mapping[str, np.ndarray]):
+    """The arrays of a checkpoint, each read when it is asked for; its files are closed with the last reference."""
+
+    def __init__(self, stored: StoredCheckpoint) -> None:
+        self._stored = stored
+        weakref.finalize(self, stored.close)
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        return self._stored.arrays[name].get()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._stored.arrays)
+
+    def __len__(self) -> int:
+        return len(self._stored.arrays)
 
 
 @contextlib.contextmanager
@@ -253,12 +279,17 @@ def open_checkpoint(path: durable.StrPath) -> Iterator[StoredCheckpoint]:
         ...         stored.state, array.shape, array.read(2, 5).tolist()
         ({'epoch': 3}, (2, 3), [2.0, 3.0, 4.0])
     """
-    name = os.fsdecode(path)
-    stored = _Parts(name) if os.path.isdir(name) else _OneFile(name)
+    stored = opened(path)
     try:
         yield stored
     finally:
         stored.close()
+
+
+def opened(path: durable.StrPath) -> StoredCheckpoint:
+    """:func:`open_checkpoint` for callers that close it."""
+    name = os.fsdecode(path)
+    return _Parts(name) if os.path.isdir(name) else _OneFile(name)
 
 
 def read_checkpoint(path: durable.StrPath) -> Contents:

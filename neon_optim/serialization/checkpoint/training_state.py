@@ -35,6 +35,7 @@ from neon_optim.described.object import NervanaObject
 from neon_optim.described.values import plain
 from neon_optim.errors import CheckpointError, RegistryError, shown
 from neon_optim.serialization.checkpoint.archive import Arrays, State
+from neon_optim.serialization.checkpoint.share import Share
 from neon_optim.stepping.parameters import NamedParameter, named_parameters
 from neon_optim.version import __version__
 
@@ -92,7 +93,8 @@ def capture(
 ) -> tuple[Arrays, State]:
     """The state of a training run as it is now; CPU arrays are not copied, so use them before the next step.
 
-    Arguments as for :func:`neon_optim.serialization.save_checkpoint`.
+    Arguments as for :func:`neon_optim.serialization.save_checkpoint`. Where a state of a parameter is a
+    :class:`~.share.Share` of which this process has less than all, it stands among the arrays as that.
     """
     if isinstance(epoch, bool) or not isinstance(epoch, int | np.integer) or epoch < 0:
         raise CheckpointError(f"epoch must be an integer >= 0, received {shown(epoch)}")
@@ -117,7 +119,7 @@ def capture(
         found = {name: param, **{f"{name}/{slot}": state for slot, state in zip(slots, states, strict=False)}}
         if found.keys() & arrays.keys():
             raise CheckpointError(f"two arrays have the name {min(found.keys() & arrays.keys())!r}")
-        arrays |= {key: to_host(value) for key, value in found.items()}
+        arrays |= {key: _on_host(value) for key, value in found.items()}
     own = model.get_arrays() if hasattr(model, "get_arrays") else {}
     if own.keys() & arrays.keys():
         raise CheckpointError(f"two arrays have the name {min(own.keys() & arrays.keys())!r}")
@@ -243,6 +245,13 @@ def described_rule(description: Mapping[str, Any] | None) -> str | None:
     config, name = description.get("config"), str(description.get("type"))
     inner = config.get("optimizer") if isinstance(config, dict) else None
     return f"{name}({described_rule(inner)})" if isinstance(inner, dict) else name
+
+
+def _on_host(value: Any) -> Any:
+    """An array, also of what this process has whole; else the share of it that this process has."""
+    if not isinstance(value, Share):
+        return to_host(value)
+    return value if value.is_partial else to_host(value.values).reshape(value.shape)
 
 
 def to_host(value: Any) -> np.ndarray:
