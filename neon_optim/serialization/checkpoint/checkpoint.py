@@ -88,7 +88,7 @@ def save_checkpoint(
     arrays, state = training_state.capture(
         optimizer=optimizer, layers=layers, epoch=epoch, model=model, extra=extra
     )
-    return archive.write(path, arrays, state)
+    return archive.write(path, training_state.held_whole(arrays), state)
 
 
 def load_checkpoint(

@@ -128,7 +128,7 @@ class CheckpointManager:
         arrays, state = training_state.capture(
             optimizer=optimizer, layers=layers, epoch=epoch, model=model, extra=extra
         )
-        return self.write(step, arrays, state, metrics=metrics)
+        return self.write(step, training_state.held_whole(arrays), state, metrics=metrics)
 
     def write(
         self,

@@ -49,9 +49,14 @@ class Share:
         return self.values.dtype
 
     @property
+    def size(self) -> int:
+        """Elements of the whole array."""
+        return math.prod(self.shape)
+
+    @property
     def is_partial(self) -> bool:
         """Whether there are elements that this process does not hold."""
-        return self.stop - self.start < math.prod(self.shape)
+        return self.stop - self.start < self.size
 
     def __repr__(self) -> str:
         return f"Share(elements {self.start} to {self.stop} of {self.shape}, {self.dtype})"

@@ -90,11 +90,11 @@ class TrainingState:
 
 def capture(
     *, optimizer: Any, layers: Any, epoch: int = 0, model: Any = None, extra: Any = None
-) -> tuple[Arrays, State]:
+) -> tuple[dict[str, Any], State]:
     """The state of a training run as it is now; CPU arrays are not copied, so use them before the next step.
 
     Arguments as for :func:`neon_optim.serialization.save_checkpoint`. Where a state of a parameter is a
-    :class:`~.share.Share` of which this process has less than all, it stands among the arrays as that.
+    :class:`~.share.Share`, it stands among the arrays as that.
     """
     if isinstance(epoch, bool) or not isinstance(epoch, int | np.integer) or epoch < 0:
         raise CheckpointError(f"epoch must be an integer >= 0, received {shown(epoch)}")
@@ -103,7 +103,7 @@ def capture(
             "the parameters are set for evaluation: save outside of optimizer.evaluation(), or, for these parameters "
             "alone, with optimizer=None"
         )
-    arrays: Arrays = {}
+    arrays: dict[str, Any] = {}
     parameters: State = {}
     for parameter, owner in named_rows(optimizer, layers):
         name, ((param, _), states) = parameter.path, parameter.value
@@ -119,7 +119,7 @@ def capture(
         found = {name: param, **{f"{name}/{slot}": state for slot, state in zip(slots, states, strict=False)}}
         if found.keys() & arrays.keys():
             raise CheckpointError(f"two arrays have the name {min(found.keys() & arrays.keys())!r}")
-        arrays |= {key: _on_host(value) for key, value in found.items()}
+        arrays |= {key: value if isinstance(value, Share) else to_host(value) for key, value in found.items()}
     own = model.get_arrays() if hasattr(model, "get_arrays") else {}
     if own.keys() & arrays.keys():
         raise CheckpointError(f"two arrays have the name {min(own.keys() & arrays.keys())!r}")
@@ -200,6 +200,26 @@ def parse(state: State, file: str) -> TrainingState:
     )
 
 
+def held_whole(arrays: Mapping[str, np.ndarray | Share]) -> Arrays:
+    """Arrays of :func:`capture` for one process to write.
+
+    Raises:
+        CheckpointError: it holds less than all of one.
+    """
+    found: Arrays = {}
+    for name, array in arrays.items():
+        if not isinstance(array, Share):
+            found[name] = array
+        elif array.is_partial:
+            raise CheckpointError(
+                f"of array {name!r} this process holds the elements from {array.start:,} to {array.stop:,} of "
+                f"{array.size:,}: those that have the rest save a sharded checkpoint with it (docs/checkpoints.md)"
+            )
+        else:
+            found[name] = to_host(array.values).reshape(array.shape)
+    return found
+
+
 def named_rows(optimizer: Any, layers: Any) -> list[tuple[NamedParameter, Any]]:
     """(parameter with its name, rule that updates it) for each parameter of ``layers``."""
     if optimizer is None:
@@ -245,13 +265,6 @@ def described_rule(description: Mapping[str, Any] | None) -> str | None:
     config, name = description.get("config"), str(description.get("type"))
     inner = config.get("optimizer") if isinstance(config, dict) else None
     return f"{name}({described_rule(inner)})" if isinstance(inner, dict) else name
-
-
-def _on_host(value: Any) -> Any:
-    """An array, also of what this process has whole; else the share of it that this process has."""
-    if not isinstance(value, Share):
-        return to_host(value)
-    return value if value.is_partial else to_host(value.values).reshape(value.shape)
 
 
 def to_host(value: Any) -> np.ndarray:
