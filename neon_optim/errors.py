@@ -199,6 +199,10 @@ class RunError(NeonOptimError):
     """A run folder that cannot be used: not writable, taken by another run, or by another process."""
 
 
+class DistributedError(NeonOptimError, RuntimeError):
+    """Processes that should train together, and cannot: one has failed, does not answer, or does not fit the others."""
+
+
 class NonFiniteError(NeonOptimError, FloatingPointError):
     """A NaN or an infinity where the computation needs finite numbers."""
 

@@ -22,6 +22,7 @@ FLOORS = [
     {"optimizers"},
     {"serialization"},
     {"model"},
+    {"distributed"},
     {"data"},
     {"runs"},
     {"export"},

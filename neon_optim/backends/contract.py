@@ -226,6 +226,9 @@ class Backend(Algebra, ABC):
         default_dtype: type of new tensors.
     """
 
+    takes_parts = False
+    """Whether the rows of a plan may be parts of tensors."""
+
     def __init__(
         self,
         rng_seed: int | None = None,
@@ -370,6 +373,7 @@ class Backend(Algebra, ABC):
         sets: Sequence[int] | None = None,
         scopes: Sequence[int] | None = None,
         describe: Callable[[int], str] | None = None,
+        starts: Sequence[int] | None = None,
     ) -> Plan:
         """Check a list of parameters and keep what is needed to run Programs over it.
 
@@ -379,6 +383,9 @@ class Backend(Algebra, ABC):
             sets: for each parameter the index of its scalar set; None: all use set 0.
             scopes: for each scalar set the index of its scope, over which 'total' reduces; None: all one scope.
             describe: turns the index of a parameter into words, for messages.
+            starts: for each parameter where it begins in the tensor that it is a part of, in elements: a multiple of
+                the chunk of sums. Sums of parts are then those of their chunks in the tensor, and stores are rounded
+                as they are in the tensor. Only for backends with ``takes_parts``. None: all are whole.
 
         Raises:
             StateError: shapes, sizes or dtypes in a row do not fit, memory overlaps, or an array cannot be written.

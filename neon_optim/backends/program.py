@@ -94,6 +94,11 @@ class Program:
         return _names_of(self)
 
     @cached_property
+    def reduces_rows(self) -> bool:
+        """Whether it takes sums or extremes over each tensor, which therefore has to be there as a whole."""
+        return any(i.op in REDUCTIONS and i.rank == ROW for i in self.code)
+
+    @cached_property
     def stages(self) -> tuple[Stage, ...]:
         """The code cut at its reductions; the last stage stores."""
         finals = (

@@ -10,6 +10,7 @@ from typing import Any
 from neon_optim.backends.contract import Backend
 from neon_optim.backends.identity import have_no_truth, same_lists, same_objects, same_where_equal
 from neon_optim.stepping.lenders import batch_size_of, lender_of
+from neon_optim.stepping.others import Others
 from neon_optim.stepping.parameters import NamedParameters, Parameter, get_param_list, named_parameters
 from neon_optim.stepping.part import Part
 from neon_optim.stepping.passes import ForeignPasses, FusedPasses
@@ -44,6 +45,14 @@ class _Given:
         """Every parameter with its name."""
         return named_parameters(self._layer_list)
 
+    @cached_property
+    def starts(self) -> list[int] | None:
+        """Where each parameter begins in the tensor that it is a part of; None where all are whole."""
+        if type(self._layer_list) is not NamedParameters:
+            return None
+        starts = [parameter.start for parameter in self._layer_list]
+        return starts if any(starts) else None
+
     def words(self, indices: Sequence[int], index: int) -> str:
         """Words for one of some parameters."""
         named = self.named[indices[index]]
@@ -75,11 +84,21 @@ class _Given:
 
 
 class Binding:
-    """The parameters of one list under one optimizer, on one backend."""
+    """The parameters of one list under one optimizer, on one backend.
 
-    def __init__(self, owner: Any, be: Any, layer_list: Any, rows: list[Parameter]):
+    Arguments:
+        owner: the optimizer.
+        layer_list: the list, as it was given.
+        rows: the tuples in it.
+        others: the processes that have the other parts of these parameters; None: there are none.
+    """
+
+    def __init__(
+        self, owner: Any, be: Any, layer_list: Any, rows: list[Parameter], others: Others | None = None
+    ):
         self._owner = owner
         self.be = be
+        self._others = others
         self._given = _Given(layer_list, rows)
         self._lender = lender_of(rows)
         self._contents: list[list[Any]] = []  # of the state lists
@@ -103,7 +122,7 @@ class Binding:
         ordered = sorted(members, key=lambda rule: rule.algorithm.per_tensor)
         self._members = {Part(rule): members[rule] for rule in ordered if members[rule]}
         kind = FusedPasses if isinstance(self.be, Backend) else ForeignPasses
-        self._passes = kind(self.be, self._members)
+        self._passes = kind(self.be, self._members, self._others)
         self._have_taken = False  # the parts their parameters
 
     # --- is it this one? ---
@@ -139,8 +158,10 @@ class Binding:
 
     def _take(self, filled: list[list[Any]]) -> None:
         """Give the parts their parameters as they are now, with states where there were none."""
-        rows = self._given.rows
+        rows, starts = self._given.rows, self._given.starts
         for part, indices in self._members.items():
+            part.indices = indices
+            part.starts = None if starts is None else [starts[k] for k in indices]
             part.take([rows[k] for k in indices], partial(self._given.words, indices), filled)
         self._have_taken = True
         states = self._given.states

@@ -163,7 +163,7 @@ class BoundOptimizer:
         """The optimizer inside all wrappers."""
         holder = self.optimizer
         while "learning_rate" not in vars(holder):
-            holder = vars(holder).get("optimizer")
+            holder = vars(holder).get("optimizer", vars(holder).get("inner"))
             if holder is None:
                 raise StateError(
                     f"{self.optimizer.classnm} has no learning_rate of its own; set that of its optimizers"

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from neon_optim.backends.contract import Backend, Parameter, Plan
+from neon_optim.backends.identity import FixedRows, same_lists
 from neon_optim.backends.optree import NamedScalar, Node, Symbol, slots_of
 from neon_optim.backends.program import linearize
+from neon_optim.backends.sums import CHUNK
 
-__all__ = ["GradientNorm", "clip_factor", "norm_of"]
+__all__ = ["GradientNorm", "SquaresOfChunks", "clip_factor", "norm_of"]
 
 
 def norm_of(grad: Any, batch_size: Any = None) -> Node:
@@ -48,9 +50,20 @@ class GradientNorm:
         self._used = sorted(slots_of(self._incoming(*symbols[1:])) - {0, 1})
         for place, index in enumerate(self._used, 2):
             symbols[index] = Symbol(slots[index], place)
-        norm = norm_of(self._incoming(*symbols[1:]), NamedScalar("batch_size"))
         self._slots = [*slots[:2], *[slots[index] for index in self._used]]
-        self._program, self._constants = linearize("norm", self._slots, (), results=(norm,))
+        value = self._value(self._incoming(*symbols[1:]))
+        self._program, self._constants = linearize("norm", self._slots, (), results=(value,))
+
+    def _value(self, incoming: Any) -> Any:
+        """What is computed of the gradient, as an expression."""
+        return norm_of(incoming, NamedScalar("batch_size"))
+
+    def _used_of(self, rows: Sequence[Parameter]) -> list[Parameter]:
+        """The rows, with those states alone that are read."""
+        return [(pair, [states[index - 2] for index in self._used]) for pair, states in rows]
+
+    def _scalars(self, numbers: Mapping[str, float]) -> list[float]:
+        return [*[numbers[name] for name in self._program.scalars if name], *self._constants]
 
     def of(self, rows: Sequence[Parameter], numbers: Mapping[str, float], batch_size: float = 1.0) -> float:
         """The norm, divided by the batch size.
@@ -60,11 +73,10 @@ class GradientNorm:
         """
         if not isinstance(self.be, Backend):
             return self._of_foreign(rows, batch_size)
-        rows = [(pair, [states[index - 2] for index in self._used]) for pair, states in rows]
+        rows = self._used_of(rows)
         if self._plan is None or not (self._plan.fits(rows) or self._plan.renew(rows)):
             self._plan = self.be.plan(rows, self._slots)
-        values = {**numbers, "batch_size": batch_size}
-        scalars = [*[values[name] for name in self._program.scalars if name], *self._constants]
+        scalars = self._scalars({**numbers, "batch_size": batch_size})
         return float(self.be.execute(self._program, self._plan, [scalars]).results[0][0])
 
     def _of_foreign(self, rows: Sequence[Parameter], batch_size: float) -> float:
@@ -76,3 +88,40 @@ class GradientNorm:
         out = self.be.empty_like(like)
         out[:] = tree
         return out.get()
+
+
+class SquaresOfChunks(GradientNorm):
+    """The sums of squares of the chunks of gradients: what their norm is made of, in parts."""
+
+    _arrays: list[list[Any]]
+    _chunks: FixedRows
+    _counts: list[int]
+
+    def _value(self, incoming: Any) -> Any:
+        return Node("total_square", incoming)
+
+    def of_each(self, rows: Sequence[Parameter], numbers: Mapping[str, float]) -> list[np.ndarray]:
+        """For each row the sum of each of its chunks.
+
+        Arguments:
+            numbers: of the step, by name.
+        """
+        rows = self._used_of(rows)
+        arrays = [[*pair, *states] for pair, states in rows]
+        if self._plan is None or not same_lists(arrays, self._arrays) or not self._plan.fits(self._chunks):
+            self._arrays, self._counts = arrays, [-(-pair[0].size // CHUNK) for pair, _ in rows]
+            self._chunks = FixedRows.of(chunk for row in arrays for chunk in self._chunks_of(row))
+            sets = range(len(self._chunks))  # a set and a scope for each: so their sums are not added up
+            self._plan = self.be.plan(self._chunks, self._slots, sets, sets)
+        sums = np.zeros(0)
+        if self._chunks:
+            scalars = [self._scalars(numbers)] * len(self._chunks)
+            sums = self.be.execute(self._program, self._plan, scalars).results[0]
+        return np.split(sums, np.cumsum(self._counts)[:-1])
+
+    def _chunks_of(self, arrays: Sequence[Any]) -> Iterator[Parameter]:
+        size = arrays[0].size
+        flat = [self.be.as_tensor(array).reshape(-1, 1) for array in arrays] if size else []
+        for start in range(0, size, CHUNK):
+            param, grad, *states = [array[start : start + CHUNK] for array in flat]
+            yield (param, grad), states

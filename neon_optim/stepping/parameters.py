@@ -23,12 +23,14 @@ class NamedParameter(NamedTuple):
         layer_class: the name of the layer's class; None for a tuple by itself.
         name: the name within the layer: that of its tensor, else ``W``, or ``W_0``, ``W_1``, ... where there are more.
         value: the tuple ((param, grad), state).
+        start: where the value begins in the tensor that it is a part of, in elements; 0 for a whole tensor.
     """
 
     layer: str
     layer_class: str | None
     name: str
     value: Parameter
+    start: int = 0
 
     @property
     def path(self) -> str:

@@ -40,11 +40,15 @@ class Part:
     Attributes:
         rule: what updates them, counts the steps, and clips their gradients together.
         parameters: the tuples, once they are taken.
+        indices: their places in the list that the binding is of.
+        starts: where each begins in the tensor that it is a part of; None where all are whole.
     """
 
     def __init__(self, rule: Rule):
         self.rule = rule
         self.parameters = FixedRows()
+        self.indices: Sequence[int] = ()
+        self.starts: Sequence[int] | None = None
         self._settings = rule.settings()
         self._proof = _UNNEEDED
         self._words: Callable[[int], str] = str

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -13,9 +14,10 @@ import numpy as np
 
 from neon_optim.backends.contract import Backend, Plan, Rounding
 from neon_optim.backends.identity import FixedRows, same_objects
-from neon_optim.errors import BackendError, NonFiniteError
+from neon_optim.errors import BackendError, NonFiniteError, StateError
 from neon_optim.stepping.by_tensor import TensorByTensor
-from neon_optim.stepping.norm import GradientNorm
+from neon_optim.stepping.norm import GradientNorm, SquaresOfChunks
+from neon_optim.stepping.others import Others
 from neon_optim.stepping.part import Part, Traced
 from neon_optim.stepping.rule import Levels
 
@@ -28,10 +30,11 @@ Steps = Mapping[Part, Levels]
 class _Passes(ABC):
     """What both kinds share: the look at the gradients before anything is run."""
 
-    def __init__(self, be: Any, parts: Iterable[Part]):
+    def __init__(self, be: Any, parts: Iterable[Part], others: Others | None = None):
         self._be = be
+        self._others = others
         self._has_per_tensor = any(part.per_tensor for part in parts)
-        self._norms: dict[Any, GradientNorm] = {}
+        self._norms: dict[Any, Any] = {}
 
     @abstractmethod
     def run(self, owner: Any, steps: Steps) -> bool:
@@ -51,7 +54,7 @@ class _Passes(ABC):
             if part.guarded or clips:
                 norm = self._norm(mine, now)
                 if part.guarded and not np.isfinite(norm):
-                    refuse(mine)
+                    refuse(mine, others=self._others)
                     return None
                 limit = now[0].gradient_clip_norm
                 if clips and limit < np.inf:
@@ -68,25 +71,30 @@ class _Passes(ABC):
         batch_size = first.batch_size if first.divides else 1.0
         if not isinstance(self._be, Backend):
             return GradientNorm(self._be, incoming=partial(rule.incoming, now)).of(rows, {}, batch_size)
+        kind = GradientNorm if self._others is None else SquaresOfChunks
         key = (rule, rule.form(now))
-        norm = self._norms.get(key)
-        if norm is None:
-            norm = self._norms[key] = GradientNorm(
+        known: Any = self._norms.get(key)
+        if known is None:
+            known = self._norms[key] = kind(
                 self._be, parts[0].slots, partial(rule.incoming, rule.symbols(now))
             )
-        return norm.of(rows, rule.by_name(now), batch_size)
+        if self._others is None:
+            return known.of(rows, rule.by_name(now), batch_size)
+        indices = [index for part in parts for index in part.indices]
+        sums = known.of_each(rows, rule.by_name(now))
+        return math.sqrt(self._others.sum_of_chunks(indices, sums)) / batch_size
 
 
 class FusedPasses(_Passes):
     """Steps on a backend of ours: what can run together runs together."""
 
-    def __init__(self, be: Backend, parts: Iterable[Part]):
-        super().__init__(be, parts)
+    def __init__(self, be: Backend, parts: Iterable[Part], others: Others | None = None):
+        super().__init__(be, parts, others)
         self._known: dict[tuple[Part, ...], _Together | TensorByTensor] = {}
 
     def run(self, owner: Any, steps: Steps) -> bool:
         """See :meth:`_Passes.run`."""
-        alone = not self._has_per_tensor
+        alone = not self._has_per_tensor and self._others is None
         groups = self._groups(steps, alone)
         if alone and len(groups) > 1:
             alone, groups = False, self._groups(steps, False)
@@ -161,12 +169,18 @@ class _Together:
         def describe(index: int) -> str:
             return parts[sets[index]].describe(index - sets.index(sets[index]))
 
-        return self._be.plan(rows, parts[0].slots, sets, scopes, describe)
+        starts = None
+        if any(part.starts for part in parts):
+            starts = [start for part in parts for start in part.starts or [0] * len(part.parameters)]
+        return self._be.plan(rows, parts[0].slots, sets, scopes, describe, starts)
 
     def run(self, owner: Any, group: Mapping[Part, Any], steps: Steps, rounding: Rounding | None) -> bool:
         """Run the rule; False where that was refused, and the step is to be skipped."""
         parts = self._parts
         program = group[parts[0]].program
+        if program.reduces_rows and any(any(part.starts or ()) for part in parts):
+            name = parts[0].rule.classnm
+            raise StateError(f"{name}: the rule takes sums over tensors, of which there are only parts here")
         scalars = [traced.scalars(part.rule, steps[part]) for part, traced in group.items()]
         outcome = self._be.execute(program, self._plan, scalars, rounding)
         if program.guard is None or not all(part.rule.on_nonfinite == "skip" for part in parts):
@@ -199,11 +213,12 @@ class ForeignPasses(_Passes):
         )
 
 
-def refuse(parts: Sequence[Part], rows: Sequence[int] | None = None) -> None:
+def refuse(parts: Sequence[Part], rows: Sequence[int] | None = None, others: Others | None = None) -> None:
     """A gradient is not finite: raise the error that says where, unless the step is to be skipped.
 
     Arguments:
         rows: the parameters whose gradients were not, where they may be others by now; None: look at them.
+        others: the processes that have the other parts of these parameters, and raise the same error.
     """
     if all(part.rule.on_nonfinite == "skip" for part in parts):
         return
@@ -217,6 +232,8 @@ def refuse(parts: Sequence[Part], rows: Sequence[int] | None = None) -> None:
         bad = int(values.size - np.isfinite(values).sum())
         if bad:
             found.append(f"{part.describe(index)}: {bad} of {values.size} elements")
+    if others is not None:
+        found = others.all_words(found)
     what = "; ".join(found[:5]) + ("; ..." if len(found) > 5 else "")
     raise NonFiniteError(
         f"gradients are not finite ({what or 'their norm overflows'}); nothing was changed. "

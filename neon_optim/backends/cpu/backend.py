@@ -40,6 +40,7 @@ class CPUBackend(Backend):
     """
 
     name = "cpu"
+    takes_parts = True
     tensor_cls: type[CPUTensor] = CPUTensor
 
     def __init__(
@@ -143,9 +144,10 @@ class CPUBackend(Backend):
         sets: Sequence[int] | None = None,
         scopes: Sequence[int] | None = None,
         describe: Callable[[int], str] | None = None,
+        starts: Sequence[int] | None = None,
     ) -> Plan:
         """Check a list of parameters; see :meth:`Backend.plan`."""
-        return HostPlan(parameters, slots, sets, scopes, describe, self.engine.words_differ())
+        return HostPlan(parameters, slots, sets, scopes, describe, starts, self.engine.words_differ())
 
     def execute(
         self,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -68,8 +69,10 @@ class HostPlan(MemoryPlan):
         sets: Sequence[int] | None = None,
         scopes: Sequence[int] | None = None,
         describe: Callable[[int], str] | None = None,
+        starts: Sequence[int] | None = None,
         differ: Differ | None = None,
     ):
+        table_of = HostTable if starts is None else partial(HostTable, starts=starts)
         super().__init__(
-            parameters, slots, sets, scopes, describe, array_of=host_array, table_of=HostTable, differ=differ
+            parameters, slots, sets, scopes, describe, array_of=host_array, table_of=table_of, differ=differ
         )

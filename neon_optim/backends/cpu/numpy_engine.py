@@ -68,6 +68,7 @@ class NumpyEngine(Engine):
             inputs = [list(row) for row in values.by_row(stage.inputs).astype(kernel.dtype)]
         operations = [program.code[r].op for r in stage.reductions]
         chunks = (group.chunks if operations else _blocks(group, table)).tolist()
+        starts = table.starts.tolist()
         numbers = itertools.count()  # the lock of the interpreter makes each number go to one thread
 
         def work() -> None:
@@ -78,7 +79,8 @@ class NumpyEngine(Engine):
                     row, first, n = chunks[k]
                     arrays = table.rows[row]
                     if n < arrays[0].size:
-                        arrays = tuple([a[first : first + n] for a in arrays])
+                        begin = first - starts[row]
+                        arrays = tuple([a[begin : begin + n] for a in arrays])
                     results = self._run_chunk(kernel, arrays, inputs[row], operations, rounding, row, first)
                     if operations:
                         partial[k] = results
@@ -169,6 +171,7 @@ class NumpyEngine(Engine):
 
 def _blocks(group: RowGroup, table: HostTable) -> np.ndarray:
     """Like the chunks of a group, but of up to BLOCK elements."""
-    blocks = group.chunks[group.chunks[:, 1] % BLOCK == 0]
-    blocks[:, 2] = np.minimum(table.sizes[blocks[:, 0]] - blocks[:, 1], BLOCK)
+    within = group.chunks[:, 1] - table.starts[group.chunks[:, 0]]
+    blocks, within = group.chunks[within % BLOCK == 0], within[within % BLOCK == 0]
+    blocks[:, 2] = np.minimum(table.sizes[blocks[:, 0]] - within, BLOCK)
     return blocks

@@ -25,6 +25,7 @@ class RowGroup:
         dtypes: of the arrays of each row.
         rows: numbers of the rows, ascending.
         chunks: (row, first element, number of elements) of each chunk; a chunk lies within a chunk of the sums.
+            Elements are counted in the tensor, where the row is a part of one.
         tasks: task k is the chunks from ``tasks[k]`` to ``tasks[k + 1]``.
         size: number of elements of all rows.
         launches: a place for engines to keep what they prepared for this group.
@@ -45,7 +46,7 @@ class RowGroup:
     @cached_property
     def one_chunk_a_row(self) -> bool:
         """Whether no row has more than one chunk."""
-        return not self.chunks[:, 1].any()
+        return bool((np.diff(self.chunks[:, 0]) > 0).all())
 
 
 class HostTable:
@@ -57,6 +58,7 @@ class HostTable:
     Attributes:
         dtypes: for each row the dtypes of its arrays.
         sizes: elements of each row's arrays.
+        starts: where each row begins in the tensor that it is a part of; a multiple of the chunk of sums.
         sets: for each row the index of its scalar set.
         scopes: for each scalar set the index of its scope.
     """
@@ -66,12 +68,18 @@ class HostTable:
         arrays: Sequence[Sequence[np.ndarray]],
         sets: Sequence[int] | None = None,
         scopes: Sequence[int] | None = None,
+        starts: Sequence[int] | None = None,
     ):
         self._copies: list[tuple[int, np.ndarray, np.ndarray]] = []
         self._rows = [tuple([self._flat(slot, a) for slot, a in enumerate(row)]) for row in arrays]
         self._replaced: dict[int, Callable[[], Sequence[np.ndarray]]] = {}
         self.dtypes = [tuple([a.dtype for a in row]) for row in self._rows]
         self.sizes = np.array([row[0].size for row in self._rows], dtype=np.int64)
+        self.starts = np.zeros_like(self.sizes) if starts is None else np.asarray(starts, np.int64)
+        if (self.starts % CHUNK).any():
+            raise ValueError(
+                f"a part of a tensor begins at a multiple of {CHUNK} elements, received {starts}"
+            )
         self.sets = np.zeros(len(self._rows), np.int64) if sets is None else np.asarray(sets, np.int64)
         n_sets = int(self.sets.max(initial=0)) + 1
         self.scopes = np.zeros(n_sets, np.int64) if scopes is None else np.asarray(scopes, np.int64)
@@ -95,9 +103,12 @@ class HostTable:
 
     @cached_property
     def pointers(self) -> np.ndarray:
-        """The address of every array, one row of numbers for each row."""
-        addresses = [[a.__array_interface__["data"][0] for a in row] for row in self.rows]
-        return np.array(addresses, np.uint64).reshape(len(self.rows), -1)
+        """The address of every array, one row of numbers for each row; of a part where its tensor would begin."""
+        addresses = [
+            [a.__array_interface__["data"][0] - start * a.itemsize for a in row]
+            for row, start in zip(self.rows, self.starts.tolist(), strict=True)
+        ]
+        return np.array(addresses, np.int64).reshape(len(self.rows), -1)
 
     @cached_property
     def addresses(self) -> tuple[int, int]:
@@ -120,6 +131,7 @@ class HostTable:
         number = np.arange(len(chunks)) - np.repeat(np.cumsum(n_chunks) - n_chunks, n_chunks)
         chunks[:, 1] = number * CHUNK
         chunks[:, 2] = np.minimum(np.repeat(sizes, n_chunks) - chunks[:, 1], CHUNK)
+        chunks[:, 1] += np.repeat(self.starts[rows], n_chunks)
         before = np.cumsum(chunks[:, 2]) - chunks[:, 2]
         starts = np.flatnonzero(np.diff(before // TASK, prepend=-1))
         tasks = np.append(starts, len(chunks)).astype(np.int64)
@@ -146,7 +158,8 @@ class HostTable:
         if any(place == slot for place, _, _ in self._copies):
             return False
         self._replaced[slot] = arrays
-        self.pointers[:, slot] = addresses
+        sizes = np.array([dtypes[slot].itemsize for dtypes in self.dtypes], np.int64)
+        self.pointers[:, slot] = addresses.astype(np.int64) - self.starts * sizes
         return True
 
 

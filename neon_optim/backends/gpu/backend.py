@@ -123,8 +123,11 @@ class GPUBackend(Backend):
         sets: Sequence[int] | None = None,
         scopes: Sequence[int] | None = None,
         describe: Callable[[int], str] | None = None,
+        starts: Sequence[int] | None = None,
     ) -> Plan:
         """Check a list of parameters; see :meth:`Backend.plan`."""
+        if starts is not None and any(starts):
+            raise BackendError("the GPU backend updates whole tensors, not parts of them")
         with self.device.context:
             return DevicePlan(self.device, parameters, slots, sets, scopes, describe)
 

@@ -69,7 +69,7 @@ def from_neon(
     optimizer = None if neon.optimizer is None else _build(neon.optimizer, "optimizer")
     named = NamedParameters(row for layer in neon.layers for row in _rows(layer))
     owners = [rule.algorithm for _, rule in named_rows(optimizer, named) if rule is not None]
-    if not owners and any(states for *_, (_, states) in named):
+    if not owners and any(parameter.value[1] for parameter in named):
         raise CheckpointError("the file has states of an optimizer, and no optimizer")
     steps = _steps(owners, neon.epoch_index, t, batches_per_epoch)
     for owner in owners:
