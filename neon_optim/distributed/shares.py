@@ -45,7 +45,7 @@ def share_out(
         whole: which of them are not to be cut.
 
     >>> share_out([200_000, 10], [1, 1], [False, True], 2)
-    [[Span(index=0, start=0, stop=131072)], [Span(index=0, start=131072, stop=200000), Span(index=1, start=0, stop=10)]]
+    [[Span(index=0, start=0, stop=131072), Span(index=1, start=0, stop=10)], [Span(index=0, start=131072, stop=200000)]]
     """
     shares: list[list[Span]] = [[] for _ in range(processes)]
     loads = np.zeros(processes)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
 from cases import PARTS, ROWS, options_of, train
@@ -82,7 +84,7 @@ def test_one_process_with_one_part_is_the_optimizer_itself(be):
 
 def test_other_parts_are_other_sums(be):
     """The control: how a minibatch is cut decides the order of the sums, and so the bits."""
-    eight, four = (together(1, lambda comm: train(Adam, comm, parts=parts)) for parts in (8, 4))
+    eight, four = (together(1, partial(train, Adam, parts=parts)) for parts in (8, 4))
     assert everything(eight) != everything(four)
 
 
@@ -251,7 +253,7 @@ def test_nobody_waits_for_ever(be):
         if comm.rank == 0:
             optimizer.optimize([((np.zeros(3), np.ones(3)), [])], 0)
 
-    with pytest.raises(DistributedError, match="no answer for 0.2 seconds from rank 1 of 2"):
+    with pytest.raises(DistributedError, match=r"no answer for 0\.2 seconds from rank 1 of 2"):
         together(2, work)
 
 
