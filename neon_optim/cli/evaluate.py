@@ -6,7 +6,7 @@ import json
 
 import click
 
-from neon_optim.cli.options import which_checkpoint
+from neon_optim.cli.options import imports, which_checkpoint
 from neon_optim.cli.output import say
 
 __all__ = ["evaluate"]
@@ -16,6 +16,7 @@ __all__ = ["evaluate"]
 @click.argument("run")
 @click.argument("data")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@imports
 @which_checkpoint
 def evaluate(run: str, data: str, as_json: bool, which: str, step: int | None) -> None:
     """Measure the model that RUN, the folder of a run or a checkpoint, has trained, on DATA, which has the targets too.

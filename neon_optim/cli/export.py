@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from neon_optim.cli.options import which_checkpoint
+from neon_optim.cli.options import imports, which_checkpoint
 from neon_optim.cli.output import say
 
 __all__ = ["export"]
@@ -14,6 +14,7 @@ __all__ = ["export"]
 @click.argument("run")
 @click.argument("output", metavar="FILE")
 @click.option("--force", is_flag=True, help="Replace FILE if it exists.")
+@imports
 @which_checkpoint
 def export(run: str, output: str, force: bool, which: str, step: int | None) -> None:
     """Write the model that RUN, the folder of a run or a checkpoint, has trained, to FILE, whose ending says how.

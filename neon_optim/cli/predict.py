@@ -6,7 +6,7 @@ import sys
 
 import click
 
-from neon_optim.cli.options import which_checkpoint
+from neon_optim.cli.options import imports, which_checkpoint
 from neon_optim.cli.output import say
 
 __all__ = ["predict"]
@@ -18,6 +18,7 @@ __all__ = ["predict"]
 @click.option(
     "-o", "--output", metavar="FILE", help="A new file: .csv, .parquet or .npz; default: CSV on the output."
 )
+@imports
 @which_checkpoint
 def predict(run: str, data: str, output: str | None, which: str, step: int | None) -> None:
     """Predict with the model that RUN, the folder of a run or a checkpoint, has trained, for all samples of DATA.

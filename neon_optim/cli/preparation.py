@@ -20,8 +20,11 @@ OPTIONS = {"-e": "epochs", "-b": "backend", "-z": "batchsize", "-r": "rng_seed"}
 """Options of a command that stand for keys of the config."""
 
 
-def read_config(path: str, overrides: Sequence[str] = ()) -> Any:
+def read_config(path: str | Sequence[str], overrides: Sequence[str] = ()) -> Any:
     """The config of a run, with every key that one needs; faults of an option are told by its flag.
+
+    Arguments:
+        path: of a file, or of several, of which each is laid over those before it.
 
     Raises:
         ConfigError: the file or an override is faulty.

@@ -7,11 +7,11 @@ import fcntl
 import os
 import re
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from neon_optim.cli.same_settings import differences
+from neon_optim.cli.same_settings import ChangedSetting, differences
 from neon_optim.described.listing import first_lines
 from neon_optim.errors import RunError
 
@@ -232,13 +232,27 @@ def _numbers(stem: str) -> list[int]:
         ) from error
 
 
-def check_same_settings(folder: RunFolder, stored: Mapping[str, Any], given: Mapping[str, Any]) -> None:
-    """Raise `RunError` if a run that is to be continued was started with other settings."""
-    found = [
-        str(difference)
-        for difference in differences(stored, given)
-        if difference.path.partition(".")[0] not in FREE_TO_CHANGE
-    ]
+def check_same_settings(
+    folder: RunFolder, stored: Mapping[str, Any], given: Mapping[str, Any], changed: Sequence[str] = ()
+) -> list[ChangedSetting]:
+    """Raise `RunError` if a run that is to be continued was started with other settings.
+
+    Arguments:
+        changed: paths whose values are to be others, with all that they hold.
+
+    Returns:
+        What is another of these.
+    """
+    from neon_optim.serialization.config.overrides import split_path
+
+    asked = [split_path(path) for path in changed]
+    found, wanted = [], []
+    for difference in differences(stored, given):
+        parts = split_path(difference.path) or [difference.path.partition(".")[0]]
+        if any(parts[: len(path)] == path[: len(parts)] for path in asked):
+            wanted.append(difference)
+        elif parts[0] not in FREE_TO_CHANGE:
+            found.append(str(difference))
     if found:
         raise RunError(
             "\n".join(
@@ -246,10 +260,11 @@ def check_same_settings(folder: RunFolder, stored: Mapping[str, Any], given: Map
                     f"the run in {str(folder.path)!r} has other settings, so it cannot be continued exactly:",
                     *first_lines(found),
                     *_how_to_continue(folder),
-                    "or start a new one in another folder.",
+                    "go on with others by --change, or start a new one in another folder.",
                 ]
             )
         )
+    return wanted
 
 
 def _how_to_continue(folder: RunFolder) -> list[str]:

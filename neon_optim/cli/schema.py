@@ -6,10 +6,13 @@ import json
 
 import click
 
+from neon_optim.cli.options import imports
+
 __all__ = ["schema"]
 
 
 @click.command(short_help="Print a JSON Schema of configs, for editors.")
+@imports
 def schema() -> None:
     """Print a JSON Schema (draft 2020-12) of what `train` takes, with the plug-ins that are installed here.
 

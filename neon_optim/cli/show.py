@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 
 from neon_optim.cli.chart import chart
-from neon_optim.cli.options import config_changes
+from neon_optim.cli.options import config_changes, imports
 from neon_optim.cli.output import columns
 from neon_optim.cli.preparation import Preparation, read_config
 from neon_optim.cli.pretty import as_call
+from neon_optim.cli.run_folder import RunFolder
 from neon_optim.errors import Position, printable
 
 if TYPE_CHECKING:
@@ -30,11 +31,15 @@ _POINTS = 200
 
 
 @click.command(short_help="Show what a YAML file comes to: settings, layers, optimizers, memory.")
-@click.argument("config")
+@click.argument("files", nargs=-1, required=True, metavar="CONFIG...")
+@imports
 @config_changes
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def show(config: str, changes: tuple[str, ...], as_json: bool) -> None:
-    """Show what the YAML file CONFIG comes to, without training.
+def show(files: tuple[str, ...], changes: tuple[str, ...], as_json: bool) -> None:
+    """Show what the YAML file CONFIG comes to, without training; of several, each laid over those before it.
+
+    In its place the folder of a run stands for the settings of that, and for what it began with and what was changed
+    on its way.
 
     Every setting with the place that it comes from; each layer with its shape and the numbers that it learns; for
     each parameter the optimizer, its learning rate, weight decay and schedule; the rate over the whole run; and the
@@ -42,14 +47,20 @@ def show(config: str, changes: tuple[str, ...], as_json: bool) -> None:
     """
     from neon_optim.serialization.config.resolved import resolved_settings
 
-    found = read_config(config, changes)
+    history = _history(files[0]) if len(files) == 1 else []
+    configs = [_config_of(file) for file in files]
+    found = read_config(configs, changes)
     parts = Preparation(found)
     parts.bring_together()
     outline = parts.outline()
     settings = list(resolved_settings(found, parts.dataset))
     if as_json:
         parts.raise_if_any()
-        click.echo(json.dumps(_as_json(config, settings, parts, outline), indent=2, allow_nan=False))
+        click.echo(
+            json.dumps(
+                {**_as_json(configs, settings, parts, outline), "history": history}, indent=2, allow_nan=False
+            )
+        )
         return
     width = min(columns(sys.stdout) or 80, _MOST_COLUMNS)
     _print(_settings(settings, width))
@@ -60,10 +71,32 @@ def show(config: str, changes: tuple[str, ...], as_json: bool) -> None:
             _parameters(outline, groups, width),
             _rates(groups, width),
             _memory(outline),
+            *([_story(history)] if history else []),
         ):
             click.echo()
             _print(section)
     parts.raise_if_any()
+
+
+def _config_of(file: str) -> str:
+    """The file of settings: of a run in its folder the one that is there."""
+    folder = RunFolder(file)
+    return str(folder.config) if folder.config.is_file() else file
+
+
+def _history(file: str) -> list[dict[str, Any]]:
+    """What a run began with, and what was changed on its way; nothing where the file is no folder of one."""
+    from neon_optim.runs.run import history_of
+
+    return history_of(file) if os.path.isdir(file) else []
+
+
+def _story(history: Sequence[dict[str, Any]]) -> Iterator[str]:
+    from neon_optim.cli.run_history import history_lines
+
+    yield "history"
+    for line in history_lines(history):
+        yield f"  {line}"
 
 
 def _print(lines: Iterator[str]) -> None:
@@ -306,13 +339,13 @@ def _size(count: int) -> str:
 
 
 def _as_json(
-    config: str, settings: Sequence[ResolvedSetting], parts: Preparation, outline: Outline | None
+    configs: list[str], settings: Sequence[ResolvedSetting], parts: Preparation, outline: Outline | None
 ) -> dict[str, Any]:
     assert outline is not None  # there were no problems
     groups = _groups(parts, outline)
     names = list(groups)
     return {
-        "config": config,
+        "config": configs[0] if len(configs) == 1 else configs,
         "settings": [
             {
                 "path": setting.path,

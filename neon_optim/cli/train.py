@@ -16,7 +16,7 @@ from typing import Any
 
 import click
 
-from neon_optim.cli.options import config_changes
+from neon_optim.cli.options import config_changes, imported_modules, imports
 from neon_optim.cli.output import columns, patient_stdout, say
 from neon_optim.cli.preparation import OPTIONS, Preparation, read_config, without_room
 from neon_optim.cli.run_folder import RunFolder, check_same_data, check_same_settings
@@ -26,7 +26,7 @@ __all__ = ["train"]
 
 
 @click.command(short_help="Train a model that a YAML file defines.")
-@click.argument("config")
+@click.argument("files", nargs=-1, required=True, metavar="CONFIG...")
 @click.option("-e", "--epochs", metavar="N", help="Passes over the training data, in all.")
 @click.option("-b", "--backend", metavar="NAME", help="Where to compute: cpu, gpu, or a plug-in's name.")
 @click.option("-z", "--batch_size", metavar="N", help="Samples in a minibatch.")
@@ -36,8 +36,23 @@ __all__ = ["train"]
     "--resume", is_flag=True, help="Continue the run in the folder, exactly; without one, start it."
 )
 @config_changes
+@click.option(
+    "--change",
+    "changed",
+    multiple=True,
+    metavar="A.B.C=VALUE",
+    help="With --resume: go on with another value; the run keeps a record of it. May be repeated.",
+)
+@click.option(
+    "--init-from",
+    metavar="RUN",
+    help="Begin with the weights of a checkpoint, or of the best one of a run, where there is nothing to resume.",
+)
+@click.option("--init-with-state", is_flag=True, help="… and with the state of its optimizer.")
+@click.option("--init-partly", is_flag=True, help="… or with those that fit by name and shape.")
+@imports
 def train(
-    config: str,
+    files: tuple[str, ...],
     epochs: str | None,
     backend: str | None,
     batch_size: str | None,
@@ -45,8 +60,12 @@ def train(
     save_path: str | None,
     resume: bool,
     changes: tuple[str, ...],
+    changed: tuple[str, ...],
+    init_from: str | None,
+    init_with_state: bool,
+    init_partly: bool,
 ) -> None:
-    """Train the model that the YAML file CONFIG defines.
+    """Train the model that the YAML file CONFIG defines; of several, each is laid over those before it.
 
     The run's folder gets config.yaml (all settings), metrics.jsonl, checkpoints/ and, where matplotlib is installed,
     training.png. Without -s it is runs/<config>-1, -2, …; --resume takes the last of these.
@@ -58,18 +77,31 @@ def train(
     flags = {"-e": epochs, "-b": backend, "-z": batch_size, "-r": rng_seed}
     given = [(flag, value) for flag, value in flags.items() if value is not None]
     overrides = [*changes, *(f"{OPTIONS[flag]}={value}" for flag, value in given)]
-    if os.path.isdir(config):
-        raise RunError(_about_folder(Path(config)))
+    config = files[0]
+    for file in files:
+        if os.path.isdir(file):
+            raise RunError(_about_folder(Path(file)))
+    if changed and not resume:
+        raise RunError("--change is for a run that goes on: add --resume, or take --set for a new run")
+    if (init_with_state or init_partly) and init_from is None:
+        raise RunError("--init-with-state and --init-partly say how --init-from begins, which is missing")
     if save_path:
         folder = RunFolder(save_path)
     else:
         folder = RunFolder.last(config) if resume else RunFolder.numbered(config)
-    run = _Run(config, overrides, folder, resume)
+    init = None if init_from is None else (init_from, init_with_state, init_partly)
+    run = _Run(files, overrides, folder, resume, changed, init)
     if run.start():
         return
-    repeated = [*(("--set", change) for change in changes), *given, ("-s", str(folder.path))]
+    repeated = [
+        *(("--import", name) for name in imported_modules()),
+        *(("--set", change) for change in changes),
+        *given,
+        *(("--change", change) for change in changed),
+        ("-s", str(folder.path)),
+    ]
     say(f"Stopped {run.position()}; a checkpoint is saved.\nContinue with:", err=True)
-    say(_command(["neon-optim", "train", config, *itertools.chain(*repeated), "--resume"]), err=True)
+    say(_command(["neon-optim", "train", *files, *itertools.chain(*repeated), "--resume"]), err=True)
     raise SystemExit(1)
 
 
@@ -105,9 +137,19 @@ def _command(words: list[str]) -> str:
 class _Run:
     """One call of the command: everything checked first, then the folder, then training."""
 
-    def __init__(self, config: str, overrides: list[str], folder: RunFolder, resume: bool) -> None:
-        self.folder, self.resume = folder, resume
-        self.config = read_config(config, overrides)
+    def __init__(
+        self,
+        files: tuple[str, ...],
+        overrides: list[str],
+        folder: RunFolder,
+        resume: bool,
+        changed: tuple[str, ...] = (),
+        init: tuple[str, bool, bool] | None = None,
+    ) -> None:
+        self.folder, self.resume, self.init = folder, resume, init
+        self.changed = [change.partition("=")[0].strip() for change in changed]
+        self.history: list[dict[str, Any]] = []
+        self.config = read_config(files, [*overrides, *changed])
         if not resume:
             folder.refuse_other_run()
         stored = folder.read_settings() if resume else None
@@ -118,7 +160,7 @@ class _Run:
             settings.rng_seed = secrets.randbits(32)
         self.values = _in_full(self.config)
         if stored is not None:
-            check_same_settings(folder, _in_full(stored), self.values)
+            check_same_settings(folder, _in_full(stored), self.values, self.changed)
         self._build()
 
     def _build(self) -> None:
@@ -165,8 +207,11 @@ class _Run:
                     if self._is_finished():
                         self._tell_finished()
                         return True
-                    check_same_data(self.folder, found.extra, self.data)
+                    if not any(path.startswith("dataset") for path in self.changed):
+                        check_same_data(self.folder, found.extra, self.data)
                     say(f"Resumed {self.position()} from {newest}")
+                elif self.init is not None:
+                    self._begin_from(*self.init)
                 self.folder.write_config(self.values)
                 self._describe()
                 begin = time.monotonic()
@@ -183,6 +228,7 @@ class _Run:
 
     def _restore(self, path: str) -> Any:
         """Bring model and optimizer to where a checkpoint is; what was read."""
+        from neon_optim.cli.run_history import changes_made
         from neon_optim.model.training import Training
         from neon_optim.serialization import load_checkpoint
 
@@ -191,7 +237,10 @@ class _Run:
             path, optimizer=optimizer, layers=self.model.layers_to_optimize, model=self.model
         )
         if isinstance(found.extra, dict) and isinstance(found.extra.get("config"), dict):
-            check_same_settings(self.folder, found.extra["config"], self.values)
+            known = found.extra["config"]
+            differing = check_same_settings(self.folder, known, self.values, self.changed)
+            entry = changes_made(differing, self.changed, self.model)
+            self.history = [*(found.extra.get("history") or []), *([entry] if entry else [])]
         self.training = Training(
             self.model,
             self.dataset.train_iter,
@@ -200,6 +249,16 @@ class _Run:
             self.config.settings.epochs,
         )
         return found
+
+    def _begin_from(self, source: str, with_state: bool, partly: bool) -> None:
+        """Take the first weights from a checkpoint."""
+        from neon_optim.cli.run_history import begin_from, history_lines
+
+        optimizer = self.config.settings.optimizer
+        entry, left_out = begin_from(source, self.model, optimizer, with_state, partly)
+        self.history = [entry]
+        for line in [*history_lines(self.history), *left_out]:
+            say(line)
 
     def _describe(self) -> None:
         be = self.model.be
@@ -234,6 +293,8 @@ class _Run:
                     "config": self.values,
                     "data": self.data,
                     "best_by": self.best_by,
+                    "history": self.history,
+                    "imports": list(imported_modules()),
                     "encoding": None if self.encoding is None else self.encoding.to_json(),
                 },
             ),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from neon_optim.cli.options import imports
 from neon_optim.cli.output import say, say_with_excerpts
 from neon_optim.cli.preparation import Preparation, read_config
 from neon_optim.errors import ConfigError, NeonOptimError, Position, Problem
@@ -20,6 +21,7 @@ __all__ = ["validate"]
 
 @click.command(short_help="Check YAML files as train does, without training.")
 @click.argument("files", nargs=-1, required=True, metavar="FILE...")
+@imports
 @click.option("--config-only", is_flag=True, help="Check the files alone: read no data, set up no backend.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def validate(files: tuple[str, ...], config_only: bool, as_json: bool) -> None:

@@ -14,7 +14,7 @@ from neon_optim.backends import gen_backend
 from neon_optim.data.encoding import Classes, Encoding, encoding_from_json
 from neon_optim.described.listing import first_of
 from neon_optim.described.object import NervanaObject
-from neon_optim.errors import CheckpointError, RunError, shown
+from neon_optim.errors import CheckpointError, ConfigError, RunError, shown
 from neon_optim.model.array_iterator import ArrayIterator
 from neon_optim.model.model import Model
 from neon_optim.serialization import dump_config, load_checkpoint, load_config
@@ -58,7 +58,15 @@ class Run:
             )
         self.encoding: Encoding = encoding_from_json(extra["encoding"])
         own = {key: value for key, value in self.config.items() if key != "dataset"}
-        settings = load_config(dump_config(own)).settings
+        try:
+            settings = load_config(dump_config(own)).settings
+        except ConfigError as error:
+            if extra.get("imports"):
+                modules = " ".join(f"--import {name}" for name in extra["imports"])
+                raise RunError(
+                    f"{path}: {error}\nIt was trained with {modules}: import the same first"
+                ) from error
+            raise
         self.cost = settings.cost
         if NervanaObject.be is None:
             gen_backend("cpu", datatype=settings.datatype, batch_size=_BATCH)
@@ -161,6 +169,17 @@ def checkpoint_of(path: Path, which: str | int = "best") -> str:
     if which == "last":
         return latest
     return CheckpointManager(folder, keep_best=_best_by(latest)).best() or latest
+
+
+def history_of(folder: str | os.PathLike[str]) -> list[dict[str, Any]]:
+    """What a run began with, and settings that were changed on its way, by its last checkpoint."""
+    try:
+        state = archive.read_state(checkpoint_of(Path(folder), "last"))
+    except RunError:  # nothing is saved yet
+        return []
+    extra = training_state.decode(state.get("extra"))
+    found = extra.get("history") if isinstance(extra, dict) else None
+    return found if isinstance(found, list) else []
 
 
 def _best_by(path: str) -> tuple[str, str] | None:

@@ -6,7 +6,6 @@ is loaded, objects are built once, and all faults are reported together, each as
 
 from __future__ import annotations
 
-import os
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
@@ -15,7 +14,7 @@ from neon_optim.described.arguments import constructor_arguments, suggestion
 from neon_optim.errors import ConfigError, ConfigWarning, Position, Problem, shown
 from neon_optim.serialization.config.object_builder import ObjectBuilder, Origin, join, position_in
 from neon_optim.serialization.config.overrides import apply_override
-from neon_optim.serialization.config.reading import EXTENDS, read_tree
+from neon_optim.serialization.config.reading import EXTENDS, Source, read_tree
 from neon_optim.serialization.config.references import resolve_references
 from neon_optim.serialization.config.settings import OTHER_NAMES, Settings, table_class
 from neon_optim.serialization.config.yaml_dump import dump_config
@@ -153,11 +152,12 @@ def _not_here(name: Any) -> str:
     return f"the dataset '{name}' of neon's is not here; train on another, as by --set dataset='{{name: digits}}'"
 
 
-def load_config(source: str | os.PathLike, overrides: Iterable[str] = ()) -> Config:
+def load_config(source: Source, overrides: Iterable[str] = ()) -> Config:
     """Read, check and build a model config.
 
     Arguments:
-        source: a path; or the YAML text itself, a string that holds a line break.
+        source: a path; or the YAML text itself, a string that holds a line break; or a list of such, of which each is
+            laid over those before it, as over a file that it extends.
         overrides: changes made before anything is checked, each `path=value` with the value in YAML:
             `optimizer.config.learning_rate=0.01`, `layers[0].config.nout=100`, `dataset.name=digits`.
 

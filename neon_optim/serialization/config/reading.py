@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from neon_optim.described.words import closest
 from neon_optim.errors import ArgumentTypeError, ConfigError, Position, Problem, shown
@@ -21,28 +22,50 @@ from neon_optim.serialization.config.yaml_nodes import (
 )
 from neon_optim.serialization.config.yaml_tree import compose
 
-__all__ = ["EXTENDS", "read_tree"]
+__all__ = ["EXTENDS", "Source", "read_tree"]
 
 EXTENDS = "extends"
 """The key that names the files that a file extends."""
+
+Source = str | os.PathLike | Sequence[str | os.PathLike]
 
 _MOST_FILES = 50
 _TEXT = "<text>"
 
 
-def read_tree(source: str | os.PathLike, may_be_empty: bool = False) -> tuple[Map, str, Collector]:
+def read_tree(source: Source, may_be_empty: bool = False) -> tuple[Map, str, Collector]:
     """The tree of a config, what to call it in messages, and what was found to be wrong with it.
 
     Arguments:
-        source: a path; or the YAML text itself, a string that holds a line break.
+        source: a path; or the YAML text itself, a string that holds a line break; or a list of such, of which each is
+            laid over those before it, as over a file that it extends.
         may_be_empty: whether nothing is enough.
 
     Raises:
         ConfigError: there is nothing to go on with.
     """
+    if isinstance(source, (list, tuple)):
+        return _merged(source, may_be_empty)
     text, name = _read(source)
     problems = Collector(text)
     return _Reader(problems).tree(text, name, (), may_be_empty), name, problems
+
+
+def _merged(sources: Sequence[str | os.PathLike], may_be_empty: bool) -> tuple[Map, str, Collector]:
+    """The tree of several configs; the first gives it its name."""
+    if len(sources) == 1:
+        return read_tree(sources[0], may_be_empty)
+    texts = [_read(source) for source in sources]
+    if not texts:
+        raise ArgumentTypeError("load_config takes a path or a YAML text, received none")
+    problems = Collector()
+    reader, whole = _Reader(problems), Map(Position(texts[0][1], 1, 1), [])
+    for text, name in texts:
+        layer = reader.tree(text, name, (), may_be_empty)
+        if whole.pairs:
+            reader.refuse_twice(layer)
+        merge(whole, layer)
+    return whole, texts[0][1], problems
 
 
 class _Reader:
@@ -113,7 +136,7 @@ class _Reader:
                 self.problems.add(key.position, message)
 
 
-def _read(source: str | os.PathLike) -> tuple[str, str]:
+def _read(source: Any) -> tuple[str, str]:
     """The text of a config and what to call it in messages."""
     if not isinstance(source, (str, os.PathLike)):
         raise ArgumentTypeError(f"load_config takes a path or a YAML text, received {shown(source)}")
