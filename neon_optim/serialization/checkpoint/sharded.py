@@ -279,7 +279,22 @@ def _locked(folder: str) -> Iterator[bool]:
         fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError as error:
         raise CheckpointError(f"cannot save {folder!r}: {error.strerror}") from error
+    _locks.add(fd)
     try:
         yield durable.try_lock(fd) and os.fstat(fd).st_nlink > 0
     finally:
-        os.close(fd)
+        if fd in _locks:
+            _locks.remove(fd)
+            os.close(fd)
+
+
+_locks: set[int] = set()
+
+
+def _leave_locks_to_the_parent() -> None:
+    """In a forked process: its copies of our locks would outlive the save."""
+    while _locks:
+        os.close(_locks.pop())
+
+
+os.register_at_fork(after_in_child=_leave_locks_to_the_parent)
