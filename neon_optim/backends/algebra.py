@@ -342,6 +342,65 @@ class Algebra:
         settings = _windows(window, size=size, strides=strides, padding=padding, dilation=dilation)
         return self._build("fold", a, out=out, channels=channels, **settings)
 
+    def convolve(
+        self,
+        a: Any,
+        filters: Any,
+        channels: int,
+        size: Sequence[int],
+        window: Sequence[int],
+        strides: Sequence[int] | int = 1,
+        padding: Sequence[int] | int = 0,
+        dilation: Sequence[int] | int = 1,
+        out: Any = None,
+    ) -> Any:
+        """Filters times each window of images: (C·H·W, n) and (C·R·S, K) -> (K·P·Q, n).
+
+        ``dot(filters.T, unfold(a))`` in one operation, and so are its derivatives. On the CPU all three go window by
+        window, each a product of what of it lies within the image: in the gradient of the filters these are added in
+        order, and each pixel's is one product over the windows that see it. With ``deterministic=True``, and on other
+        backends, they are products of whole unfolded images.
+
+        Arguments:
+            a: images, features × samples in neon's order (C, H, W, n).
+            filters: C·R·S numbers for each of K.
+            channels, size, window, strides, padding, dilation: see :meth:`unfold`.
+        """
+        settings = _windows(window, size=size, strides=strides, padding=padding, dilation=dilation)
+        return self._build("convolve", a, filters, out=out, channels=channels, **settings)
+
+    def deconvolve(
+        self,
+        a: Any,
+        filters: Any,
+        channels: int,
+        size: Sequence[int],
+        window: Sequence[int],
+        strides: Sequence[int] | int = 1,
+        padding: Sequence[int] | int = 0,
+        dilation: Sequence[int] | int = 1,
+        out: Any = None,
+    ) -> Any:
+        """The adjoint of :meth:`convolve` by the images, for the same arguments: (K·P·Q, n) -> (C·H·W, n)."""
+        settings = _windows(window, size=size, strides=strides, padding=padding, dilation=dilation)
+        return self._build("deconvolve", a, filters, out=out, channels=channels, **settings)
+
+    def correlate(
+        self,
+        a: Any,
+        b: Any,
+        channels: int,
+        size: Sequence[int],
+        window: Sequence[int],
+        strides: Sequence[int] | int = 1,
+        padding: Sequence[int] | int = 0,
+        dilation: Sequence[int] | int = 1,
+        out: Any = None,
+    ) -> Any:
+        """The adjoint of :meth:`convolve` by the filters: images (C·H·W, n), errors (K·P·Q, n) -> (C·R·S, K)."""
+        settings = _windows(window, size=size, strides=strides, padding=padding, dilation=dilation)
+        return self._build("correlate", a, b, out=out, channels=channels, **settings)
+
     def fprop_softmax(self, x: Any, axis: int) -> Any:
         """neon's softmax along an axis: (1 / the sum of e) · e, with e = exp(x - the largest x)."""
         power = Node("exp", Node("subtract", x, self.max(x, axis=axis)))

@@ -383,5 +383,17 @@ DERIVATIVES: dict[str, Any] = {
     "put": (lambda e, y, a, i, axis, extent: Node("take", e, i, axis=axis), None),
     "unfold": (lambda e, y, a, **windows: Node("fold", e, **windows),),
     "fold": (lambda e, y, a, **windows: Node("unfold", e, **windows),),
+    "convolve": (
+        lambda e, y, a, w, **windows: Node("deconvolve", e, w, **windows),
+        lambda e, y, a, w, **windows: Node("correlate", a, e, **windows),
+    ),
+    "deconvolve": (
+        lambda e, y, a, w, **windows: Node("convolve", e, w, **windows),
+        lambda e, y, a, w, **windows: Node("correlate", e, a, **windows),
+    ),
+    "correlate": (
+        lambda e, y, a, b, **windows: Node("deconvolve", b, e, **windows),
+        lambda e, y, a, b, **windows: Node("convolve", a, e, **windows),
+    ),
     "stated": _rules_of_stated,
 }  # fmt: skip

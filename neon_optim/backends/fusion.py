@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from neon_optim.backends.graph import VIEWS, Graph, Value, lies_contiguous
-from neon_optim.backends.optree import ELEMENTWISE
+from neon_optim.backends.optree import ELEMENTWISE, PRODUCTS
 
 __all__ = ["ALONG_AN_AXIS", "CHEAP", "Call", "Loop", "Steps", "fuse"]
 
@@ -153,7 +153,7 @@ class _Cutter:
             return False  # what has gaps cannot be seen in another shape
         if isinstance(self._steps[self._step_of[source]], Call):
             # Only products write anywhere, and what a loop could hold; and BLAS wants its results without gaps.
-            anywhere = value.op in ("dot", "batched_dot") or self._alone(value)
+            anywhere = value.op in PRODUCTS or self._alone(value)
             return anywhere and same_type and dense
         return same_type or len(self._users[source]) == 1
 

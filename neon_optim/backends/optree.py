@@ -14,6 +14,7 @@ from neon_optim.backends.optree_shapes import normalized_key, resolved, result_s
 
 __all__ = [
     "ELEMENTWISE",
+    "PRODUCTS",
     "REDUCTIONS",
     "STRUCTURAL",
     "Expression",
@@ -75,7 +76,14 @@ STRUCTURAL = (
     "onehot",  # axis, extent: 1 at each index; without an extent, the target of the tree says it
     "unfold",  # channels, size, window, strides, padding, dilation: images (C·H·W, n) -> windows (C·R·S, P·Q·n)
     "fold",  # the same: windows are added to images, one after the other; the adjoint of unfold
+    "convolve",  # the same: images (C·H·W, n), filters (C·R·S, K) -> (K·P·Q, n): each window times the filters
+    "deconvolve",  # the same: errors (K·P·Q, n), filters -> (C·H·W, n); the adjoint of convolve by the images
+    "correlate",  # the same: images, errors -> (C·R·S, K); the adjoint of convolve by the filters
 )
+
+
+#: Those of them that are products.
+PRODUCTS = ("dot", "batched_dot", "convolve", "deconvolve", "correlate")
 
 
 class Expression:

@@ -300,6 +300,22 @@ def _fold(op: str, shapes: Sequence[Shape], attrs: Mapping[str, Any]) -> Shape:
     return attrs["channels"] * math.prod(attrs["size"]), a[1] // windows
 
 
+def _convolution(op: str, shapes: Sequence[Shape], attrs: Mapping[str, Any]) -> Shape:
+    a, b = shapes
+    pixels = attrs["channels"] * math.prod(attrs["size"])
+    rows, windows = attrs["channels"] * math.prod(attrs["window"]), math.prod(window_counts(attrs))
+    if len(a) == len(b) == 2:
+        if op == "correlate":
+            if a[0] == pixels and a[1] == b[1] and not b[0] % windows:
+                return rows, b[0] // windows
+        elif b[0] == rows and a[0] == (pixels if op == "convolve" else b[1] * windows):
+            return (b[1] * windows if op == "convolve" else pixels), a[1]
+    raise BackendError(
+        f"{op}: {attrs['channels']} channels of {attrs['size']} and {windows} windows of {attrs['window']} have "
+        f"images ({pixels}, n), filters ({rows}, K) and results ({windows} K, n), received {a} and {b}"
+    )
+
+
 def _stated(op: str, shapes: Sequence[Shape], attrs: Mapping[str, Any]) -> Shape:
     return shapes[0]
 
@@ -324,6 +340,7 @@ _RULES: dict[str, Callable[[str, Sequence[Shape], Mapping[str, Any]], Shape]] = 
     "onehot": _onehot,
     "unfold": _unfold,
     "fold": _fold,
+    **dict.fromkeys(("convolve", "deconvolve", "correlate"), _convolution),
     "stated": _stated,
     "scalar": lambda op, shapes, attrs: (),
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import KW_ONLY
 from typing import Annotated, Any, ClassVar
 
@@ -10,12 +11,17 @@ from neon_optim.described.arguments import Flag, PositiveInt
 from neon_optim.model.layer import OptionalInitializer, ParameterLayer, require
 from neon_optim.model.shapes import PairOf, Shape, features, pair, window_settings
 
-__all__ = ["Convolution", "Dilation", "FilterShape", "Filtering", "Padding", "Strides"]
+__all__ = ["Convolution", "Dilation", "FilterShape", "Filtering", "Padding", "Strides", "are_pixels"]
 
 FilterShape = tuple[PositiveInt, PositiveInt, PositiveInt]
 Strides = Annotated[Any, PairOf("str", 1)]
 Padding = Annotated[Any, PairOf("pad", 0)]
 Dilation = Annotated[Any, PairOf("dil", 1)]
+
+
+def are_pixels(windows: Mapping[str, Any]) -> bool:
+    """Whether windows are the pixels of an image."""
+    return {*windows["window"], *windows["strides"]} == {1} and not any(windows["padding"])
 
 
 class Filtering(ParameterLayer, abstract=True):
@@ -94,4 +100,6 @@ class Convolution(Filtering):
 
     def forward(self, x: Any, inference: bool = False) -> Any:
         """Wᵀ · the windows of x."""
-        return self.be.dot(self.W.T, self.be.unfold(x, **self.windows)).reshape(self.nout, -1)
+        if are_pixels(self.windows):
+            return self.be.dot(self.W.T, x.reshape(self.in_shape[0], -1)).reshape(self.nout, -1)
+        return self.be.convolve(x, self.W, **self.windows)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from neon_optim.errors import ArgumentError, Problem
-from neon_optim.model.convolution import Filtering
+from neon_optim.model.convolution import Filtering, are_pixels
 from neon_optim.model.shapes import Shape, pair, wanted
 
 __all__ = ["Deconvolution"]
@@ -81,4 +81,6 @@ class Deconvolution(Filtering):
 
     def forward(self, x: Any, inference: bool = False) -> Any:
         """W · x, whose columns are windows that are added to images."""
-        return self.be.fold(self.be.dot(self.W, x.reshape(self.in_shape[0], -1)), **self.windows)
+        if are_pixels(self.windows):
+            return self.be.dot(self.W, x.reshape(self.in_shape[0], -1)).reshape(self.nout, -1)
+        return self.be.deconvolve(x, self.W, **self.windows)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated, Any, ClassVar
 
+from neon_optim.backends.optree import stated
 from neon_optim.described.arguments import PositiveInt
 from neon_optim.described.checks import Either, Nothing, Number, OfKind
 from neon_optim.described.counters import check_counters
 from neon_optim.model.layer import Layer, ParameterLayer
-from neon_optim.model.shapes import Shape, with_features
+from neon_optim.model.shapes import Shape, in_channels, with_features
 
 __all__ = ["Activation", "Bias", "Dropout", "Linear", "biased"]
 
@@ -86,7 +87,8 @@ def biased(be: Any, x: Any, b: Any) -> Any:
     if rows == channels:
         return x + b
     # Row by row, not channel by channel, so that it is one loop with the activation that follows.
-    return x + be.broadcast_to(b, (channels, rows // channels)).reshape(rows, 1)
+    value = x + be.broadcast_to(b, (channels, rows // channels)).reshape(rows, 1)
+    return stated(value, [x, b], lambda error, *_: [error, be.sum(in_channels(error, channels), axis=1)])
 
 
 class Activation(Layer):

@@ -123,11 +123,19 @@ class Pooling(Layer):
         return of["strides"] == of["window"] and not any(of["padding"]) and whole == of["size"]
 
     def _mean(self, x: Any) -> Any:
+        """The mean of each window; its derivative is the error times 1 / the number of pixels."""
         be, (channels, rows, columns) = self.be, self.out_shape
         windows = be.unfold(x, **self.windows).reshape(channels, -1, rows * columns * x.shape[1])
         total = be.sum(windows, axis=1).reshape(channels, rows, columns, -1)
         counts = self._inside().sum(axis=0, dtype=np.float64).reshape(1, rows, columns, 1)
-        return (total / be.array(counts)).reshape(self.nout, -1)
+        value = (total / be.array(counts)).reshape(self.nout, -1)
+
+        def backward(error: Any, *_: Any) -> list[Any]:
+            each = error.reshape(channels, rows, columns, -1) * be.array(1.0 / counts)
+            wide = be.broadcast_to(each.reshape(channels, 1, -1), windows.shape)
+            return [be.fold(wide.reshape(channels * windows.shape[1], -1), **self.windows)]
+
+        return stated(value, [x], backward)
 
     def _inside(self) -> np.ndarray:
         """Whether each place of each window is a pixel of the image: (R·S, P, Q)."""

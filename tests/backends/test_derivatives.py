@@ -100,6 +100,13 @@ def from_images(images):
     return images.permute(1, 2, 3, 0).reshape(images.shape[1], -1)
 
 
+def torch_convolution(x, w):
+    filters = w.T.reshape(3, 2, 2, 2)
+    return from_images(
+        t().nn.functional.conv2d(torch_images(x), filters, stride=(2, 1), padding=(1, 0), dilation=(1, 2))
+    )
+
+
 def pooled(be, x, reduce):
     """A reduction over windows of 2 x 2, two rows and one column apart: (C·H·W, n) -> (C, P·Q·n)."""
     windows = be.unfold(x, 2, (4, 3), (2, 2), (2, 1))
@@ -185,6 +192,21 @@ ROWS = {
     ),
     "unfold": Row(lambda be, a: be.unfold(a * a, **WINDOWS), lambda a: torch_unfold(a * a), ((24, 2),)),
     "fold": Row(lambda be, a: be.fold(a * a, **WINDOWS), lambda a: torch_fold(a * a), ((8, 6),)),
+    "convolve": Row(
+        lambda be, x, w: be.convolve(x, w, **WINDOWS),
+        lambda x, w: torch_convolution(x, w).reshape(9, 2),
+        ((24, 2), (8, 3)),
+    ),
+    "deconvolve": Row(
+        lambda be, y, w: be.deconvolve(y, w, **WINDOWS),
+        lambda y, w: torch_fold(w @ y.reshape(3, -1)),
+        ((9, 2), (8, 3)),
+    ),
+    "correlate": Row(
+        lambda be, x, y: be.correlate(x, y, **WINDOWS),
+        lambda x, y: torch_unfold(x) @ y.reshape(3, -1).T,
+        ((24, 2), (9, 2)),
+    ),
     "stated": Row(
         lambda be, a: stated(a * a * a, [a], lambda e, y, a: [e * 3.0 * a * a]), lambda a: a**3
     ),
@@ -202,13 +224,7 @@ ROWS = {
     "std": Row(lambda be, a: be.std(a, axis=1), lambda a: a.std(1, correction=0, keepdim=True)),
     "var": Row(lambda be, a: be.var(a), lambda a: a.var(correction=0).reshape(1, 1)),
     "convolution": Row(
-        lambda be, x, w: be.dot(be.transpose(w), be.unfold(x, **WINDOWS)),
-        lambda x, w: from_images(
-            t().nn.functional.conv2d(
-                torch_images(x), w.T.reshape(3, 2, 2, 2), stride=(2, 1), padding=(1, 0), dilation=(1, 2)
-            )
-        ),
-        ((24, 2), (8, 3)),
+        lambda be, x, w: be.dot(be.transpose(w), be.unfold(x, **WINDOWS)), torch_convolution, ((24, 2), (8, 3))
     ),
     "largest of a window": Row(
         lambda be, x: pooled(be, x, be.max) * 2.0,

@@ -11,6 +11,7 @@ import pytest
 from neon_optim import cleanup_backend, gen_backend
 from neon_optim.backends.optree import (
     ELEMENTWISE,
+    PRODUCTS,
     REDUCTIONS,
     STRUCTURAL,
     Node,
@@ -100,7 +101,7 @@ def test_every_structural_operation_is_tried():
     """By :func:`test_values_and_shapes`, or by a test of its own."""
     backend = gen_backend("cpu")
     trees = [case(backend, backend.array(A), backend.array(C3))[0] for case in EXACT.values()]
-    tried = {node.op for node in topological_order(trees)} | {"dot", "batched_dot", "unfold", "fold"}
+    tried = {node.op for node in topological_order(trees)} | {*PRODUCTS, "unfold", "fold"}
     assert tried >= set(STRUCTURAL)
 
 
@@ -192,6 +193,27 @@ def test_windows_of_images(be, attrs):
     np.testing.assert_array_equal(folded, adjoint)
 
 
+@pytest.mark.parametrize("attrs", IMAGES, ids=lambda a: "-".join(str(v) for v in a.values()))
+def test_convolutions(be, attrs):
+    """All three against windows taken one by one, in float64. Tolerance: sums of some products in float32."""
+    images = values(attrs["channels"] * math.prod(attrs["size"]), 3)
+    windows = windows_of(images.astype(np.float64), **attrs)
+    filters = values(len(windows), 2, seed=1)
+    errors = values(2 * windows.shape[1] // 3, 3, seed=2)
+    folded = be.fold(be.array(filters @ errors.reshape(2, -1)), **attrs)
+    found = {
+        "convolve": (be.convolve(be.array(images), be.array(filters), **attrs), filters.T @ windows),
+        "deconvolve": (be.deconvolve(be.array(errors), be.array(filters), **attrs), run(be, folded)),
+        "correlate": (
+            be.correlate(be.array(images), be.array(errors), **attrs),
+            windows @ errors.reshape(2, -1).T,
+        ),
+    }
+    for op, (tree, expected) in found.items():
+        expected = expected.reshape(tree.shape)
+        np.testing.assert_allclose(run(be, tree), expected, rtol=1e-5, atol=1e-5, err_msg=op)
+
+
 def test_sixteen_bits_are_storage(be):
     half = be.array(A, dtype=np.float16)
     exact = A.astype(np.float16)
@@ -244,6 +266,9 @@ REFUSED = {
     "unfold, axes": (lambda be, a: be.unfold(a, 1, (6, 1), (1, 1), (1, 1, 1)), r"strides \(1, 1, 1\), .* each axis"),
     "unfold, window": (lambda be, a: be.unfold(a, 1, (2, 3), (3, 1)), r"window of \(3, 1\) .* image of \(2, 3\)"),
     "fold": (lambda be, a: be.fold(a, 1, (2, 2), (2, 2)), r"fold: .* \(4, 1 n\), received \(6, 5\)"),
+    "convolve": (lambda be, a: be.convolve(a, a, 2, (3, 1), (2, 1)), r"convolve: .* filters \(4, K\).* \(6, 5\)"),
+    "deconvolve": (lambda be, a: be.deconvolve(a, a, 2, (3, 1), (2, 1)), r"deconvolve: .* results \(2 K, n\)"),
+    "correlate": (lambda be, a: be.correlate(a, a[:5], 2, (3, 1), (2, 1)), r"correlate: .* \(6, n\).* and \(5, 5\)"),
 }  # fmt: skip
 
 

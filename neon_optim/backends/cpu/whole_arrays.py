@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from neon_optim.backends.cpu import window_products
 from neon_optim.backends.functions import FUNCTIONS, largest, smallest
 from neon_optim.backends.graph import Value
-from neon_optim.backends.optree_shapes import image_shapes
+from neon_optim.backends.optree_shapes import image_shapes, result_shape
 from neon_optim.backends.sums import CHUNK, LaneSum
 
 __all__ = ["Product", "WholeArrays", "blas_product"]
@@ -34,6 +35,7 @@ class WholeArrays:
     def __init__(self, product: Product = blas_product, as_numpy: bool = False):
         self.product = product
         self._as_numpy = as_numpy
+        self._moves = {**_MOVES, **(_WINDOW_BY_WINDOW if product is blas_product else self._at_once())}
 
     def is_alone(self, value: Value) -> bool:
         """Whether an operation that a loop could hold is done here."""
@@ -54,7 +56,26 @@ class WholeArrays:
     def move(self, value: Value, operands: Sequence[np.ndarray], out: np.ndarray) -> None:
         """out = the value of an operation that is neither a view nor part of a loop."""
         op = f"{value.attrs['kind']}" if value.op == "reduce" else value.op
-        _MOVES[op](out, *operands, **{k: v for k, v in value.attrs.items() if k != "kind"})
+        self._moves[op](out, *operands, **{k: v for k, v in value.attrs.items() if k != "kind"})
+
+    def _at_once(self) -> dict[str, Callable[..., None]]:
+        """Convolutions as one product of unfolded images: in the order that all deterministic backends have."""
+
+        def convolve(out: np.ndarray, images: np.ndarray, filters: np.ndarray, **attrs: Any) -> None:
+            windows = _unfolded(images, out.dtype, attrs)
+            self.product(filters.T, windows, out.reshape(filters.shape[1], -1))
+
+        def deconvolve(out: np.ndarray, errors: np.ndarray, filters: np.ndarray, **attrs: Any) -> None:
+            wide = errors.reshape(filters.shape[1], -1)
+            windows = np.empty((len(filters), wide.shape[1]), out.dtype)
+            self.product(filters, wide, windows)
+            _fold(out, windows, **attrs)
+
+        def correlate(out: np.ndarray, images: np.ndarray, errors: np.ndarray, **attrs: Any) -> None:
+            windows = _unfolded(images, out.dtype, attrs)
+            self.product(windows, errors.reshape(out.shape[1], -1).T, out)
+
+        return {"convolve": convolve, "deconvolve": deconvolve, "correlate": correlate}
 
 
 def _argmax(out: np.ndarray, values: np.ndarray, axis: int) -> None:
@@ -107,6 +128,12 @@ def _fold(out: np.ndarray, windows: np.ndarray, **attrs: Any) -> None:
         pixels[of_images] += parts[of_windows]
 
 
+def _unfolded(images: np.ndarray, dtype: np.dtype, attrs: Mapping[str, Any]) -> np.ndarray:
+    windows = np.empty(result_shape("unfold", [images.shape], attrs), dtype)
+    _unfold(windows, images, **attrs)
+    return windows
+
+
 def _overlaps(
     windows: tuple[int, ...], attrs: Mapping[str, Any]
 ) -> Iterator[tuple[tuple[Any, ...], tuple[Any, ...]]]:
@@ -156,4 +183,10 @@ _MOVES: dict[str, Callable[..., None]] = {
     "concatenate": _concatenate,
     "unfold": _unfold,
     "fold": _fold,
+}
+
+_WINDOW_BY_WINDOW: dict[str, Callable[..., None]] = {
+    "convolve": window_products.convolve,
+    "deconvolve": window_products.deconvolve,
+    "correlate": window_products.correlate,
 }

@@ -127,6 +127,9 @@ _STRUCTURAL: dict[str, Callable[..., Any]] = {
     "put": TreeArrays.added,
     "unfold": TreeArrays.unfolded,
     "fold": TreeArrays.folded,
+    "convolve": TreeArrays.convolved,
+    "deconvolve": TreeArrays.deconvolved,
+    "correlate": TreeArrays.correlated,
 }
 
 

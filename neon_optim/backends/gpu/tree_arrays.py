@@ -191,6 +191,22 @@ class TreeArrays(ABC):
         self.fold(self.contiguous(a).reshape(windows), out.reshape(images), attrs)
         return out
 
+    def convolved(self, images: np.ndarray, filters: np.ndarray, **attrs: Any) -> np.ndarray:
+        """Filters times the windows of images."""
+        found = self.products(filters.T, self.unfolded(images, **attrs), None)
+        return found.reshape(-1, images.shape[1])
+
+    def deconvolved(self, errors: np.ndarray, filters: np.ndarray, **attrs: Any) -> np.ndarray:
+        """The adjoint of :meth:`convolved` by the images."""
+        wide = self.contiguous(errors).reshape(filters.shape[1], -1)
+        return self.folded(self.products(filters, wide, None), **attrs)
+
+    def correlated(self, images: np.ndarray, errors: np.ndarray, **attrs: Any) -> np.ndarray:
+        """The adjoint of :meth:`convolved` by the filters."""
+        _, count = result_shape("correlate", [images.shape, errors.shape], attrs)
+        wide = self.contiguous(errors).reshape(count, -1)
+        return self.products(self.unfolded(images, **attrs), wide.T, None)
+
     def one_hot(self, indices: np.ndarray, axis: int, extent: int) -> Node:
         """A row or column of numbers compared with the indices, as an elementwise node."""
         across = (1, -1) if axis == 0 else (-1, 1)

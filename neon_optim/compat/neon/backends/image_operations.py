@@ -73,8 +73,10 @@ class ImageOperations(NeonAlgebra):
         _check_sizes(layer, I=I, F=F, O=O)
         filters = F.reshape(layer.dimF2)
         images = I.reshape(layer.dimI2)
-        columns = images.reshape((layer.C, -1)) if layer.dot else self.unfold(images, **layer.windows)
-        value = self.dot(filters.T, columns).reshape(layer.dimO2)
+        if layer.dot:
+            value = self.dot(filters.T, images.reshape((layer.C, -1))).reshape(layer.dimO2)
+        else:
+            value = self.convolve(images, filters, **layer.windows)
         self._compound(value, layer.K, O, X, bias, bsum, alpha, beta, relu, brelu, slope)
 
     def bprop_conv(
@@ -100,8 +102,11 @@ class ImageOperations(NeonAlgebra):
             grad_I: a tensor for the derivative by the images.
         """
         _check_sizes(layer, I=grad_I, F=F, O=E)
-        columns = self.dot(F.reshape(layer.dimF2), E.reshape((layer.K, -1)))
-        value = columns.reshape(layer.dimI2) if layer.dot else self.fold(columns, **layer.windows)
+        filters, errors = F.reshape(layer.dimF2), E.reshape(layer.dimO2)
+        if layer.dot:
+            value = self.dot(filters, errors.reshape((layer.K, -1))).reshape(layer.dimI2)
+        else:
+            value = self.deconvolve(errors, filters, **layer.windows)
         self._compound(value, layer.C, grad_I, X, bias, bsum, alpha, beta, relu, brelu, slope)
 
     def update_conv(
@@ -127,8 +132,11 @@ class ImageOperations(NeonAlgebra):
         if grad_bias is not None:
             self.sum(errors, axis=1, out=grad_bias.reshape((layer.K, 1)))
         images = I.reshape(layer.dimI2)
-        columns = images.reshape((layer.C, -1)) if layer.dot else self.unfold(images, **layer.windows)
-        store(U.reshape(layer.dimF2), self.dot(columns, errors.T), alpha, beta)
+        if layer.dot:
+            value = self.dot(images.reshape((layer.C, -1)), errors.T)
+        else:
+            value = self.correlate(images, errors.reshape(layer.dimO2), **layer.windows)
+        store(U.reshape(layer.dimF2), value, alpha, beta)
 
     def _compound(
         self,
