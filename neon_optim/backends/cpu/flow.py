@@ -58,7 +58,7 @@ class Flow:
             elif stored := _fill(step, memory) or _copy(step, memory):
                 self._runs.append(stored)
             else:
-                loop = engine.make_loop(step, memory)
+                loop = whole.make_loop(step, memory) or engine.make_loop(step, memory)
                 self._runs.append(loop)
                 self._loops.append((loop, {*step.reads, *step.writes}))
         self._has_calls = len(self._runs) > len(self._loops)

@@ -8,7 +8,10 @@ from typing import Any
 import numpy as np
 
 from neon_optim.backends.cpu import window_products
+from neon_optim.backends.cpu.flow_memory import FlowMemory
+from neon_optim.backends.cpu.numpy_loops import NumpyLoop
 from neon_optim.backends.functions import FUNCTIONS, largest, smallest
+from neon_optim.backends.fusion import Loop
 from neon_optim.backends.graph import Value
 from neon_optim.backends.optree_shapes import image_shapes, result_shape
 from neon_optim.backends.sums import CHUNK, LaneSum
@@ -42,6 +45,12 @@ class WholeArrays:
         if not self._as_numpy or value.is_number:
             return False
         return (value.attrs["kind"] if value.op == "reduce" else value.op) in _NUMPYS_OWN
+
+    def make_loop(self, loop: Loop, memory: FlowMemory) -> NumpyLoop | None:
+        """A loop that no engine may compile, since a power in it is taken as NumPy computes it; None for all others."""
+        if self._as_numpy and any(memory.graph.values[v].op == "power" for v in loop.values):
+            return NumpyLoop(loop, memory, FUNCTIONS)
+        return None
 
     def reduce_all(self, op: str, values: np.ndarray) -> float:
         """'sum', 'sum_square', 'amax' or 'amin' of all elements; sums in the fixed order."""
