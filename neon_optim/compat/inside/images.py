@@ -27,7 +27,7 @@ def _by_ours(name: str) -> Callable[..., Any]:
 class ImageOperations:
     """Convolution, pooling and local response normalization; mixed into a backend of neon's.
 
-    Where neon goes from window to window, each operation is one product of all windows, or one pass over them.
+    Where neon goes from window to window, these take many windows at a time.
 
     Attributes:
         images: our backend, by neon's names, that does the work.
