@@ -174,7 +174,7 @@ def checkpoint_of(path: Path, which: str | int = "best") -> str:
 def history_of(folder: str | os.PathLike[str]) -> list[dict[str, Any]]:
     """What a run began with, and settings that were changed on its way, by its last checkpoint."""
     try:
-        state = archive.read_state(checkpoint_of(Path(folder), "last"))
+        state = read_state(checkpoint_of(Path(folder), "last"))
     except RunError:  # nothing is saved yet
         return []
     extra = training_state.decode(state.get("extra"))

@@ -145,7 +145,7 @@ def test_the_line_is_shown_and_coloured_on_a_terminal(run, here, monkeypatch):
     ("arguments", "message"),
     [
         (["missing.yaml"], "missing.yaml: there is no such file"),
-        ([], "Missing argument 'CONFIG'"),
+        ([], "Missing argument 'CONFIG...'"),
         (["model.yaml", "--epoch", "3", "--bogus"], "No such option"),
         (["model.yaml", "-e", "0"], "Error: -e 0: epochs must be an integer >= 1, received 0"),
         (["model.yaml", "-e", "many"], "epochs must be an integer >= 1, received 'many'"),
