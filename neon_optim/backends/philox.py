@@ -52,17 +52,21 @@ def philox4x32(counter: Any, key: tuple[int, int]) -> np.ndarray:
     return np.stack([c0, c1, c2, c3]).astype(np.uint32)
 
 
-def random_words(n: int, seed: int, purpose: int, stream: int, step: int) -> np.ndarray:
-    """The 32-bit words of elements 0 to n - 1.
+def random_words(n: int, seed: int, purpose: int, stream: int, step: int, first: int = 0) -> np.ndarray:
+    """The 32-bit words of n elements, from element ``first`` on.
 
     >>> print(random_words(3, seed=1, purpose=DROPOUT, stream=0, step=0))
     [2714744177  753884053 3575498877]
+    >>> print(random_words(1, seed=1, purpose=DROPOUT, stream=0, step=0, first=2))
+    [3575498877]
     """
-    blocks = -(-n // 4)
+    before = first // 4
+    blocks = -(-(first + n) // 4) - before
     counter = np.empty((4, blocks), np.uint64)
-    counter[0] = np.arange(blocks, dtype=np.uint64)
+    counter[0] = np.arange(before, before + blocks, dtype=np.uint64)
     counter[1], counter[2], counter[3] = stream, step & 0xFFFFFFFF, step >> 32
-    return philox4x32(counter, (seed & 0xFFFFFFFF, purpose)).T.reshape(-1)[:n]
+    words = philox4x32(counter, (seed & 0xFFFFFFFF, purpose)).T.reshape(-1)
+    return words[first - 4 * before :][:n]
 
 
 def permutation(n: int, seed: int, stream: int, step: int) -> np.ndarray:

@@ -98,7 +98,7 @@ class Preparation:
 
         settings = self.config.settings
         self.metrics = {"valid_cost": settings.cost}
-        if self.model.layers.nout > 1 and getattr(self.train, "labels", ()) is not None:
+        if self.model.layers.nout > 1 and getattr(self.train, "has_classes", True):
             self.metrics["valid_error"] = Misclassification()
         self.best_by = (list(self.metrics)[-1], "min")
         self.metrics |= {f"valid_{name}": metric for name, metric in settings.metrics.items()}

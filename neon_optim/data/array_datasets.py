@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-import zipfile
+from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import KW_ONLY
 from pathlib import Path
@@ -12,16 +12,22 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from neon_optim.data.encoded_dataset import EncodedDataset
-from neon_optim.data.encoding import Classes, Encoding, Quantities, Target, standardizing, target_from_json
+from neon_optim.data.array_files import ArrayInFile, Hdf5File, open_idx, open_numpy
+from neon_optim.data.array_learning import ArrayLearning, StoredPairs
+from neon_optim.data.encoded_dataset import EncodedDataset, Parts
+from neon_optim.data.encoded_samples import EncodedSamples, HeldRows, RowSource, StreamedRows
+from neon_optim.data.encoding import Classes, Encoding, Quantities, Target, target_from_json
+from neon_optim.data.learning import Chosen
 from neon_optim.described.arguments import Flag, Name
 from neon_optim.described.registry import register
 from neon_optim.described.words import closest
 from neon_optim.errors import DataError, shown
 from neon_optim.model.array_iterator import ArrayIterator
-from neon_optim.model.datasets import Arrays
+from neon_optim.model.samples import Rows
 
-__all__ = ["ArrayEncoding", "Npy", "Npz", "encoding_of"]
+__all__ = ["ArrayEncoding", "Hdf5", "Idx", "Npy", "Npz", "encoding_of"]
+
+_HDF5 = (".h5", ".hdf5", ".hdf")
 
 
 class ArrayEncoding(Encoding):
@@ -31,7 +37,7 @@ class ArrayEncoding(Encoding):
         shape: of a sample.
         target: what the model is trained to give.
         names: of the arrays of inputs and of targets in a file.
-        mean, deviation: what becomes 0 and 1 of each feature; empty where inputs are taken as they are.
+        mean, deviation: what becomes 0 and 1 of each feature, or of all; empty where inputs are taken as they are.
     """
 
     kind = "arrays"
@@ -50,30 +56,57 @@ class ArrayEncoding(Encoding):
     def inputs(self, data: Any) -> np.ndarray:
         """See :meth:`Encoding.inputs`."""
         if isinstance(data, (str, os.PathLike)):
-            arrays = read_arrays(Path(data))
-            data = arrays[""] if "" in arrays else _named(arrays, self.names[0], data)
+            arrays = _arrays_of(data)
+            data = whole(arrays[""] if "" in arrays else named(arrays, self.names[0], data))
         return self.encoded(np.asarray(data))
 
     def samples(self, data: Any) -> tuple[np.ndarray, np.ndarray]:
         """See :meth:`Encoding.samples`."""
         if not isinstance(data, (str, os.PathLike)):
             raise DataError(f"inputs and targets are read from a file, received {shown(data)}")
-        arrays = read_arrays(Path(data))
-        X, y = (_named(arrays, name, data) for name in self.names)
-        _check_counts(X, y, data)
-        return self.encoded(X), self.target.encoded(y)
+        arrays = _arrays_of(data)
+        stored = [named(arrays, name, data) for name in self.names]
+        pairs = StoredPairs(stored[0], stored[1], str(data))
+        X, y = (np.concatenate(parts) for parts in zip(*pairs.checked(), strict=True))
+        return self.encoded(X), self.targets(y)
 
     def encoded(self, X: np.ndarray) -> np.ndarray:
         """The inputs, in float32."""
-        if X.dtype.kind not in "biuf" or X.ndim < 1 or X.shape[1:] != self.shape:
+        self.check(X.shape[1:] if X.ndim else (), X.dtype, f"an array of {X.dtype} of shape {X.shape}")
+        return self.ready(X.reshape(len(X), -1)).astype(np.float32, copy=False).reshape(-1, *self.shape)
+
+    def check(self, shape: tuple[int, ...], dtype: Any, received: str) -> None:
+        """Refuse samples of another size.
+
+        Raises:
+            DataError: they are no numbers or do not fit.
+        """
+        fits = shape == self.shape or (math.prod(shape) == math.prod(self.shape) and len(shape) <= 2)
+        if dtype.kind not in "biuf" or not fits or not shape:
             raise DataError(
-                f"inputs must be numbers of the shape (samples, {', '.join(map(str, self.shape))}), "
-                f"received an array of {X.dtype} of shape {X.shape}"
+                f"inputs must be numbers of the shape (samples, {', '.join(map(str, self.shape))}), received {received}"
             )
-        if not self._mean:
-            return X.astype(np.float32)
-        flat = X.reshape(len(X), -1)
-        return ((flat - self._mean) / self._deviation).astype(np.float32).reshape(X.shape)
+
+    def ready(self, X: np.ndarray) -> np.ndarray:
+        """Inputs of (samples, features) as they wait to be used: in 4 bytes or less."""
+        if self._mean:
+            return ((X - np.array(self._mean)) / np.array(self._deviation)).astype(np.float32)
+        return X if X.dtype.itemsize <= 4 else X.astype(np.float32)
+
+    def targets(self, y: np.ndarray) -> np.ndarray:
+        """Targets as the model sees them."""
+        if isinstance(self.target, Classes):
+            return self.target.encoded(y.reshape(len(y))).astype(np.int32)
+        return self.target.encoded(y)
+
+    def rows(self, raw: Any) -> Rows:
+        """What waits to be used of inputs and targets."""
+        X, y = raw
+        return self.ready(X.reshape(len(X), -1 if len(X) else math.prod(self.shape))), self.targets(y)
+
+    def inputs_of(self, rows: Rows) -> np.ndarray:
+        """See :meth:`Encoding.inputs_of`."""
+        return rows[0].astype(np.float32, copy=False)
 
     def to_json(self) -> dict[str, Any]:
         """See :meth:`Encoding.to_json`."""
@@ -94,37 +127,95 @@ class ArrayEncoding(Encoding):
 
     def summary(self) -> list[str]:
         """See :meth:`Encoding.summary`."""
-        how = "standardized" if self._mean else "taken as they are"
+        if not self._mean:
+            how = "taken as they are"
+        elif len(self._mean) == 1:
+            how = f"divided by {self._deviation[0]:g}"
+        else:
+            how = "standardized" if set(self._deviation) != {1.0} else "less their mean"
         return [f"inputs of the shape {self.shape}, {how}"]
 
 
 class ArrayDataset(EncodedDataset, abstract=True):
-    """Arrays of inputs, (samples, …), and of targets, (samples,) or (samples, outputs).
+    """Arrays of inputs, (samples, …), and of targets, (samples,) or (samples, outputs)."""
 
-    Arguments:
-        standardize: let each feature have the mean 0 and the deviation 1 in the samples to train on.
-    """
-
-    _: KW_ONLY
-    standardize: Flag = False
-
-    def made(
-        self, arrays: Arrays, other: Arrays | None, names: tuple[str, str]
-    ) -> tuple[Encoding, Arrays, Arrays]:
-        """The encoding, and both parts.
+    @abstractmethod
+    def opened(self, path: str | None) -> tuple[StoredPairs, tuple[str, str]]:
+        """Inputs and targets, and the names of their arrays.
 
         Arguments:
-            other: what to validate with, where that is other data.
-            names: of the arrays in a file.
+            path: of other data to validate with; None: the data itself.
+
+        Raises:
+            DataError: they cannot be read.
         """
-        X, y = arrays
-        target, train, valid = self.split(names[1], y)
-        mean, deviation = standardizing(X[train]) if self.standardize else ((), ())
-        encoding = ArrayEncoding(X.shape[1:], target, names, mean, deviation)
-        inputs, targets = encoding.encoded(X), target.encoded(y)
-        if other is not None:
-            return encoding, (inputs, targets), (encoding.encoded(other[0]), target.encoded(other[1]))
-        return encoding, (inputs[train], targets[train]), (inputs[valid], targets[valid])
+
+    def shape_of(self, pairs: StoredPairs) -> tuple[int, ...]:
+        """The shape of a sample."""
+        return pairs.X.shape[1:] or (1,)
+
+    def classes_of(self, pairs: StoredPairs) -> int | None:
+        """How many classes the file says that there are; None: it does not say it."""
+        return None
+
+    def scale_of(self, pairs: StoredPairs) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
+        """What the file says that becomes 0 and 1; None: it does not say it."""
+        return None
+
+    @property
+    def _standardizes(self) -> bool:
+        return bool(getattr(self, "standardize", False))
+
+    def read(self) -> Parts:
+        """See :meth:`EncodedDataset.read`."""
+        pairs, names = self.opened(None)
+        streams = 2 * pairs.row_bytes * pairs.count > self.memory_bytes
+        learned = ArrayLearning(
+            pairs,
+            names[1],
+            self.task,
+            self.classes_of(pairs),
+            self._standardizes,
+            self.share,
+            self.split_seed,
+            self.memory_bytes // 8 if streams else None,
+        )
+        self.check_counts(*learned.counts)
+        scale = self.scale_of(pairs) or (learned.mean, learned.deviation)
+        encoding = ArrayEncoding(self.shape_of(pairs), learned.target, names, *scale)
+        train = self._samples(encoding, pairs, learned.train, streams)
+        if isinstance(self.validation, str):
+            other, _ = self.opened(self.validation)
+            encoding.check(other.X.shape[1:], other.X.dtype, f"{other.X.shape} in {self.validation}")
+            for _, y in other.checked():
+                encoding.targets(y)
+            streams = 2 * other.row_bytes * other.count > self.memory_bytes
+            return Parts(encoding, train, self._samples(encoding, other, None, streams))
+        if learned.apart is not None:
+            apart = _Apart(*learned.apart)
+            source = StreamedRows(apart, encoding.rows, None, self.memory_bytes)
+            return Parts(encoding, train, EncodedSamples(source, encoding, pairs.content))
+        return Parts(encoding, train, self._samples(encoding, pairs, learned.valid, streams))
+
+    def _samples(
+        self, encoding: ArrayEncoding, pairs: StoredPairs, chosen: Chosen | None, streams: bool
+    ) -> EncodedSamples:
+        source: RowSource = StreamedRows(pairs, encoding.rows, chosen, self.memory_bytes)
+        if not streams:
+            source = HeldRows(source.all())
+        return EncodedSamples(source, encoding, pairs.content)
+
+
+class _Apart:
+    """Samples that were set aside."""
+
+    def __init__(self, X: Any, y: Any) -> None:
+        self._X, self._y = X, y
+        self.count, self.row_bytes = X.count, X.row_bytes + y.row_bytes
+
+    def read(self, first: int, last: int) -> Rows:
+        """Some samples, one after the other."""
+        return self._X.read(first, last), self._y.read(first, last)
 
 
 def encoding_of(dataset: Any) -> Encoding | None:
@@ -157,6 +248,8 @@ class Npz(ArrayDataset):
         split_seed: decides which samples.
         task: 'classification' or 'regression'; 'auto': classes where targets are words, truth values, or integers of
             few different values.
+        memory: what samples may take of it, in bytes or as '500MB' or '4GB'. More than that is read again in each
+            epoch, in windows of a quarter of it; compressed arrays go to a temporary file before.
     """
 
     positional: ClassVar[tuple[str, ...]] = ("path", "inputs", "targets")
@@ -165,18 +258,16 @@ class Npz(ArrayDataset):
     path: str
     inputs: str = "X"
     targets: str = "y"
+    standardize: Flag = False
     name: Name = "npz"
 
-    def read(self) -> tuple[Encoding, Arrays, Arrays]:
-        """See :meth:`EncodedDataset.read`."""
-        other = self._arrays(self.validation) if isinstance(self.validation, str) else None
-        return self.made(self._arrays(self.path), other, (self.inputs, self.targets))
-
-    def _arrays(self, path: str) -> Arrays:
-        arrays = read_arrays(Path(path))
-        X, y = (_named(arrays, name, path) for name in (self.inputs, self.targets))
-        _check_counts(X, y, path)
-        return X, y
+    def opened(self, path: str | None) -> tuple[StoredPairs, tuple[str, str]]:
+        """See :meth:`ArrayDataset.opened`."""
+        path = path or self.path
+        arrays = open_numpy(Path(path), self.memory_bytes // 2)
+        names = self.inputs, self.targets
+        X, y = (named(arrays, name, path) for name in names)
+        return StoredPairs(X, y, path), names
 
 
 @register(name="npy")
@@ -190,6 +281,8 @@ class Npy(ArrayDataset):
         split_seed: decides which samples.
         task: 'classification' or 'regression'; 'auto': classes where targets are words, truth values, or integers of
             few different values.
+        memory: what samples may take of it, in bytes or as '500MB' or '4GB'. More than that is read again in each
+            epoch, in windows of a quarter of it.
     """
 
     positional: ClassVar[tuple[str, ...]] = ("inputs", "targets")
@@ -197,51 +290,177 @@ class Npy(ArrayDataset):
     _: KW_ONLY
     inputs: str
     targets: str
+    standardize: Flag = False
     name: Name = "npy"
 
     def blamed(self, message: str) -> str:
         """See :meth:`EncodedDataset.blamed`."""
         return "targets" if message.startswith(self.targets) else "inputs"
 
-    def read(self) -> tuple[Encoding, Arrays, Arrays]:
-        """See :meth:`EncodedDataset.read`."""
-        if isinstance(self.validation, str):
-            raise DataError("validation must be a share of the samples (0 to 1) for a dataset of two files")
-        X, y = (_only(read_arrays(Path(path)), path) for path in (self.inputs, self.targets))
-        _check_counts(X, y, self.inputs)
-        return self.made((X, y), None, ("X", "y"))
+    def opened(self, path: str | None) -> tuple[StoredPairs, tuple[str, str]]:
+        """See :meth:`ArrayDataset.opened`."""
+        _refuse_other(path)
+        X, y = (
+            _only(open_numpy(Path(path), self.memory_bytes // 2), path)
+            for path in (self.inputs, self.targets)
+        )
+        return StoredPairs(X, y, self.inputs), ("X", "y")
 
 
-def read_arrays(path: Path) -> dict[str, np.ndarray]:
-    """The arrays of an ``.npz`` file by their names; the one of an ``.npy`` file has the name ''. No file runs code.
+@register(name="idx")
+class Idx(ArrayDataset):
+    """Two arrays in IDX files, as those of MNIST and its like, gzipped or not. Images of (H, W) get one channel.
+
+    Arguments:
+        inputs, targets: paths of the files; relative to the current folder.
+        normalize: divide bytes by 255.
+        validation: the share of the samples that is kept for validation, of each class where there are classes.
+        split_seed: decides which samples.
+        task: 'classification' or 'regression'; 'auto': classes where targets are integers of few different values.
+        memory: what samples may take of it, in bytes or as '500MB' or '4GB'. More than that is read again in each
+            epoch, in windows of a quarter of it; gzipped arrays go to a temporary file before.
+    """
+
+    positional: ClassVar[tuple[str, ...]] = ("inputs", "targets")
+
+    _: KW_ONLY
+    inputs: str
+    targets: str
+    normalize: Flag = True
+    name: Name = "idx"
+
+    def blamed(self, message: str) -> str:
+        """See :meth:`EncodedDataset.blamed`."""
+        return "targets" if message.startswith(self.targets) else "inputs"
+
+    def opened(self, path: str | None) -> tuple[StoredPairs, tuple[str, str]]:
+        """See :meth:`ArrayDataset.opened`."""
+        _refuse_other(path)
+        X, y = (open_idx(Path(path), self.memory_bytes // 2) for path in (self.inputs, self.targets))
+        return StoredPairs(X, y, self.inputs), ("X", "y")
+
+    def shape_of(self, pairs: StoredPairs) -> tuple[int, ...]:
+        """See :meth:`ArrayDataset.shape_of`."""
+        shape = pairs.X.shape[1:]
+        return (1, *shape) if len(shape) == 2 else shape or (1,)
+
+    def scale_of(self, pairs: StoredPairs) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
+        """See :meth:`ArrayDataset.scale_of`."""
+        return ((0.0,), (255.0,)) if self.normalize and pairs.X.dtype == np.uint8 else None
+
+
+@register(name="hdf5")
+class Hdf5(ArrayDataset):
+    """Arrays in an HDF5 file, laid out as for neon's HDF5Iterator.
+
+    The inputs are (samples, features), with an attribute ``lshape`` where a sample has a shape, (C, H, W) for images;
+    an array or attribute ``mean`` of as many numbers as there are features or channels is subtracted. The
+    targets are (samples,) or (samples, outputs); with an attribute ``nclass`` they are class numbers.
+
+    Arguments:
+        path: of the file; relative to the current folder.
+        inputs, targets: the names of the arrays in it.
+        standardize: let each feature have the mean 0 and the deviation 1 in the samples to train on, whatever ``mean``
+            says.
+        validation: the share of the samples that is kept for validation, of each class where there are classes; or the
+            path of another file to validate with.
+        split_seed: decides which samples.
+        task: 'classification' or 'regression'; 'auto': classes where the file says so with ``nclass``, or targets are
+            words, truth values, or integers of few different values.
+        memory: what samples may take of it, in bytes or as '500MB' or '4GB'. More than that is read again in each
+            epoch, in windows of a quarter of it.
+    """
+
+    positional: ClassVar[tuple[str, ...]] = ("path", "inputs", "targets")
+
+    _: KW_ONLY
+    path: str
+    inputs: str = "input"
+    targets: str = "output"
+    standardize: Flag = False
+    name: Name = "hdf5"
+
+    def opened(self, path: str | None) -> tuple[StoredPairs, tuple[str, str]]:
+        """See :meth:`ArrayDataset.opened`."""
+        file = Hdf5File(Path(path or self.path))
+        if path is None:
+            self._file = file
+        for name in (self.inputs, self.targets):
+            if name not in file.names:
+                known = ", ".join(file.names) or "no arrays at all"
+                raise DataError(
+                    f"{file.path}: there is no array {name!r}{closest(name, file.names)}; it holds {known}"
+                )
+        names = self.inputs, self.targets
+        X, y = (file.array(name) for name in names)
+        return StoredPairs(X, y, str(file.path)), names
+
+    def shape_of(self, pairs: StoredPairs) -> tuple[int, ...]:
+        """See :meth:`ArrayDataset.shape_of`."""
+        given = self._file.attribute(self.inputs, "lshape")
+        if given is None:
+            return super().shape_of(pairs)
+        shape = tuple(int(size) for size in np.ravel(given))
+        if math.prod(shape) != pairs.features:
+            raise DataError(
+                f"{pairs.X.where}: lshape is {shape}, {math.prod(shape)} numbers, but a sample has {pairs.features}"
+            )
+        return shape
+
+    def classes_of(self, pairs: StoredPairs) -> int | None:
+        """See :meth:`ArrayDataset.classes_of`."""
+        given = self._file.attribute(self.targets, "nclass")
+        return None if given is None or self.task == "regression" else int(given)
+
+    def scale_of(self, pairs: StoredPairs) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
+        """See :meth:`ArrayDataset.scale_of`."""
+        mean = self._file.attribute(self.inputs, "mean")
+        if mean is None and "mean" in self._file.names:
+            stored = self._file.array("mean")
+            mean = stored.read(0, stored.shape[0])
+        if mean is None or self.standardize:
+            return None
+        found = np.ravel(mean).astype(np.float64)
+        channels = self.shape_of(pairs)[0]
+        if len(found) == channels != pairs.features:
+            found = np.repeat(found, pairs.features // channels)
+        if len(found) != pairs.features:
+            raise DataError(
+                f"{self._file.path}: mean has {len(found)} numbers, but a sample has {pairs.features} in {channels} "
+                "channels"
+            )
+        return tuple(found.tolist()), (1.0,) * len(found)
+
+
+def _arrays_of(data: str | os.PathLike[str]) -> dict[str, ArrayInFile]:
+    path = Path(data)
+    if path.suffix.lower() in _HDF5:
+        file = Hdf5File(path)
+        return {name: file.array(name) for name in file.names}
+    name = path.name.removesuffix(".gz")
+    if name.endswith(("ubyte", ".idx")) or "-idx" in name:
+        return {"": open_idx(path, 1 << 62)}
+    return open_numpy(path, 1 << 62)
+
+
+def whole(array: ArrayInFile) -> np.ndarray:
+    """All of an array."""
+    return array.read(0, array.shape[0]) if array.shape else np.empty(())
+
+
+def named(arrays: Mapping[str, ArrayInFile], name: str, where: Any) -> ArrayInFile:
+    """The array of a name.
 
     Raises:
-        DataError: the file cannot be read, is none of these, or holds Python objects.
+        DataError: there is none.
     """
-    path = path.expanduser()
-    try:
-        with open(path, "rb") as file:
-            loaded = np.load(file, allow_pickle=False)
-            if isinstance(loaded, np.ndarray):
-                return {"": loaded}
-            return {name: loaded[name] for name in loaded.files}
-    except FileNotFoundError:
-        raise DataError(f"{path}: there is no such file") from None
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        text = str(error)
-        if "allow_pickle" in text or "Object arrays" in text:
-            text = "it holds Python objects, which could run code; save arrays of numbers or of words"
-        raise DataError(f"{path} cannot be read: {text}") from error
-
-
-def _named(arrays: Mapping[str, np.ndarray], name: str, where: Any) -> np.ndarray:
     if name not in arrays:
         known = ", ".join(arrays) if list(arrays) != [""] else "one array without a name"
         raise DataError(f"{where}: there is no array {name!r}{closest(name, list(arrays))}; it holds {known}")
     return arrays[name]
 
 
-def _only(arrays: Mapping[str, np.ndarray], where: Any) -> np.ndarray:
+def _only(arrays: Mapping[str, ArrayInFile], where: Any) -> ArrayInFile:
     if list(arrays) != [""]:
         raise DataError(
             f"{where} is no .npy file but an archive of {', '.join(arrays)}; dataset: {{name: npz, …}} reads it"
@@ -249,12 +468,6 @@ def _only(arrays: Mapping[str, np.ndarray], where: Any) -> np.ndarray:
     return arrays[""]
 
 
-def _check_counts(X: np.ndarray, y: np.ndarray, where: Any) -> None:
-    if not X.ndim or not y.ndim or len(X) != len(y):
-        raise DataError(
-            f"{where}: inputs of shape {X.shape} and targets of shape {y.shape} are not of the same number of samples"
-        )
-    if not len(X) or not math.prod(X.shape[1:]):
-        raise DataError(f"{where}: there is no sample; the inputs have the shape {X.shape}")
-    if X.dtype.kind not in "biuf":
-        raise DataError(f"{where}: inputs must be numbers, received an array of {X.dtype}")
+def _refuse_other(path: str | None) -> None:
+    if path is not None:
+        raise DataError("validation must be a share of the samples (0 to 1) for a dataset of two files")

@@ -5,23 +5,36 @@ from __future__ import annotations
 from abc import abstractmethod
 from dataclasses import KW_ONLY
 from functools import cached_property
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
 
-from neon_optim.backends.philox import permutation
-from neon_optim.data.encoding import Classes, Encoding, Target, learned_target
+from neon_optim.data.encoded_samples import EncodedSamples
+from neon_optim.data.encoding import Classes, Encoding
 from neon_optim.described.arguments import NonNegativeInt
 from neon_optim.described.checks import Either, Number, Text
 from neon_optim.described.object import NervanaObject
+from neon_optim.described.sizes import Size, bytes_of
 from neon_optim.errors import DataError, Problem
-from neon_optim.model.array_iterator import ArrayIterator
-from neon_optim.model.datasets import Arrays, all_but, stratified_split
+from neon_optim.model.datasets import Arrays
+from neon_optim.model.sample_iterator import SampleIterator
 
-__all__ = ["EncodedDataset", "Task"]
+__all__ = ["EncodedDataset", "Memory", "Parts", "Task", "Validation"]
 
 Validation = Annotated[Any, Either(Number(gt=0, lt=1), Text())]
+Memory = Annotated[Any, Size()]
 Task = Literal["auto", "classification", "regression"]
+
+_WINDOWS = 4
+"""What is larger than memory is used in windows of a quarter of it: one in use, one being read, and room for both."""
+
+
+class Parts(NamedTuple):
+    """What a dataset consists of: an encoding, and the samples that it makes, to train on and to validate with."""
+
+    encoding: Encoding
+    train: EncodedSamples
+    valid: EncodedSamples
 
 
 class EncodedDataset(NervanaObject, kind="dataset", abstract=True):
@@ -33,27 +46,30 @@ class EncodedDataset(NervanaObject, kind="dataset", abstract=True):
         split_seed: decides which samples.
         task: 'classification' or 'regression'; 'auto': classes where targets are words, truth values, or integers of
             few different values.
+        memory: what samples may take of it, in bytes or as '500MB' or '4GB'. More than that is read again in each
+            epoch, in windows of a quarter of it.
     """
 
     _: KW_ONLY
     validation: Validation = 0.2
     split_seed: NonNegativeInt = 0
     task: Task = "auto"
+    memory: Memory = "1GB"
 
     @property
     def encoding(self) -> Encoding:
         """What is done with a sample before it is an input, and with outputs before they are answers."""
-        return self._parts[0]
+        return self._parts.encoding
 
     @cached_property
-    def train_iter(self) -> ArrayIterator:
+    def train_iter(self) -> SampleIterator:
         """Minibatches to train on, shuffled anew in each epoch."""
-        return self._iterator(self._parts[1], "train", shuffle=True)
+        return SampleIterator(self._parts.train, self._window, "train", shuffle=True)
 
     @cached_property
-    def valid_iter(self) -> ArrayIterator:
+    def valid_iter(self) -> SampleIterator:
         """Minibatches to validate with, in a fixed order."""
-        return self._iterator(self._parts[2], "valid")
+        return SampleIterator(self._parts.valid, self._window, "valid")
 
     @property
     def nclass(self) -> int | None:
@@ -62,11 +78,22 @@ class EncodedDataset(NervanaObject, kind="dataset", abstract=True):
         return target.nout if isinstance(target, Classes) else None
 
     def load(self) -> tuple[Arrays, Arrays]:
-        """(inputs, targets) for training and for validation."""
-        return self._parts[1:]
+        """(inputs, targets) for training and for validation, all of them, in the order of the data."""
+        return _arrays(self._parts.train), _arrays(self._parts.valid)
+
+    @property
+    def memory_bytes(self) -> int:
+        """What samples may take of memory."""
+        return bytes_of(self.memory)
+
+    @property
+    def _window(self) -> int:
+        """Bytes of a window: all that there is, where it has room in memory."""
+        size = sum(part.ndata * part.row_bytes for part in self._parts[1:])
+        return self.memory_bytes if size <= self.memory_bytes else self.memory_bytes // _WINDOWS
 
     @cached_property
-    def _parts(self) -> tuple[Encoding, Arrays, Arrays]:
+    def _parts(self) -> Parts:
         try:
             return self.read()
         except DataError as error:
@@ -79,45 +106,32 @@ class EncodedDataset(NervanaObject, kind="dataset", abstract=True):
         return "path"
 
     @abstractmethod
-    def read(self) -> tuple[Encoding, Arrays, Arrays]:
-        """The encoding, and (inputs, targets) for training and for validation.
+    def read(self) -> Parts:
+        """The encoding, and the samples for training and for validation.
 
         Raises:
             DataError: the data is not there or cannot be used: all that is wrong with it.
         """
 
-    def _iterator(self, arrays: Arrays, name: str, shuffle: bool = False) -> ArrayIterator:
-        X, y = arrays
-        return ArrayIterator(
-            X,
-            y,
-            nclass=self.nclass,
-            make_onehot=self.nclass is not None,
-            lshape=X.shape[1:] if X.ndim > 2 else None,
-            name=name,
-            shuffle=shuffle,
-        )
+    @property
+    def share(self) -> float | None:
+        """The share of the samples that validates; None where other data does."""
+        return None if isinstance(self.validation, str) else float(self.validation)
 
-    def split(self, name: str, values: np.ndarray) -> tuple[Target, np.ndarray, np.ndarray]:
-        """The target, and the numbers of the samples to train on and to validate with.
+    def check_counts(self, train: int, valid: int) -> None:
+        """Refuse a share that leaves one of the parts empty.
 
-        Arguments:
-            name: of the target.
-            values: the target of each sample.
+        Raises:
+            DataError: it does.
         """
-        target = learned_target(name, values, self.task)
-        count = len(values)
-        if isinstance(self.validation, str):
-            return target, np.arange(count), np.empty(0, np.int64)
-        if isinstance(target, Classes):
-            train, valid = stratified_split(target.encoded(values), self.validation, self.split_seed)
-        else:
-            order = permutation(count, self.split_seed, 0, 0)
-            train, valid = all_but(count, np.sort(order[: round(self.validation * count)]))
-        if not len(train) or not len(valid):
-            left = "to validate with" if len(train) else "to train on"
-            message = f"a share of {self.validation} of {count} samples for validation leaves none {left}"
+        if self.share is not None and not (train and valid):
+            left = "to validate with" if train else "to train on"
+            message = (
+                f"a share of {self.validation} of {train + valid} samples for validation leaves none {left}"
+            )
             raise DataError(message, [Problem.about("validation", message, self)])
-        if not isinstance(target, Classes):
-            target = learned_target(name, values[train], "regression")
-        return target, train, valid
+
+
+def _arrays(samples: EncodedSamples) -> Arrays:
+    rows = samples.all()
+    return np.asarray(samples.inputs(rows)).reshape(-1, *samples.shape), samples.targets(rows)

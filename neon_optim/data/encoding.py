@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 
+from neon_optim.data.learning import Moments, chunks_of
 from neon_optim.errors import DataError, StateError, shown
+from neon_optim.model.samples import Rows
 
 __all__ = ["Classes", "Encoding", "Quantities", "Target", "target_from_json"]
 
@@ -96,7 +99,7 @@ class Quantities:
 
     def encoded(self, values: np.ndarray) -> np.ndarray:
         """The numbers as the model sees them, (samples, outputs)."""
-        wide = np.asarray(values, np.float64).reshape(len(values), -1)
+        wide = np.asarray(values, np.float64).reshape(len(values), math.prod(values.shape[1:]))
         if wide.shape[1] != self.nout:
             raise DataError(
                 f"{self.name or 'the targets'}: {self.nout} numbers for each sample, received {wide.shape[1]}"
@@ -156,6 +159,10 @@ class Encoding(ABC):
         """
 
     @abstractmethod
+    def inputs_of(self, rows: Rows) -> np.ndarray:
+        """The inputs, (samples, features), of rows that the encoding has made; the last array of these are targets."""
+
+    @abstractmethod
     def to_json(self) -> dict[str, Any]:
         """All of it, in values of JSON."""
 
@@ -184,9 +191,10 @@ def encoding_from_json(described: Any) -> Encoding:
 def standardizing(values: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and deviation of each column of (samples, columns); the deviation is 1 where all values are the same."""
     wide = np.asarray(values, np.float64).reshape(len(values), -1)
-    mean, deviation = wide.mean(axis=0), wide.std(axis=0)
-    deviation[deviation <= 1e-12 * np.maximum(1.0, np.abs(mean))] = 1.0
-    return tuple(mean.tolist()), tuple(deviation.tolist())
+    moments = Moments(wide.shape[1])
+    for first, last in chunks_of(*wide.shape):
+        moments.add(wide[first:last])
+    return moments.standardizing()
 
 
 def learned_target(name: str, values: np.ndarray, task: str) -> Target:
@@ -196,21 +204,41 @@ def learned_target(name: str, values: np.ndarray, task: str) -> Target:
         task: 'classification', 'regression', or 'auto': classes where values are words, truth values, or integers of
             at most 20 different values, else numbers.
     """
-    if task == "auto":
-        few = values.dtype.kind in "iu" and len(np.unique(values)) <= MOST_INTEGER_CLASSES
-        task = "classification" if few or values.dtype.kind not in "iuf" else "regression"
-    if task == "regression":
-        if values.dtype.kind not in "iufb":
-            raise DataError(
-                f"{name or 'the targets'}: words cannot be a target of regression: task: classification"
-            )
+    if goal_of(name, values.dtype.kind, task, lambda: len(np.unique(values))) == "regression":
         return Quantities(name, *standardizing(values))
-    labels = sorted(set(values.tolist()), key=lambda label: (type(label).__name__, label))
-    if len(labels) < 2:
+    return classes_of(name, set(values.tolist()))
+
+
+def goal_of(name: str, kind: str, task: str, distinct: Callable[[], int]) -> str:
+    """'classification' or 'regression'.
+
+    Arguments:
+        kind: NumPy's letter for the type of the values.
+        task: as in :func:`learned_target`.
+        distinct: counts the different values.
+    """
+    if task == "auto":
+        few = kind in "iu" and distinct() <= MOST_INTEGER_CLASSES
+        task = "classification" if few or kind not in "iuf" else "regression"
+    if task == "regression" and kind not in "iufb":
         raise DataError(
-            f"{name or 'the targets'}: all samples are of one class, {labels[0]!r}; there is nothing to learn"
+            f"{name or 'the targets'}: words cannot be a target of regression: task: classification"
         )
-    return Classes(name, tuple(labels))
+    return task
+
+
+def classes_of(name: str, labels: Collection[Any]) -> Classes:
+    """The classes that some labels are.
+
+    Raises:
+        DataError: there is only one.
+    """
+    known = sorted(labels, key=lambda label: (type(label).__name__, label))
+    if len(known) < 2:
+        raise DataError(
+            f"{name or 'the targets'}: all samples are of one class, {known[0]!r}; there is nothing to learn"
+        )
+    return Classes(name, tuple(known))
 
 
 MOST_INTEGER_CLASSES = 20

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import math
 import os
 from dataclasses import KW_ONLY
 from pathlib import Path
@@ -9,13 +11,15 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from neon_optim.data.encoded_dataset import EncodedDataset
-from neon_optim.data.encoding import Encoding, Target, target_from_json
+from neon_optim.data.encoded_dataset import EncodedDataset, Parts
+from neon_optim.data.encoded_samples import EncodedSamples, HeldRows, RowSource, StreamedRows
+from neon_optim.data.encoding import Encoding, Target, learned_target, target_from_json
+from neon_optim.data.learning import Split
 from neon_optim.described.arguments import Name, PositiveInt
 from neon_optim.described.listing import first_lines
 from neon_optim.described.registry import register
 from neon_optim.errors import DataError
-from neon_optim.model.datasets import Arrays
+from neon_optim.model.samples import Rows
 
 __all__ = ["ImageEncoding", "Images"]
 
@@ -58,6 +62,12 @@ class ImageEncoding(Encoding):
         files, labels = _by_class(Path(data).expanduser())
         return read_images(files, self.mode, self.size), self.target.encoded(labels)
 
+    def inputs_of(self, rows: Rows) -> np.ndarray:
+        """See :meth:`Encoding.inputs_of`."""
+        pixels = rows[0].reshape(len(rows[0]), -1).astype(np.float32)
+        pixels /= np.float32(255.0)
+        return pixels
+
     def to_json(self) -> dict[str, Any]:
         """See :meth:`Encoding.to_json`."""
         return {
@@ -90,6 +100,8 @@ class Images(EncodedDataset):
         validation: the share of the images that is kept for validation, of each class; or the path of another such
             folder to validate with.
         split_seed: decides which images.
+        memory: what images may take of it, in bytes or as '500MB' or '4GB', a byte for each pixel and colour. More than
+            that are read again in each epoch, in windows of a quarter of it.
     """
 
     positional: ClassVar[tuple[str, ...]] = ("path",)
@@ -101,16 +113,32 @@ class Images(EncodedDataset):
     color: Literal["auto", "gray", "rgb"] = "auto"
     name: Name = "images"
 
-    def read(self) -> tuple[Encoding, Arrays, Arrays]:
+    def read(self) -> Parts:
         """See :meth:`EncodedDataset.read`."""
         files, labels = _by_class(Path(self.path).expanduser())
-        target, train, valid = self.split("class", labels)
-        mode, size = self._form(files)
-        encoding = ImageEncoding(mode, size, target)
-        X, y = read_images(files, mode, size), target.encoded(labels)
+        target = learned_target("class", labels, "classification")
+        y = target.encoded(labels).astype(np.int32)
+        valid = np.zeros(len(files), bool)
+        if self.share is not None:
+            counts = {k: int(np.count_nonzero(y == k)) for k in range(target.nout)}
+            valid = Split(counts, self.share, self.split_seed).of_next(y)
+        self.check_counts(int(np.count_nonzero(~valid)), int(np.count_nonzero(valid)))
+        encoding = ImageEncoding(*self._form(files), target)
+        parts = [self._samples(encoding, files, y, np.flatnonzero(~valid))]
         if isinstance(self.validation, str):
-            return encoding, (X, y), encoding.samples(self.validation)
-        return encoding, (X[train], y[train]), (X[valid], y[valid])
+            files, labels = _by_class(Path(self.validation).expanduser())
+            y, valid = target.encoded(labels).astype(np.int32), np.ones(len(files), bool)
+        parts.append(self._samples(encoding, files, y, np.flatnonzero(valid)))
+        return Parts(encoding, *parts)
+
+    def _samples(
+        self, encoding: ImageEncoding, files: list[Path], y: np.ndarray, chosen: np.ndarray
+    ) -> EncodedSamples:
+        stored = _StoredImages([files[k] for k in chosen.tolist()], y[chosen], encoding)
+        source: RowSource = StreamedRows(stored, lambda rows: rows, None, self.memory_bytes)
+        if len(files) * stored.row_bytes <= self.memory_bytes:
+            source = HeldRows(stored.read(0, stored.count))
+        return EncodedSamples(source, encoding, stored.digest())
 
     def _form(self, files: list[Path]) -> tuple[str, tuple[int, int]]:
         """The mode and the size that all images get."""
@@ -157,13 +185,42 @@ def _opened(file: Path) -> Any:
         raise DataError(f"{file} is no image that can be read: {error}") from error
 
 
+class _StoredImages:
+    """Images of one size in their files, and their classes."""
+
+    def __init__(self, files: list[Path], y: np.ndarray, encoding: ImageEncoding) -> None:
+        self._files, self._y, self._encoding = files, y, encoding
+        self.count = len(files)
+        self.row_bytes = math.prod(encoding.shape) + y.itemsize
+
+    def read(self, first: int, last: int) -> Rows:
+        """Some images, one after the other."""
+        pixels = _pixels(self._files[first:last], self._encoding.mode, self._encoding.size)
+        return pixels, self._y[first:last]
+
+    def digest(self) -> str:
+        """SHA-256 of all files and classes."""
+        found = hashlib.sha256(self._y.tobytes())
+        for file in self._files:
+            try:
+                found.update(file.read_bytes())
+            except OSError as error:
+                raise DataError(f"{file} cannot be read: {error.strerror}") from error
+        return found.hexdigest()
+
+
 def read_images(files: list[Path], mode: str, size: tuple[int, int]) -> np.ndarray:
     """Images as float32 from 0 to 1, (samples, C, H, W).
 
     Raises:
         DataError: some cannot be read: all of them.
     """
-    out = np.empty((len(files), _CHANNELS[mode], *size), np.float32)
+    return _pixels(files, mode, size).astype(np.float32) / np.float32(255.0)
+
+
+def _pixels(files: list[Path], mode: str, size: tuple[int, int]) -> np.ndarray:
+    """Images as bytes, (samples, C, H, W)."""
+    out = np.empty((len(files), _CHANNELS[mode], *size), np.uint8)
     problems: list[str] = []
     for k, file in enumerate(files):
         try:
@@ -171,7 +228,7 @@ def read_images(files: list[Path], mode: str, size: tuple[int, int]) -> np.ndarr
                 wanted = image.convert(mode)
                 if (wanted.height, wanted.width) != size:
                     wanted = wanted.resize((size[1], size[0]))
-                pixels = np.asarray(wanted, np.float32) / 255.0
+                pixels = np.asarray(wanted, np.uint8)
         except (DataError, OSError) as error:
             problems.append(str(error) if isinstance(error, DataError) else f"{file} is damaged: {error}")
             continue

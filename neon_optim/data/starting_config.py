@@ -9,12 +9,13 @@ from typing import Any
 
 from neon_optim.backends import gen_backend
 from neon_optim.data.array_datasets import Npz
+from neon_optim.data.columns import Scan
 from neon_optim.data.encoded_dataset import EncodedDataset, Task
 from neon_optim.data.encoding import Classes
 from neon_optim.data.image_folders import Images
 from neon_optim.data.table_datasets import Csv, Parquet
-from neon_optim.data.table_encoding import useless_columns
-from neon_optim.data.tables import TABLE_FORMATS, read_table
+from neon_optim.data.table_learning import useless_columns
+from neon_optim.data.tables import TABLE_FORMATS, open_table
 from neon_optim.described.listing import first_of
 from neon_optim.described.object import NervanaObject
 from neon_optim.described.words import suggestion
@@ -30,6 +31,8 @@ _BATCH_SIZES = ((16, 500), (32, 5_000), (128, 100_000), (512, math.inf))
 """Samples in a minibatch, and in the training data up to which so many are taken."""
 
 _MOST_LISTED = 8
+_MEMORY = 500_000_000
+"""Bytes of a table that may stay in memory while it is looked at."""
 
 
 def starting_config(path: str, target: str | None = None, task: Task = "auto") -> str:
@@ -115,14 +118,15 @@ def _dataset(path: str, target: str | None, task: Task) -> tuple[EncodedDataset,
 
 def _of_table(path: str, target: str | None, task: Task) -> tuple[EncodedDataset, dict[str, Any], list[str]]:
     kind: Any = {"csv": Csv, "parquet": Parquet}[TABLE_FORMATS[Path(path).suffix.lower()]]
-    table = read_table(path)
-    known = table.column_names
+    table = open_table(path)
+    known = table.names
     if target is None or target not in known:
         what = "which column is to be predicted"
         if target is not None:
             what = f"there is no column {target!r}{suggestion(target, known).rstrip('?')}"
         raise DataError(f"{path}: {what}? Give --target one of: {', '.join(known)}")
-    left_out = useless_columns(table, target, path)
+    scan = Scan(table, known, _MEMORY)
+    left_out = useless_columns(scan, target)
     features = [name for name in known if name != target and name not in left_out] if left_out else None
     if features == []:
         raise DataError(
@@ -132,7 +136,7 @@ def _of_table(path: str, target: str | None, task: Task) -> tuple[EncodedDataset
     notes = [f"left out: {name}: {reason}" for name, reason in left_out.items()]
     if features is not None:
         settings["features"] = features
-    lacking = {name: table.column(name).null_count for name in [target, *(features or known)]}
+    lacking = {name: scan.columns[name].missing.count for name in [target, *(features or known)]}
     if lacking[target]:
         settings["missing"] = "drop"
         notes.append(
@@ -142,8 +146,13 @@ def _of_table(path: str, target: str | None, task: Task) -> tuple[EncodedDataset
         settings["missing"] = "mean"
         listed = ", ".join(f"{name} ({count:,})" for name, count in lacking.items() if count)
         notes.append(f"missing: the mean, or the most frequent word, stands for it in {listed}; or: drop")
-    made = kind(
-        path=path, target=target, features=features, task=task, missing=settings.get("missing", "error")
+    made: EncodedDataset = kind.of(
+        scan,
+        path=path,
+        target=target,
+        features=features,
+        task=task,
+        missing=settings.get("missing", "error"),
     )
     settings["validation"] = 0.2
     goal = made.encoding.target

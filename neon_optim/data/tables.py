@@ -1,10 +1,16 @@
-"""Reads tables: CSV and Parquet files, and what programs have in memory, as pyarrow's Table."""
+"""Reads tables block by block: CSV and Parquet files, and what programs have in memory, as pyarrow's arrays."""
 
 from __future__ import annotations
 
+import codecs
 import csv
+import io
 import os
-from collections.abc import Mapping
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +19,32 @@ import numpy as np
 from neon_optim.described.listing import first_lines
 from neon_optim.errors import DataError, shown
 
-__all__ = ["TABLE_FORMATS", "as_table", "line_of", "read_table"]
+__all__ = [
+    "MISSING_WORDS",
+    "TABLE_FORMATS",
+    "CsvTable",
+    "MemoryTable",
+    "TableSource",
+    "as_table",
+    "open_table",
+]
 
 TABLE_FORMATS = {".csv": "csv", ".tsv": "csv", ".txt": "csv", ".parquet": "parquet", ".pq": "parquet"}
 """The format of a table by the ending of its file."""
 
-_MISSING = ["", "NA", "N/A", "n/a", "NaN", "nan", "null", "NULL", "None", "?"]
+MISSING_WORDS = ("", "NA", "N/A", "n/a", "NaN", "nan", "null", "NULL", "None", "?")
+"""What stands for a missing value."""
+
 _SEPARATORS = ",;\t|"
 _SNIFFED = 1 << 16
+_BLOCK = 1 << 23
+"""Bytes of a CSV file that are parsed at a time."""
+_LONGEST_QUOTED = 1 << 26
+_QUOTE = ord('"')
+_BATCH = 1 << 16
+"""Rows of other tables that are read at a time."""
+_MOST_WORKERS = 8
+_DICTIONARY = 1_000
 
 
 def _pyarrow() -> Any:
@@ -36,7 +60,209 @@ def _pyarrow() -> Any:
     return pyarrow
 
 
-def read_table(path: str | os.PathLike[str], format: str | None = None) -> Any:
+class TableSource(ABC):
+    """A table that can be read from its beginning, again and again.
+
+    Attributes:
+        where: its name in messages.
+        names: of its columns, without white space around them.
+    """
+
+    unit = "rows"
+    where: str
+
+    def __init__(self, where: str, raw_names: Sequence[str]) -> None:
+        self.where, self._raw_names = where, list(raw_names)
+        self.names = [name.strip() for name in raw_names]
+        twice = sorted({name for name in self.names if self.names.count(name) > 1})
+        if twice:
+            raise DataError(f"{where}: the column {', '.join(map(repr, twice))} stands there more than once")
+
+    @abstractmethod
+    def blocks(self, columns: Sequence[str], texts: Collection[str] = ()) -> Iterator[list[Any]]:
+        """The arrays of some columns, in the order given, for one part of the rows after the other.
+
+        Arguments:
+            texts: columns that are read as text, whatever they look like.
+
+        Raises:
+            DataError: the table cannot be read.
+        """
+
+    def places(self, rows: Sequence[int]) -> list[int]:
+        """Where people find rows (from 0): their numbers, or the lines of a text."""
+        return list(rows)
+
+    def _raw(self, name: str) -> str:
+        return self._raw_names[self.names.index(name)]
+
+
+class MemoryTable(TableSource):
+    """What a program has: one of pyarrow's tables."""
+
+    def __init__(self, table: Any, where: str = "the table") -> None:
+        super().__init__(where, table.column_names)
+        self._table = table
+
+    def blocks(self, columns: Sequence[str], texts: Collection[str] = ()) -> Iterator[list[Any]]:
+        """See :meth:`TableSource.blocks`."""
+        raw = [self._raw(name) for name in columns]
+        for batch in self._table.to_batches(_BATCH):
+            yield [batch.column(name) for name in raw]
+
+
+class ParquetTable(TableSource):
+    """A Parquet file, read in parts of its row groups."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        with _reading(path, "parquet") as pa:
+            self._schema = pa.parquet.read_schema(path)
+        super().__init__(str(path), self._schema.names)
+
+    def blocks(self, columns: Sequence[str], texts: Collection[str] = ()) -> Iterator[list[Any]]:
+        """See :meth:`TableSource.blocks`."""
+        raw = [self._raw(name) for name in columns]
+        with _reading(self._path, "parquet") as pa:
+            words = [name for name in raw if pa.types.is_string(self._schema.field(name).type)]
+            with pa.parquet.ParquetFile(
+                self._path, read_dictionary=words, buffer_size=1 << 20, pre_buffer=False
+            ) as file:
+                for batch in file.iter_batches(_BATCH, columns=raw):
+                    yield [batch.column(name) for name in raw]
+
+
+class CsvTable(TableSource):
+    """A text file, parsed in blocks by several threads; fields are separated by commas, semicolons, tabs or bars."""
+
+    unit = "lines"
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        with _reading(path, "csv"), open(path, "rb") as file:
+            head = file.read(_SNIFFED)
+        if not head.strip():
+            raise DataError(f"{path} is empty")
+        text = codecs.getincrementaldecoder("utf-8-sig")("replace").decode(head)
+        self._separator = max(_SEPARATORS, key=text.splitlines()[0].count)
+        super().__init__(
+            str(path), next(csv.reader(io.StringIO(text, newline=""), delimiter=self._separator))
+        )
+
+    def blocks(self, columns: Sequence[str], texts: Collection[str] = ()) -> Iterator[list[Any]]:
+        """See :meth:`TableSource.blocks`."""
+        raw, as_text = [self._raw(name) for name in columns], [self._raw(name) for name in texts]
+        workers = min(_MOST_WORKERS, os.cpu_count() or 1)
+        with _reading(self._path, "csv") as pa:
+            options = pa.csv.ConvertOptions(
+                null_values=MISSING_WORDS,
+                strings_can_be_null=True,
+                include_columns=raw,
+                column_types={name: pa.string() for name in as_text},
+                auto_dict_encode=True,
+                auto_dict_max_cardinality=_DICTIONARY,
+            )
+            with ThreadPoolExecutor(workers, "neon_optim-csv") as pool:
+                parsing: deque[Future[Any]] = deque()
+                for number, text in enumerate(self._texts()):
+                    parsing.append(pool.submit(self._parsed, text, number == 0, options))
+                    if len(parsing) > workers:
+                        yield from parsing.popleft().result()
+                while parsing:
+                    yield from parsing.popleft().result()
+
+    def places(self, rows: Sequence[int]) -> list[int]:
+        """See :meth:`TableSource.places`: the lines where rows begin, with empty lines counted."""
+        wanted, found, row, before = set(rows), {}, -1, 0
+        with open(self._path, newline="", encoding="utf-8-sig", errors="replace") as file:
+            reader = csv.reader(file, delimiter=self._separator)
+            for fields in reader:
+                if fields:
+                    if row in wanted:
+                        found[row] = before + 1
+                        if len(found) == len(wanted):
+                            break
+                    row += 1
+                before = reader.line_num
+        return [found.get(row, row + 2) for row in rows]
+
+    def _texts(self) -> Iterator[bytes]:
+        """The file in pieces of whole rows."""
+        left = b""
+        with open(self._path, "rb") as file:
+            while data := file.read(_BLOCK):
+                text = left + data if left else data
+                end = _end_of_rows(text)
+                left = text[end:]
+                if end:
+                    yield text[:end]
+        if left:
+            yield left
+
+    def _parsed(self, text: bytes, has_names: bool, options: Any) -> list[list[Any]]:
+        import pyarrow as pa
+        import pyarrow.csv
+
+        wrong: list[Any] = []
+
+        def noted(row: Any) -> str:
+            wrong.append(row)
+            return "skip"
+
+        table = pyarrow.csv.read_csv(
+            pa.BufferReader(text),
+            read_options=pyarrow.csv.ReadOptions(
+                use_threads=False,
+                block_size=len(text) + 1,
+                column_names=None if has_names else self._raw_names,
+            ),
+            parse_options=pyarrow.csv.ParseOptions(
+                delimiter=self._separator,
+                invalid_row_handler=noted,
+            ),
+            convert_options=options,
+        )
+        if wrong:
+            self._refuse_lines(wrong[0].expected_columns)
+        damaged = [field.name for field in table.schema if pa.types.is_binary(field.type)]
+        if damaged:
+            self._refuse_bytes(damaged)
+        return [[batch.column(name) for name in options.include_columns] for batch in table.to_batches()]
+
+    def _refuse_lines(self, expected: int) -> None:
+        """Raise the error that lists the lines whose number of fields is another."""
+        with open(self._path, newline="", encoding="utf-8", errors="replace") as file:
+            reader = csv.reader(file, delimiter=self._separator)
+            found = [(reader.line_num, len(fields)) for fields in reader if len(fields) not in (0, expected)]
+        lines = first_lines(found, lambda of_line: "line {}: {}".format(*of_line))
+        text = f"{self._path}: lines with another number of fields than the first, which has {expected}:"
+        raise DataError("\n".join([text, *lines]))
+
+    def _refuse_bytes(self, columns: Sequence[str]) -> None:
+        """Raise the error that lists the lines that are no UTF-8."""
+        found = []
+        with open(self._path, "rb") as file:
+            for number, line in enumerate(file, 1):
+                try:
+                    line.decode()
+                except UnicodeDecodeError as error:
+                    found.append((number, line[error.start : error.start + 1].hex()))
+        lines = first_lines(found, lambda of_line: "line {}: the byte 0x{}".format(*of_line))
+        text = f"{self._path}: {', '.join(columns)}: the text is no UTF-8; save the file in that encoding:"
+        raise DataError("\n".join([text, *lines]))
+
+
+def _end_of_rows(text: bytes) -> int:
+    """Where the last whole row ends; 0 where there is none. Line ends between quotes end no row."""
+    end = text.rfind(b"\n") + 1
+    if b'"' in text and len(text) < _LONGEST_QUOTED:
+        quotes = np.flatnonzero(np.frombuffer(text, np.uint8) == _QUOTE)
+        while end and np.searchsorted(quotes, end) % 2:
+            end = text.rfind(b"\n", 0, end - 1) + 1
+    return end
+
+
+def open_table(path: str | os.PathLike[str], format: str | None = None) -> TableSource:
     """The table in a file. Names of columns and texts are without white space around them.
 
     Arguments:
@@ -44,16 +270,22 @@ def read_table(path: str | os.PathLike[str], format: str | None = None) -> Any:
             ending of the file.
 
     Raises:
-        DataError: the file cannot be read, is empty, or has lines of another length: each of these with its line.
+        DataError: the file cannot be read or is empty.
     """
     path = Path(path).expanduser()
     kind = format or TABLE_FORMATS.get(path.suffix.lower())
     if kind not in ("csv", "parquet"):
         endings = ", ".join(TABLE_FORMATS)
         raise DataError(f"{path}: a table is known by the ending of its file, one of {endings}")
+    return CsvTable(path) if kind == "csv" else ParquetTable(path)
+
+
+@contextmanager
+def _reading(path: Path, kind: str) -> Iterator[Any]:
+    """Within the block errors of reading are ours; gives pyarrow."""
     pa = _pyarrow()
     try:
-        table = _read_csv(pa, path) if kind == "csv" else pa.parquet.read_table(path)
+        yield pa
     except FileNotFoundError:
         raise DataError(f"{path}: there is no such file") from None
     except IsADirectoryError:
@@ -61,9 +293,8 @@ def read_table(path: str | os.PathLike[str], format: str | None = None) -> Any:
     except OSError as error:
         reason = error.strerror or str(error).splitlines()[0]
         raise DataError(f"{path} cannot be read: {reason}") from error
-    except pa.ArrowInvalid as error:
+    except (pa.ArrowException, csv.Error) as error:
         raise DataError(f"{path} is no {kind} file: {str(error).splitlines()[0]}") from error
-    return _tidy(pa, table, str(path))
 
 
 def as_table(values: Any, names: list[str]) -> Any:
@@ -74,15 +305,14 @@ def as_table(values: Any, names: list[str]) -> Any:
     """
     pa = _pyarrow()
     if isinstance(values, pa.Table):
-        return _tidy(pa, values, "the table")
+        return values
     if isinstance(values, Mapping) or (hasattr(values, "columns") and hasattr(values, "__getitem__")):
         keys = list(values if isinstance(values, Mapping) else values.columns)
         columns = {str(key): np.asarray(values[key]) for key in keys}
         try:
-            table = pa.table({key: pa.array(column, from_pandas=True) for key, column in columns.items()})
+            return pa.table({key: pa.array(column, from_pandas=True) for key, column in columns.items()})
         except (pa.ArrowInvalid, pa.ArrowTypeError, ValueError) as error:
             raise DataError(f"the columns make no table: {error}") from error
-        return _tidy(pa, table, "the table")
     array = np.asarray(values)
     if array.ndim != 2 or array.shape[1] != len(names):
         received = (
@@ -92,94 +322,4 @@ def as_table(values: Any, names: list[str]) -> Any:
             f"inputs must be a table, a data frame, a mapping from names to columns, or an array of (samples, "
             f"{len(names)}) with the columns {', '.join(names)}; received {received}"
         )
-    return _tidy(
-        pa, pa.table({name: pa.array(array[:, k].tolist()) for k, name in enumerate(names)}), "the array"
-    )
-
-
-def line_of(row: int) -> int:
-    """The line of a CSV file in which a row (from 0) stands: names are in the first, and a row takes one."""
-    return row + 2
-
-
-def _read_csv(pa: Any, path: Path) -> Any:
-    with open(path, "rb") as file:
-        head = file.read(_SNIFFED)
-    if not head.strip():
-        raise DataError(f"{path} is empty")
-    separator = _separator(head)
-    as_text: dict[str, Any] = {}
-    while True:
-        wrong: list[Any] = []
-        try:
-            table = pa.csv.read_csv(
-                path,
-                parse_options=pa.csv.ParseOptions(
-                    delimiter=separator,
-                    invalid_row_handler=lambda row, wrong=wrong: wrong.append(row) or "skip",
-                ),
-                convert_options=pa.csv.ConvertOptions(
-                    null_values=_MISSING, strings_can_be_null=True, column_types=as_text
-                ),
-            )
-        except pa.ArrowInvalid as error:
-            name = _column_of_other_type(str(error), head, separator)
-            if name is None or name in as_text:
-                raise
-            as_text[name] = pa.string()  # so that whoever wants numbers can say which are none
-            continue
-        if wrong:
-            _refuse_lines(path, wrong[0].expected_columns, separator)
-        return table
-
-
-def _separator(head: bytes) -> str:
-    """What stands between the fields of the first line."""
-    first = head.split(b"\n", 1)[0].decode("utf-8", "replace")
-    return max(_SEPARATORS, key=first.count)
-
-
-def _column_of_other_type(message: str, head: bytes, separator: str) -> str | None:
-    """The name of the column that a message says does not keep to its type."""
-    _, found, rest = message.partition("In CSV column #")
-    if not found:
-        return None
-    number = int(rest.split(":")[0])
-    names = next(csv.reader([head.split(b"\n", 1)[0].decode("utf-8-sig", "replace")], delimiter=separator))
-    return names[number].rstrip("\r") if number < len(names) else None
-
-
-def _refuse_lines(path: Path, expected: int, separator: str) -> None:
-    """Raise the error that lists the lines whose number of fields is another."""
-    with open(path, newline="", encoding="utf-8", errors="replace") as file:
-        reader = csv.reader(file, delimiter=separator)
-        found = [(reader.line_num, len(fields)) for fields in reader if len(fields) not in (0, expected)]
-    lines = first_lines(found, lambda of_line: "line {}: {}".format(*of_line))
-    raise DataError(
-        "\n".join(
-            [
-                f"{path}: lines with another number of fields than the first, which has {expected}:",
-                *lines,
-            ]
-        )
-    )
-
-
-def _tidy(pa: Any, table: Any, what: str) -> Any:
-    """Names and texts without white space around them; words for missing values are missing."""
-    names = [name.strip() for name in table.column_names]
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise DataError(f"{what}: the column {', '.join(map(repr, twice))} stands there more than once")
-    if not table.num_rows:
-        raise DataError(f"{what} has no rows")
-    columns = []
-    for column in table.columns:
-        if pa.types.is_dictionary(column.type):
-            column = column.cast(column.type.value_type)
-        if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
-            column = pa.compute.utf8_trim_whitespace(column.cast(pa.string()))
-            is_missing = pa.compute.is_in(column, value_set=pa.array(_MISSING))
-            column = pa.compute.if_else(is_missing, pa.scalar(None, pa.string()), column)
-        columns.append(column)
-    return pa.table(columns, names=names)
+    return pa.table({name: pa.array(array[:, k].tolist()) for k, name in enumerate(names)})

@@ -11,14 +11,14 @@ import numpy as np
 
 from neon_optim.backends.philox import permutation
 from neon_optim.described.arguments import Flag, Name, NonNegativeInt, PositiveInt
-from neon_optim.described.object import NervanaObject
 from neon_optim.errors import DataError
-from neon_optim.model.shapes import Shape, columns, features, steps
+from neon_optim.model.minibatches import Minibatches
+from neon_optim.model.shapes import Shape, steps
 
 __all__ = ["ArrayIterator"]
 
 
-class ArrayIterator(NervanaObject, abstract=True):
+class ArrayIterator(Minibatches, abstract=True):
     """Cuts the arrays of a program into minibatches of ``be.bsz`` samples, as tensors of features × samples.
 
     Arguments:
@@ -94,12 +94,32 @@ class ArrayIterator(NervanaObject, abstract=True):
             in_steps = self.targets is self.X or (np.ndim(y) == 3 and np.shape(y)[2] == steps(self._shape))
         self.target_steps = steps(self._shape) if in_steps else 1
         self._order: tuple[Any, np.ndarray] | None = None
-        self._tensors: dict[Any, tuple[Any, Any, Any]] = {}
 
     @property
     def ndata(self) -> int:
         """Number of samples."""
         return len(self.X)
+
+    @property
+    def has_classes(self) -> bool:
+        """See :attr:`Minibatches.has_classes`."""
+        return self.labels is not None
+
+    @property
+    def targets_are_inputs(self) -> bool:
+        """See :attr:`Minibatches.targets_are_inputs`."""
+        return self.targets is self.X
+
+    @property
+    def _shape(self) -> Shape:
+        return self.lshape or (int(self.X.shape[1]),)
+
+    @property
+    def nout(self) -> int:
+        """Rows of the targets."""
+        if self.targets is None:
+            return int(self.nclass or 1)
+        return int(self.targets.shape[1]) // self.target_steps
 
     def digest(self) -> str:
         """SHA-256 of all samples with their targets: equal only for equal data, in equal types and shapes."""
@@ -110,76 +130,20 @@ class ArrayIterator(NervanaObject, abstract=True):
                 found.update(np.ascontiguousarray(array).data)
         return found.hexdigest()
 
-    @property
-    def _shape(self) -> Shape:
-        return self.lshape or (int(self.X.shape[1]),)
-
-    @property
-    def nin(self) -> int:
-        """Features of a sample, or of a step of it."""
-        return features(self._shape)
-
-    @property
-    def shape(self) -> Any:
-        """Shape of a sample: ``lshape`` where given, else the number of features."""
-        return self.lshape or self.nin
-
-    @property
-    def nout(self) -> int:
-        """Rows of the targets."""
-        if self.targets is None:
-            return int(self.nclass or 1)
-        return int(self.targets.shape[1]) // self.target_steps
-
-    @property
-    def nbatches(self) -> int:
-        """Minibatches in an epoch, the last, smaller one included."""
-        return -(-self.ndata // self._batch_size())
-
-    def _batch_size(self) -> int:
-        if self.be is None or not self.be.bsz:
-            raise DataError("the batch size is not set: call neon_optim.gen_backend(batch_size=...)")
-        return int(self.be.bsz)
-
     def order(self, epoch: int) -> np.ndarray:
         """The numbers of the samples in the order of an epoch (from 0)."""
-        seed = self.be.noise_seed if self.seed is None else self.seed
-        if self._order is None or self._order[0] != (seed, epoch):
-            order = permutation(self.ndata, seed, 0, epoch) if self.shuffle else np.arange(self.ndata)
-            self._order = (seed, epoch), order
+        if self._order is None or self._order[0] != (self._seed, epoch):
+            order = permutation(self.ndata, self._seed, 0, epoch) if self.shuffle else np.arange(self.ndata)
+            self._order = (self._seed, epoch), order
         return self._order[1]
 
-    def batches(self, epoch: int = 0, start: int = 0) -> Iterator[tuple[Any, Any]]:
-        """The minibatches of an epoch as (inputs, targets), from minibatch ``start`` on.
-
-        The tensors are used again: they hold their values until the next minibatch of the same size is asked for.
-        """
-        size, order = self._batch_size(), self.order(epoch)
-        for at in range(start * size, self.ndata, size):
-            yield self._load(order[at : at + size])
-
-    def __iter__(self) -> Iterator[tuple[Any, Any]]:
-        return self.batches()
-
-    def _load(self, samples: np.ndarray) -> tuple[Any, Any]:
-        inputs, labels, targets = self._tensors_for(len(samples))
-        inputs.set(self.X[samples].T.reshape(inputs.shape))
-        if self.labels is not None:
-            labels.set(self.labels[samples].T.reshape(1, -1))
-            targets[:] = self.be.onehot(labels, axis=0)
-        elif self.targets is not self.X:
-            targets.set(self.targets[samples].T.reshape(targets.shape))  # type: ignore[index]
-        return inputs, targets
-
-    def _tensors_for(self, samples: int) -> tuple[Any, Any, Any]:
-        key = id(self.be), samples
-        if key not in self._tensors:
-            inputs = self.be.empty((self.nin, columns(self._shape, samples)))
-            count = samples * self.target_steps
-            labels = self.be.empty((1, count), dtype=np.float32) if self.labels is not None else None
-            targets = inputs if self.targets is self.X else self.be.empty((self.nout, count))
-            self._tensors[key] = inputs, labels, targets
-        return self._tensors[key]
+    def pieces(self, epoch: int, first: int, size: int) -> Iterator[tuple[np.ndarray, Any]]:
+        """See :meth:`Minibatches.pieces`."""
+        order = self.order(epoch)
+        given = None if self.targets_are_inputs else self.targets if self.labels is None else self.labels
+        for at in range(first, self.ndata, size):
+            samples = order[at : at + size]
+            yield self.X[samples], None if given is None else given[samples]
 
 
 def _two_axes(values: Any, what: str) -> np.ndarray:

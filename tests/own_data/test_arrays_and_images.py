@@ -32,13 +32,13 @@ def archive(tmp_path):
 def test_arrays_are_taken_as_they_are(archive):
     data = Npz(archive())
     assert data.encoding.target.labels == ("no", "yes")
-    both = np.concatenate([data.train_iter.X, data.valid_iter.X])
+    both = np.concatenate([X for X, _ in data.load()])
     assert sorted(map(tuple, both)) == sorted(map(tuple, X.astype(np.float32)))
 
 
 def test_or_standardized_by_the_samples_to_train_on(archive):
     data = Npz(archive(), standardize=True)
-    np.testing.assert_allclose(data.train_iter.X.mean(axis=0), 0, atol=1e-6)  # float32 of float64 sums
+    np.testing.assert_allclose(data.load()[0][0].mean(axis=0), 0, atol=1e-6)  # float32 of float64 sums
     again = encoding_from_json(data.encoding.to_json())
     np.testing.assert_array_equal(again.inputs(X), data.encoding.inputs(archive()))
 
