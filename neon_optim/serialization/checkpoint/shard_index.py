@@ -175,12 +175,7 @@ def read_index(folder: durable.StrPath) -> Index:
 
 def check(index: Index, file: str) -> None:
     """Raise an error unless the parts hold every element of every array exactly once."""
-    if not 1 <= len(index.parts) <= MAX_PARTS:
-        raise CheckpointError(f"{file}: {len(index.parts):,} parts, 1 to {MAX_PARTS:,} are allowed")
-    if len(index.arrays) > file_header.MAX_TENSORS:
-        raise CheckpointError(
-            f"{file}: {len(index.arrays):,} arrays, at most {file_header.MAX_TENSORS:,} are allowed"
-        )
+    _check_counts(len(index.parts), len(index.arrays), file)
     names = [array.name for array in index.arrays]
     if names != sorted(set(names)):
         raise CheckpointError(f"{file}: the arrays are not in order, or a name stands twice")
@@ -214,6 +209,13 @@ def check(index: Index, file: str) -> None:
             )
 
 
+def _check_counts(parts: int, arrays: int, file: str) -> None:
+    if not 1 <= parts <= MAX_PARTS:
+        raise CheckpointError(f"{file}: {parts:,} parts, 1 to {MAX_PARTS:,} are allowed")
+    if arrays > file_header.MAX_TENSORS:
+        raise CheckpointError(f"{file}: {arrays:,} arrays, at most {file_header.MAX_TENSORS:,} are allowed")
+
+
 def _encode(index: Index) -> str:
     arrays = [[array.name, array.dtype, array.shape] for array in index.arrays]
     value = {"save": index.save, "arrays": arrays, "parts": index.parts}
@@ -236,6 +238,7 @@ def _decode(raw: bytes, contents: archive.Contents, file: str) -> Index:
         or not isinstance(parts, list)
     ):
         raise CheckpointError(f"{file}: the index is malformed: it has no save, arrays or parts")
+    _check_counts(len(parts), len(arrays), file)
     index = Index(
         save=save,
         arrays=tuple(

@@ -26,10 +26,11 @@ class TensorRanges:
 
     Attributes:
         header: of the file; of a part without the list of digests.
+        nbytes: of the file.
     """
 
     def __init__(self, fd: int, size: int, path: durable.StrPath, kind: str) -> None:
-        self._fd, self._path, self._name = fd, path, repr(os.fsdecode(path))
+        self._fd, self._path, self._name, self.nbytes = fd, path, repr(os.fsdecode(path)), size
         header = archive.read_header(fd, size, path, kind)
         self._data = size - sum(entry.nbytes for entry in header.entries)
         if kind == "part":
