@@ -7,7 +7,6 @@ import json
 import click
 
 from neon_optim.cli.options import imports, which_checkpoint
-from neon_optim.cli.output import say
 
 __all__ = ["evaluate"]
 
@@ -29,12 +28,12 @@ def evaluate(run: str, data: str, as_json: bool, which: str, step: int | None) -
     loaded = load_run(run, which if step is None else step)
     found = loaded.evaluate(data)
     if as_json:
-        say(json.dumps({"checkpoint": loaded.path, **found}))
+        click.echo(json.dumps({"checkpoint": loaded.path, **found}))
         return
-    say(f"{loaded.path} (epoch {loaded.epoch}, step {loaded.step}) on {data}")
+    click.echo(f"{loaded.path} (epoch {loaded.epoch}, step {loaded.step}) on {data}")
     for name, value in found.items():
         if name == "samples":
             text = f"{int(value):,}"
         else:
             text = f"{100 * value:.2f} %" if name == "error" else f"{value:.6g}"
-        say(f"  {name.replace('_', ' '):<24} {text}")
+        click.echo(f"  {name.replace('_', ' '):<24} {text}")

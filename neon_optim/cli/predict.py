@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+import io
 
 import click
 
@@ -36,7 +36,9 @@ def predict(run: str, data: str, output: str | None, which: str, step: int | Non
         check_output(output)
     answers = load_run(run, which if step is None else step).answers(data)
     if output is None:
-        write_answers(answers, sys.stdout.buffer)
+        text = io.BytesIO()
+        write_answers(answers, text)
+        click.echo(text.getvalue(), nl=False)
     else:
         write_answers(answers, output)
         say(f"{len(next(iter(answers.values()))):,} predictions in {output}")
