@@ -73,7 +73,8 @@ class ArrayEncoding(Encoding):
     def encoded(self, X: np.ndarray) -> np.ndarray:
         """The inputs, in float32."""
         self.check(X.shape[1:] if X.ndim else (), X.dtype, f"an array of {X.dtype} of shape {X.shape}")
-        return self.ready(X.reshape(len(X), -1)).astype(np.float32, copy=False).reshape(-1, *self.shape)
+        flat = X.reshape(len(X), math.prod(self.shape))
+        return self.ready(flat).astype(np.float32, copy=False).reshape(len(X), *self.shape)
 
     def check(self, shape: tuple[int, ...], dtype: Any, received: str) -> None:
         """Refuse samples of another size.
