@@ -8,14 +8,18 @@ import pathlib
 
 import numpy as np
 import pytest
+import safetensors
 
 from neon_optim import cleanup_backend, gen_backend
 from neon_optim.described.build import from_description
 from neon_optim.serialization import inspect_checkpoint, load_checkpoint
 from neon_optim.serialization.checkpoint import archive, file_header
+from neon_optim.serialization.checkpoint.inspection import diff_checkpoints
+from neon_optim.serialization.conversion import convert_checkpoint
 
 DATA = pathlib.Path(__file__).parents[1] / "data"
 VERSION_1 = DATA / "checkpoint_v1.safetensors"
+VERSION_1_SHARDED = DATA / "checkpoint_v1.sharded"  # the same in three parts
 DTYPES = [
     "bool",
     "uint8",
@@ -48,6 +52,7 @@ def layers(value: float = 0.0) -> list:
 def test_every_version_has_its_file():
     assert file_header.FORMAT_VERSION == 1, "add a file of the new version, and a test like those below"
     assert VERSION_1.exists()
+    assert VERSION_1_SHARDED.exists()
 
 
 def test_version_1_goes_on_where_it_stopped():
@@ -121,3 +126,58 @@ def test_a_reader_written_from_the_specification_alone():
         == ours.tolist()
     )
     assert json.loads(metadata["state"])["epoch"] == 2
+
+
+def test_version_1_in_parts_is_the_same(tmp_path):
+    assert not diff_checkpoints(VERSION_1, VERSION_1_SHARDED)
+    assert inspect_checkpoint(VERSION_1_SHARDED).parts == 3
+    assert (
+        pathlib.Path(convert_checkpoint(VERSION_1_SHARDED, tmp_path / "one")).read_bytes()
+        == VERSION_1.read_bytes()
+    )
+
+
+def test_a_reader_of_parts_written_from_the_specification_alone():
+    """The arrays of a sharded checkpoint, with safetensors and hashlib for all else."""
+
+    def opened(name: str) -> tuple[dict, dict, bytes]:
+        raw = (VERSION_1_SHARDED / name).read_bytes()
+        header = json.loads(raw[8 : 8 + int.from_bytes(raw[:8], "little")])
+        return header, dict(safetensors.deserialize(raw)), raw
+
+    header, tensors, _ = opened("index.safetensors")
+    assert header["__metadata__"]["format"] == "neon_optim.checkpoint.index"
+    assert json.loads(header["__metadata__"]["state"])["epoch"] == 2
+    index = json.loads(bytes(tensors["index"]["data"]))
+    found = {name: bytearray() for name, _, _ in index["arrays"]}
+    for number, (nbytes, digest, ranges) in enumerate(index["parts"]):
+        header, tensors, raw = opened(
+            f"part-{number:05d}-of-{len(index['parts']):05d}-{index['save']}.safetensors"
+        )
+        metadata = header.pop("__metadata__")
+        assert (metadata["format"], metadata["sha256"], len(raw)) == (
+            "neon_optim.checkpoint.part",
+            digest,
+            nbytes,
+        )
+        names = [f"{index['arrays'][array][0]}[{start}:{stop}]" for array, start, stop in ranges]
+        assert list(header) == [*names, "piece_sha256"]
+        listed = bytes(tensors["piece_sha256"]["data"])
+        for name, (array, _, _), own in zip(
+            names, ranges, metadata["tensor_sha256"].split(" "), strict=False
+        ):
+            data = bytes(tensors[name]["data"])  # of less than 1 MiB: one piece
+            assert hashlib.sha256(data).digest() == listed[:32]
+            assert hashlib.sha256(listed[:32]).hexdigest() == own
+            listed = listed[32:]
+            found[index["arrays"][array][0]] += (
+                data  # ranges of an array stand in the order of the parts here
+            )
+        assert listed == b""
+    contents = archive.read(VERSION_1)
+    assert {name: bytes(data) for name, data in found.items()} == {
+        name: array.tobytes() for name, array in contents.arrays.items()
+    }
+    assert {name: (dtype, tuple(shape)) for name, dtype, shape in index["arrays"]} == {
+        name: (contents.dtypes[name], array.shape) for name, array in contents.arrays.items()
+    }

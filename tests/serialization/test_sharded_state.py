@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pathlib
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -13,8 +14,9 @@ from neon_optim.errors import CheckpointError
 from neon_optim.optimizers import EMA, Adam
 from neon_optim.serialization import load_checkpoint, save_checkpoint
 from neon_optim.serialization.checkpoint import archive, shard_index, sharded, training_state
+from neon_optim.serialization.checkpoint.resharding import to_one_file, to_parts
 from neon_optim.serialization.checkpoint.share import Share, cut, share_out
-from neon_optim.serialization.checkpoint.stored import open_checkpoint
+from neon_optim.serialization.checkpoint.stored import open_checkpoint, verify_checkpoint
 from neon_optim.stepping.parameters import NamedParameter
 
 SHAPES = {"conv": (40, 30), "fc": (1000, 7), "bias": (64, 1)}
@@ -232,3 +234,55 @@ def test_evaluated_weights_of_a_sharded_checkpoint(tmp_path):
         load_checkpoint(source, layers=fresh)
         loaded.append([layer.W.tobytes() for layer in fresh])
     assert loaded[0] == loaded[1] != [layer.W.tobytes() for layer in layers]
+
+
+# ---- memory
+
+
+def peak_of(work) -> int:
+    """The most bytes that arrays and objects take while something is done."""
+    tracemalloc.start()
+    try:
+        work()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.fixture
+def large(tmp_path):
+    """24 MB in two arrays, saved in four parts."""
+    random = np.random.default_rng(0)
+    arrays = {name: random.random((1500, 2000), np.float32) for name in ("x/W", "x/W/m")}
+    with sharded.begin(tmp_path / "a.sharded", 4) as save:
+        receipts = [sharded.write_part(save.ticket, k, share_out(arrays, k, 4)) for k in range(4)]
+        return save.commit(receipts, {})
+
+
+def test_a_process_holds_its_share_and_a_few_pieces(large):
+    held = []
+
+    def load() -> None:
+        with open_checkpoint(large) as stored:
+            for array in stored.arrays.values():
+                held.append(array.read(array.size // 3, 2 * array.size // 3))
+
+    assert peak_of(load) < sum(values.nbytes for values in held) + 4_000_000
+    assert sum(values.nbytes for values in held) == 8_000_000
+
+
+def test_to_verify_takes_a_few_pieces(large):
+    assert peak_of(lambda: verify_checkpoint(large)) < 4_000_000
+
+
+def test_to_convert_takes_a_part(large, tmp_path):
+    file = tmp_path / "a.safetensors"
+    assert peak_of(lambda: to_one_file(large, file)) < 24_000_000
+    assert peak_of(lambda: to_parts(file, tmp_path / "b.sharded", 6)) < 4_000_000 + 8_000_000
+
+
+def test_to_write_takes_no_copy(large, tmp_path):
+    values = np.ones(6_000_000, np.float32)
+    with sharded.begin(tmp_path / "b.sharded", 1) as save:
+        share = {"x": Share(values[:5_000_000], values.shape, 0)}
+        assert peak_of(lambda: sharded.write_part(save.ticket, 0, share)) < 2_000_000
