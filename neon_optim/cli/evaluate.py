@@ -12,8 +12,8 @@ __all__ = ["evaluate"]
 
 
 @click.command()
-@click.argument("run")
-@click.argument("data")
+@click.argument("run", type=click.Path())
+@click.argument("data", type=click.Path())
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @imports
 @which_checkpoint

@@ -11,8 +11,8 @@ __all__ = ["export"]
 
 
 @click.command()
-@click.argument("run")
-@click.argument("output", metavar="FILE")
+@click.argument("run", type=click.Path())
+@click.argument("output", metavar="FILE", type=click.Path())
 @click.option("--force", is_flag=True, help="Replace FILE if it exists.")
 @imports
 @which_checkpoint

@@ -13,10 +13,14 @@ __all__ = ["predict"]
 
 
 @click.command()
-@click.argument("run")
-@click.argument("data")
+@click.argument("run", type=click.Path())
+@click.argument("data", type=click.Path())
 @click.option(
-    "-o", "--output", metavar="FILE", help="A new file: .csv, .parquet or .npz; default: CSV on the output."
+    "-o",
+    "--output",
+    metavar="FILE",
+    type=click.Path(),
+    help="A new file: .csv, .parquet or .npz; default: CSV on the output.",
 )
 @imports
 @which_checkpoint

@@ -31,7 +31,7 @@ _POINTS = 200
 
 
 @click.command(short_help="Show what a YAML file comes to: settings, layers, optimizers, memory.")
-@click.argument("files", nargs=-1, required=True, metavar="CONFIG...")
+@click.argument("files", nargs=-1, required=True, metavar="CONFIG...", type=click.Path())
 @imports
 @config_changes
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")

@@ -26,12 +26,18 @@ __all__ = ["train"]
 
 
 @click.command(short_help="Train a model that a YAML file defines.")
-@click.argument("files", nargs=-1, required=True, metavar="CONFIG...")
+@click.argument("files", nargs=-1, required=True, metavar="CONFIG...", type=click.Path())
 @click.option("-e", "--epochs", metavar="N", help="Passes over the training data, in all.")
 @click.option("-b", "--backend", metavar="NAME", help="Where to compute: cpu, gpu, or a plug-in's name.")
 @click.option("-z", "--batch_size", metavar="N", help="Samples in a minibatch.")
 @click.option("-r", "--rng_seed", metavar="N", help="Seed of initial values, shuffling and dropout.")
-@click.option("-s", "--save_path", metavar="DIR", help="Folder of the run; default: runs/<config>-<number>.")
+@click.option(
+    "-s",
+    "--save_path",
+    metavar="DIR",
+    type=click.Path(),
+    help="Folder of the run; default: runs/<config>-<number>.",
+)
 @click.option(
     "--resume", is_flag=True, help="Continue the run in the folder, exactly; without one, start it."
 )
@@ -46,6 +52,7 @@ __all__ = ["train"]
 @click.option(
     "--init-from",
     metavar="RUN",
+    type=click.Path(),
     help="Begin with the weights of a checkpoint, or of the best one of a run, where there is nothing to resume.",
 )
 @click.option("--init-with-state", is_flag=True, help="… and with the state of its optimizer.")

@@ -20,7 +20,7 @@ __all__ = ["validate"]
 
 
 @click.command(short_help="Check YAML files as train does, without training.")
-@click.argument("files", nargs=-1, required=True, metavar="FILE...")
+@click.argument("files", nargs=-1, required=True, metavar="FILE...", type=click.Path())
 @imports
 @click.option("--config-only", is_flag=True, help="Check the files alone: read no data, set up no backend.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")

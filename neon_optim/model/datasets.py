@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gzip
+import importlib.util
 from abc import abstractmethod
 from functools import cached_property
+from pathlib import Path
 from typing import Annotated
 
 import numpy as np
@@ -72,13 +75,7 @@ class Digits(Dataset):
 
     def load(self) -> tuple[Arrays, Arrays]:
         """(inputs, class numbers) for training and for validation."""
-        try:
-            from sklearn.datasets import load_digits
-        except ImportError as error:
-            raise DataError(
-                "the digits come with scikit-learn, which is not installed: pip install 'neon_optim[data]'"
-            ) from error
-        X, y = load_digits(return_X_y=True)
+        X, y = _read_digits()
         X = (X / 16.0 if self.normalize else X).astype(np.float32)
         train, valid = stratified_split(y, self.validation, self.split_seed)
         if not len(train) or not len(valid):
@@ -89,6 +86,29 @@ class Digits(Dataset):
             raise DataError(message, [Problem.about("validation", message, self)])
         X = X.reshape(-1, 1, 8, 8)
         return (X[train], y[train]), (X[valid], y[valid])
+
+
+def _read_digits() -> Arrays:
+    """What ``sklearn.datasets.load_digits`` gives, from its own file: scikit-learn takes a second to import.
+
+    Raises:
+        DataError: scikit-learn is not installed.
+    """
+    found = importlib.util.find_spec("sklearn")
+    for folder in (found and found.submodule_search_locations) or ():
+        file = Path(folder, "datasets", "data", "digits.csv.gz")
+        if file.is_file():
+            with gzip.open(file, "rt", encoding="ascii") as lines:
+                numbers = np.loadtxt(lines, delimiter=",")
+            return numbers[:, :-1], numbers[:, -1].astype(int)
+    try:
+        from sklearn.datasets import load_digits
+    except ImportError as error:
+        raise DataError(
+            "the digits come with scikit-learn, which is not installed: pip install 'neon_optim[data]'"
+        ) from error
+    X, y = load_digits(return_X_y=True)
+    return X, y
 
 
 def _shape_of(X: np.ndarray) -> tuple[int, ...] | None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 import json
 import random
+import subprocess
+import sys
 from functools import partial
 
 import jsonschema
@@ -28,6 +30,10 @@ rng_seed: 1
 stochastic_round: 7
 deterministic: true
 checkpoint: {every_epochs: 2, every_steps: null, keep_last: 3}
+stop: {metric: valid_accuracy, patience: 3, min_change: 0.01, mode: max, restore_best: true, name: first}
+metrics: {accuracy: Accuracy, squares: {type: MeanSquared}}
+loggers: [jsonl, csv]
+callbacks: [{type: TimeLimit, config: {minutes: 50}}, {type: EarlyStopping, config: {patience: 2, name: second}}]
 dataset: {name: digits, validation: 0.25, split_seed: 3, normalize: true}
 layers:
 - type: Conv
@@ -204,6 +210,25 @@ def test_a_class_has_the_names_that_it_has_in_a_config(validator, name):
             {"name": "digits", "config": {}, "validation": 0.5},
         ),
         {"type": "neon_optim.model.datasets.Digits", "config": {"name": "mine"}},
+        *(
+            {"name": "csv", "path": "a.csv", "target": "y", **more}
+            for more in (
+                {},
+                {"missing": "mean"},
+                {"missing": "no"},
+                {"features": ["x"]},
+                {"features": "x"},
+                {"z": 1},
+            )
+        ),
+        *(
+            {"name": "csv", "target": "y"},
+            {"name": "csv"},
+            "csv",
+            {"name": "images", "path": "a", "color": "red"},
+        ),
+        *({"name": "npz", "path": "a", "inputs": "X"}, {"name": "images", "path": "a", "height": 0}),
+        *({"name": "images", "path": "a", "height": 8}, {"name": "npz", "path": "a", "standardize": 1}),
     ],
     ids=str,
 )
@@ -284,3 +309,36 @@ def test_the_command_prints_it(run):
     assert schema["$schema"] == "https://json-schema.org/draft/2020-12/schema"
     assert schema["properties"]["backend"]["default"] == "cpu"
     assert schema["properties"]["epochs"]["description"].startswith("passes over the training data")
+
+
+@pytest.mark.slow
+def test_another_program_says_the_same_of_files(run, here):
+    """check-jsonschema reads YAML and schema by itself, as editors do."""
+    pytest.importorskip("check_jsonschema")
+    (here / "schema.json").write_text(run("schema")[1])
+    faulty = {
+        what: MUTANTS[what] for what in SAMPLE if not loads(MUTANTS[what]) and not is_beyond_a_schema(what)
+    }
+    for number, values in enumerate(faulty.values()):
+        (here / f"faulty_{number}.yaml").write_text(dump_config(values))
+
+    def check(*files):
+        command = [
+            sys.executable,
+            "-m",
+            "check_jsonschema",
+            "--schemafile",
+            "schema.json",
+            "-o",
+            "json",
+            *files,
+        ]
+        done = subprocess.run(command, cwd=here, capture_output=True, text=True)
+        found = json.loads(done.stdout)
+        return done.returncode, {error["filename"] for error in found.get("errors", ())}
+
+    ready = [str(path) for path in (ROOT / "configs").glob("*.yaml")]
+    assert check(*ready) == (0, set())
+    files = {f"faulty_{number}.yaml" for number in range(len(faulty))}
+    assert len(files) > 60
+    assert check(*sorted(files)) == (1, files)

@@ -199,13 +199,3 @@ def test_the_shipped_digits_config_is_good_and_quick(start):
     assert process.returncode == 0
     assert time.monotonic() - begin < 30
     assert float(re.findall(r"valid error +(\d+\.\d+) %  lr", out)[-1]) <= 3.0
-
-
-@pytest.mark.slow
-def test_help_takes_less_than_half_a_second(start):
-    times = []
-    for _ in range(3):
-        begin = time.perf_counter()
-        start("--help").communicate()
-        times.append(time.perf_counter() - begin)
-    assert min(times) < 0.5

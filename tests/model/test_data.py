@@ -4,17 +4,30 @@ from __future__ import annotations
 
 import gzip
 import struct
+import sys
 
 import numpy as np
 import pytest
 
 from neon_optim import gen_backend
 from neon_optim.errors import DataError
-from neon_optim.model import MNIST, ArrayIterator, Digits
+from neon_optim.model import MNIST, ArrayIterator, Digits, datasets
 from neon_optim.model.mnist import read_idx
 
 X = np.arange(40.0).reshape(20, 2)
 Y = np.arange(20) % 4
+
+
+def test_digits_are_those_of_scikit_learn_and_read_without_it(monkeypatch):
+    from sklearn.datasets import load_digits
+
+    expected = load_digits(return_X_y=True)
+    monkeypatch.delitem(sys.modules, "sklearn")
+    found = datasets._read_digits()
+    assert "sklearn" not in sys.modules
+    for one, two in zip(found, expected, strict=True):
+        assert one.dtype == two.dtype
+        np.testing.assert_array_equal(one, two)
 
 
 def seen(data, epoch=0, start=0):
