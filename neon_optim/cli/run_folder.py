@@ -29,6 +29,8 @@ FREE_TO_CHANGE = (
         "stop",
         "metrics",
         "loggers",
+        "distributed.bucket_mb",
+        "distributed.timeout",
     ),
 )
 
@@ -251,7 +253,7 @@ def check_same_settings(
         parts = split_path(difference.path) or [difference.path.partition(".")[0]]
         if any(parts[: len(path)] == path[: len(parts)] for path in asked):
             wanted.append(difference)
-        elif parts[0] not in FREE_TO_CHANGE:
+        elif not any(f"{difference.path}.".startswith(f"{free}.") for free in FREE_TO_CHANGE):
             found.append(str(difference))
     if found:
         raise RunError(

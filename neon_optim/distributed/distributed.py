@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
+
+import numpy as np
 
 from neon_optim.backends import gen_backend
 from neon_optim.described.arguments import require
 from neon_optim.described.checks import Number
+from neon_optim.distributed.checkpoints import save_together
 from neon_optim.distributed.communicator import Communicator
 from neon_optim.distributed.joined import Joined
 from neon_optim.distributed.mpi import communicator_for
-from neon_optim.distributed.tree import parts_of
+from neon_optim.distributed.tree import fold, parts_of
 from neon_optim.errors import DistributedError, StateError
 from neon_optim.optimizers import Optimizer
+from neon_optim.serialization.checkpoint import sharded
 from neon_optim.stepping.bound import BoundOptimizer
 from neon_optim.stepping.interrupts import Uninterrupted
 from neon_optim.stepping.lenders import backend_for
 from neon_optim.stepping.numbers import Numbers
-from neon_optim.stepping.parameters import get_param_list
+from neon_optim.stepping.parameters import NamedParameter, get_param_list
 
 __all__ = ["Distributed"]
 
@@ -123,6 +129,19 @@ class Distributed:
         """The numbers of the parts that this process computes."""
         return parts_of(self.comm.rank, self.comm.size, self.shards)
 
+    def sum_of_parts(self, numbers: np.ndarray) -> np.ndarray:
+        """The sum over all parts of some float64 numbers of each, in the order of the tree.
+
+        Arguments:
+            numbers: those of the parts of this process, (parts, numbers); every process has as many of each.
+        """
+        comm, count = self.comm, numbers.shape[1]
+        sizes = [count * len(parts_of(k, comm.size, self.shards)) for k in range(comm.size)]
+        leaves = np.concatenate(comm.gather_arrays(numbers, sizes)).reshape(self.shards, count)
+        by_node = {(k, k + 1): leaf for k, leaf in enumerate(leaves)}
+        total: np.ndarray = fold((0, self.shards), by_node, np.add)
+        return total
+
     @property
     def is_alone(self) -> bool:
         """Whether nothing has to be joined: one process computes a minibatch as a whole."""
@@ -140,7 +159,7 @@ class Distributed:
         """
         if not self.is_alone:
             with self._stepping, self.comm.telling():
-                joined, rows = self._joined_of(layer_list, 0)
+                joined, rows = self._joined_of(layer_list)
                 joined.add(rows, self._samples(batch_size))
 
     def optimize(self, layer_list: Any, epoch: int) -> None:
@@ -175,7 +194,7 @@ class Distributed:
     def _samples(self, batch_size: float | None) -> float:
         return float(getattr(self.be, "bsz", 0) or 1) if batch_size is None else float(batch_size)
 
-    def _joined_of(self, layer_list: Any, epoch: float) -> tuple[Joined, Any]:
+    def _joined_of(self, layer_list: Any, epoch: float = 0) -> tuple[Joined, Any]:
         """What is kept for a list of parameters, and its tuples."""
         if hasattr(layer_list, "__next__"):
             layer_list = list(layer_list)
@@ -198,25 +217,27 @@ class Distributed:
 
     # --- state ---
 
-    @contextmanager
-    def saving(self, layer_list: Any) -> Iterator[bool]:
-        """A block in which the layers hold the whole state on process 0, to be saved there; called by all together.
+    @property
+    def keeps_shares(self) -> bool:
+        """Whether each process has its share of the states alone."""
+        return self.comm.size > 1
 
-        Yields whether this is process 0.
-        """
-        joined, rows = self._joined_of(layer_list, 0)
-        if self.comm.size == 1:
-            yield True
-            return
+    def named_parameters(self, layer_list: Any) -> list[tuple[NamedParameter, Any]]:
+        """See :meth:`BaseOptimizer.named_parameters`; the states are the shares of this process."""
+        if not self.keeps_shares:
+            named: list[tuple[NamedParameter, Any]] = self.inner.named_parameters(layer_list)
+            return named
+        joined, rows = self._joined_of(layer_list)
         joined.take_states(rows)
-        for (_, states), whole in zip(rows, joined.whole_states(), strict=True):
-            states[:] = whole
-        try:
-            with self.comm.agreeing():
-                yield self.comm.rank == 0
-        finally:
-            for _, states in rows:
-                states.clear()
+        return joined.named_rows()
+
+    def save(self, path: str | os.PathLike[str], **state: Any) -> str:
+        """Save a checkpoint, a part from each process; called by all together. See ``save_checkpoint``.
+
+        Arguments:
+            state: the arguments of ``save_checkpoint``.
+        """
+        return save_together(self.comm, partial(sharded.begin, path, self.comm.size), self, state)
 
     @contextmanager
     def evaluation(self, layer_list: Any) -> Iterator[None]:
@@ -225,7 +246,7 @@ class Distributed:
             with self.inner.evaluation(layer_list):
                 yield
             return
-        joined, rows = self._joined_of(layer_list, 0)
+        joined, rows = self._joined_of(layer_list)
         joined.take_states(rows)
         if not joined.are_evaluated_otherwise:
             with self.inner.evaluation(joined.own):

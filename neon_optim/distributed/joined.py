@@ -19,6 +19,7 @@ from neon_optim.distributed.part_sums import PartSums
 from neon_optim.distributed.shares import Span, share_out
 from neon_optim.distributed.tree import parts_of
 from neon_optim.errors import BackendError, DistributedError, StateError
+from neon_optim.serialization.checkpoint.share import Share
 from neon_optim.stepping.binding import Binding
 from neon_optim.stepping.numbers import Numbers
 from neon_optim.stepping.parameters import NamedParameter, NamedParameters, Parameter, named_parameters
@@ -61,7 +62,11 @@ class Joined:
         self.rules: list[Rule] = [optimizer.rule_for(parameter) for parameter in self.named]
         self._rows = rows
         self._params = [pair[0] for pair, _ in rows]
-        self._check()
+        if not (isinstance(be, Backend) and be.takes_parts):
+            raise BackendError(
+                f"processes share out parameters in host memory only, not those of {type(be).__name__}: use the "
+                "backend 'cpu'"
+            )
         self.flats = [_Flat(param) for param in self._params]
         self._sizes = [flat.array.size for flat in self.flats]
         sums = [self._sum_type(grad) for (_, grad), _ in rows]
@@ -77,23 +82,25 @@ class Joined:
             optimizer, be, self.own, [p.value for p in self.own], self if comm.size > 1 else None
         )
         self.samples = 0.0
+        self._has_met = False
 
-    def _check(self) -> None:
-        """Every process has the same parameters, in memory that can be shared out."""
-        if not (isinstance(self.be, Backend) and self.be.takes_parts):
-            raise BackendError(
-                f"processes share out parameters in host memory only, not those of {type(self.be).__name__}: use the "
-                "backend 'cpu'"
-            )
+    def meet(self) -> None:
+        """Before the first step: the other processes have the same parameters, and round by the same random numbers.
+
+        Raises:
+            DistributedError: a process has others.
+        """
+        if self._has_met or self.comm.size == 1:
+            return
+        self.be.noise_seed = self.comm.broadcast(self.be.noise_seed)
         mine = [
             [parameter.path, [*map(int, param.shape)], str(param.dtype), str(grad.dtype), rule.classnm]
             for parameter, ((param, grad), _), rule in zip(self.named, self._rows, self.rules, strict=True)
         ]
-        if self.comm.size > 1:
-            self.be.noise_seed = self.comm.broadcast(self.be.noise_seed)
-            for process, theirs in enumerate(self.comm.gather(mine)):
-                if theirs != mine:
-                    raise DistributedError(_difference(self.comm.name_of(process), theirs, mine))
+        for process, theirs in enumerate(self.comm.gather(mine)):
+            if theirs != mine:
+                raise DistributedError(_difference(self.comm.name_of(process), theirs, mine))
+        self._has_met = True
 
     @staticmethod
     def _sum_type(grad: Any) -> np.dtype:
@@ -152,6 +159,7 @@ class Joined:
 
     def add(self, rows: Sequence[Parameter], samples: float) -> None:
         """Take the gradient of the next part of this process, a sum over so many samples."""
+        self.meet()
         if not self.missing:
             raise StateError(
                 f"all {self._sums.count} parts of this process have been added already: call optimize()"
@@ -217,38 +225,14 @@ class Joined:
             kept[:] = made
             states.clear()
 
-    def whole_states(self, root: int = 0) -> list[list[np.ndarray]]:
-        """The whole states of every parameter, on one process; on the others nothing."""
-        found: list[list[np.ndarray]] = []
-        for k, (own, rule) in enumerate(zip(self.own, self.rules, strict=True)):
-            made: list[np.ndarray] = []
-            shape = tuple(self._params[k].shape)
-            for slot, state in zip(rule.slots, own.value[1], strict=False):
-                made.append(self._whole(k, host_array(state), rule.state_shape(slot, shape), root))
-            found.append(made if self.comm.rank == root else [])
-        return found
-
-    def _whole(self, k: int, state: np.ndarray, shape: tuple[int, ...], root: int) -> np.ndarray:
-        """One array of state, gathered."""
-        comm = self.comm
-        spans = [next((span for span in share if span.index == k), None) for share in self.shares]
-        if comm.rank != root:
-            if spans[comm.rank] is not None and state.size:
-                comm.wait([comm.send(np.ascontiguousarray(state), root)])
-            return state
-        whole = np.empty(shape, state.dtype)
-        flat = whole.reshape(-1)
-        pending = []
-        for process, span in enumerate(spans):
-            if span is None or not flat.size:
-                continue
-            part = flat[span.start : span.stop] if span.size < self._sizes[k] else flat
-            if process == root:
-                part[:] = state.reshape(-1)
-            else:
-                pending.append(comm.receive(part, process))
-        comm.wait(pending)
-        return whole
+    def named_rows(self) -> list[tuple[NamedParameter, Any]]:
+        """Every parameter, with its share of the state, and the rule that updates it: what checkpoints are made of."""
+        return [
+            (parameter._replace(value=(parameter.value[0], _OwnStates(own, rule))), rule)
+            for parameter, own, rule in zip(
+                self.named, self.own, map(_SharedRule, self.rules, self.own, self._params), strict=True
+            )
+        ]
 
     # --- what the passes of a step ask the other processes ---
 
@@ -273,6 +257,41 @@ class Joined:
     def all_words(self, words: Sequence[str]) -> list[str]:
         """See :class:`neon_optim.stepping.others.Others`."""
         return [word for said in self.comm.gather(list(words)) for word in said]
+
+
+class _SharedRule:
+    """A rule whose new states are shares: those of the elements that this process keeps."""
+
+    def __init__(self, rule: Rule, own: NamedParameter, param: Any) -> None:
+        self._rule, self._own = rule, own
+        self._shape = tuple(param.shape)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._rule, name)
+
+    def share(self, slot: str, state: Any) -> Share:
+        """A state as the share that it is."""
+        return Share(state, self._rule.state_shape(slot, self._shape), self._own.start)
+
+    def new_state(self, slot: str, param: Any, grad: Any) -> Share:
+        """The first value of a state."""
+        return self.share(slot, self._rule.new_state(slot, *self._own.value[0]))
+
+
+class _OwnStates(list[Any]):
+    """The states of a row, as shares. What is put here, or taken away, is so in the row."""
+
+    def __init__(self, own: NamedParameter, rule: _SharedRule) -> None:
+        self._states = own.value[1]
+        super().__init__([rule.share(*pair) for pair in zip(rule.slots, self._states, strict=False)])
+
+    def extend(self, shares: Any) -> None:
+        super().extend(shares)
+        self._states[:] = [share.values for share in self]
+
+    def clear(self) -> None:
+        super().clear()
+        self._states.clear()
 
 
 class _Flat:

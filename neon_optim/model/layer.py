@@ -11,7 +11,7 @@ from neon_optim.backends.dtypes import compute_type
 from neon_optim.described.arguments import Name, raise_problems
 from neon_optim.described.checks import Either, Nothing, OfKind
 from neon_optim.described.object import NervanaObject
-from neon_optim.errors import MISSING, ArgumentError, BackendError, Problem
+from neon_optim.errors import MISSING, ArgumentError, BackendError, ModelError, Problem
 from neon_optim.model.shapes import Shape, features, with_features
 from neon_optim.model.transient import Transient
 
@@ -199,6 +199,17 @@ class Layer(Sized, NervanaObject, kind="layer", abstract=True):
 
     def set_counters(self, counters: dict[str, int]) -> None:
         """Restore what :meth:`get_counters` gave."""
+
+    def skip(self, minibatches: int) -> None:
+        """Count minibatches, or parts of one, that another process goes through.
+
+        Raises:
+            ModelError: the layer has counters, and does not say how they go on.
+        """
+        if self.get_counters():
+            raise ModelError(
+                f"layer '{self.name}' ({self.classnm}) has counters, but no method skip(minibatches) for them"
+            )
 
     def get_arrays(self, inference: bool = False) -> dict[str, Any]:
         """The tensors that the layer keeps from minibatch to minibatch beside its parameters, by name.

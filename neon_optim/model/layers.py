@@ -145,6 +145,10 @@ class Dropout(Layer):
         """x × mask in training, x × keep at inference."""
         return x * (self.keep if inference else self._mask(x.shape[1]))
 
+    def skip(self, minibatches: int) -> None:
+        """Count masks that others draw."""
+        self.draws += minibatches
+
     def get_counters(self) -> dict[str, int]:
         """The number of masks drawn so far."""
         return {"draws": self.draws}

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -109,6 +110,21 @@ class Minibatches(NervanaObject, abstract=True):
         size = self._batch_size()
         for inputs, targets in self.pieces(epoch, start * size, size):
             yield self._load(inputs, targets)
+
+    def parts(
+        self, epoch: int, start: int, own: range, count: int
+    ) -> Iterator[list[Callable[[], tuple[Any, Any] | None]]]:
+        """:meth:`batches` cut into so many parts, as equal as can be; of each minibatch the own ones.
+
+        Each part is loaded when it is called, into tensors that are used again; None: it has no samples.
+        """
+        size = self._batch_size()
+        for inputs, targets in self.pieces(epoch, start * size, size):
+            yield [partial(self._load_part, inputs, targets, k, count) for k in own]
+
+    def _load_part(self, X: np.ndarray, y: Any, part: int, parts: int) -> tuple[Any, Any] | None:
+        own = slice(part * len(X) // parts, (part + 1) * len(X) // parts)
+        return self._load(X[own], None if y is None else y[own]) if len(X[own]) else None
 
     def __iter__(self) -> Iterator[tuple[Any, Any]]:
         return self.batches()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ import numpy as np
 from neon_optim.described.arguments import raise_problems
 from neon_optim.described.checks import Check, Having, Number, OfKind
 from neon_optim.errors import ArgumentError, DataError, NonFiniteError, Problem
+from neon_optim.model.parted import PartedMinibatches
 from neon_optim.model.shapes import columns
 
 __all__ = ["Training", "learning_rate", "misfits"]
@@ -71,11 +72,17 @@ class Training:
         self.model, self.dataset, self.cost, self.optimizer = model, dataset, cost, optimizer
         self.num_epochs, self.callbacks = int(num_epochs), list(callbacks)
         self.nbatches = dataset.nbatches
-        self.stopped, self.reason = False, ""
+        self._asked = self.stopped = False
+        self.reason = ""
         self._wants_checkpoint = False
         self.steps: list[tuple[int, float, float]] = []
         self.record: dict[str, Any] = {}
         self._costs = model.be.zeros((1, self.nbatches), dtype=np.float64)
+        self._parted = (
+            PartedMinibatches(model, dataset, cost, optimizer)
+            if getattr(optimizer, "shards", 1) > 1
+            else None
+        )
         self._read = model.minibatch_index
         self._rates: list[float] = []
 
@@ -83,7 +90,7 @@ class Training:
         """Train until the last epoch is done or :meth:`stop` is called; either ends with a :meth:`checkpoint`."""
         try:
             self._tell("on_train_begin")
-            while self.model.epoch_index < self.num_epochs and not self.stopped:
+            while self.model.epoch_index < self.num_epochs and not self._ends():
                 self._run_epoch()
             self.checkpoint()
         finally:
@@ -102,7 +109,17 @@ class Training:
         Arguments:
             reason: why there is nothing more to train; '' where the run is to go on another time.
         """
-        self.stopped, self.reason = True, reason or self.reason
+        self._asked, self.reason = True, reason or self.reason
+        if self._parted is None:
+            self.stopped = True
+
+    def _ends(self) -> bool:
+        """Whether the run ends here: where several processes train, all of them know it at the same minibatch."""
+        if self._parted is not None and not self.stopped:
+            self.stopped = any(self.optimizer.comm.gather(self._asked))
+        if self._parted is not None and self.stopped:
+            self.reason = next(filter(None, self.optimizer.comm.gather(self.reason)), "")
+        return self.stopped
 
     def checkpoint(self) -> None:
         """Let every callback put on disk what it has, in order; whoever saves the model comes last."""
@@ -117,8 +134,8 @@ class Training:
         if model.minibatch_index == 0:
             self.steps.clear()
             self._tell("on_epoch_begin")
-        for x, t in self.dataset.batches(model.epoch_index, start=model.minibatch_index):
-            self._step(x, t)
+        for minibatch in self._minibatches():
+            self._step(minibatch)
             model.minibatch_index += 1
             model.step += 1
             self._tell("on_minibatch_end")
@@ -140,9 +157,21 @@ class Training:
             self._wants_checkpoint = False
             self.checkpoint()
 
-    def _step(self, x: Any, t: Any) -> None:
+    def _minibatches(self) -> Iterator[Any]:
+        """Those of this epoch that are not done yet."""
+        at = self.model.epoch_index, self.model.minibatch_index
+        minibatches: Iterator[Any] = (self._parted or self.dataset).batches(*at)
+        return minibatches
+
+    def _step(self, minibatch: Any) -> None:
         model = self.model
         at = model.minibatch_index
+        if self._parted is not None:
+            numbers, cost, self.stopped = self._parted.step(minibatch, self._asked)
+            self._costs[:, at : at + 1] = cost
+            self._rates.append(numbers.lr)
+            return
+        x, t = minibatch
         parameters = model.forward_backward(x, t, self.cost, self._costs[:, at : at + 1])
         # The last minibatch of an epoch may be smaller, and its gradient is a sum over itself.
         numbers = self.optimizer.step(parameters, model.epoch_index, batch_size=model.samples(x))

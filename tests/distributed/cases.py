@@ -12,7 +12,7 @@ from neon_optim.distributed import Distributed
 sys.path.append(str(Path(__file__).parents[1] / "optimizers"))
 from rows import ROWS
 
-__all__ = ["PARTS", "ROWS", "options_of", "train"]
+__all__ = ["PARTS", "ROWS", "options_of", "train", "whole_states"]
 
 PARTS = 8
 SHAPES = [(100, 1400), (7,), (20, 30), (3, 4, 5)]
@@ -26,7 +26,7 @@ def options_of(row):
 
 
 def train(make, comm=None, parts=PARTS, steps=2, shapes=SHAPES, seed=0, **options):
-    """Parameters, and the whole states on the first process, after some steps; and the optimizer."""
+    """Parameters and the shares of the states after some steps, and the optimizer."""
     optimizer = Distributed(make(), comm, parts, bucket_mb=0.2, **options)
     start = np.random.RandomState(seed)
     arrays = [start.standard_normal(shape).astype(np.float32) for shape in shapes]
@@ -39,6 +39,26 @@ def train(make, comm=None, parts=PARTS, steps=2, shapes=SHAPES, seed=0, **option
             if part != optimizer.own_parts[-1]:
                 optimizer.add(layers)
         optimizer.optimize(layers, epoch=step)
-    with optimizer.saving(layers):
-        states = [[np.array(state) for state in states] for _, states in layers]
+    states = [
+        [_share(state) for state in parameter.value[1]] for parameter, _ in optimizer.named_parameters(layers)
+    ]
     return arrays, states, optimizer
+
+
+def _share(state):
+    """Where the elements begin that a process has of a state, and these."""
+    return getattr(state, "start", 0), np.array(getattr(state, "values", state)).reshape(-1)
+
+
+def whole_states(results):
+    """The states of all processes, put together."""
+    of_parameters = zip(*(states for _, states, _ in results), strict=True)
+    return [
+        [
+            np.concatenate(
+                [values for _, values in sorted(shares, key=lambda share: share[0]) if values.size] or [[]]
+            )
+            for shares in zip(*of_processes, strict=True)
+        ]
+        for of_processes in of_parameters
+    ]

@@ -6,7 +6,7 @@ from functools import partial
 
 import numpy as np
 import pytest
-from cases import PARTS, ROWS, options_of, train
+from cases import PARTS, ROWS, options_of, train, whole_states
 from threads import together
 
 from neon_optim import cleanup_backend, gen_backend
@@ -32,9 +32,9 @@ def bits(arrays):
 
 def everything(results):
     """The bits of parameters, of states, and the counters; all processes have the same parameters."""
-    arrays, states, optimizer = results[0]
+    arrays, _, optimizer = results[0]
     assert all(bits(other[0]) == bits(arrays) for other in results)
-    return bits(arrays), [bits(own) for own in states], optimizer.get_counters()
+    return bits(arrays), [bits(own) for own in whole_states(results)], optimizer.get_counters()
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
@@ -188,14 +188,16 @@ def test_whole_states_go_on_with_any_number_of_processes(be, counts):
         optimizer = Distributed(Adam(gradient_clip_norm=1.0), comm, PARTS)
         optimizer.set_counters({"t": 2})
         layers = [
-            ((a.copy(), np.ones_like(a)), list(map(np.copy, s))) for a, s in zip(arrays, states, strict=True)
+            ((a.copy(), np.ones_like(a)), [x.reshape(a.shape).copy() for x in s])
+            for a, s in zip(arrays, states, strict=True)
         ]
         for _ in optimizer.own_parts[:-1]:
             optimizer.add(layers)
         optimizer.optimize(layers, 0)
-        return [param for (param, _), _ in layers], [], optimizer
+        return [param for (param, _), _ in layers], [[] for _ in layers], optimizer
 
-    saved = together(counts[0], begin)[0][:2]
+    results = together(counts[0], begin)
+    saved = results[0][0], whole_states(results)
     expected = everything(together(1, lambda comm: go_on(comm, *saved)))
     assert everything(together(counts[1], lambda comm: go_on(comm, *saved))) == expected
 

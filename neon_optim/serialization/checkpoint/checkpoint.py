@@ -57,7 +57,8 @@ def save_checkpoint(
 
     Args:
         path: the file; its folder must exist. An existing file is replaced.
-        optimizer: whose description, counters and state arrays are saved.
+        optimizer: whose description, counters and state arrays are saved. One of several processes (``Distributed``)
+            saves a sharded checkpoint: all of them call this together.
         layers: as for ``optimizer.optimize``.
         epoch: epochs done.
         model: saved with its ``get_description()`` and, where it has them, ``get_counters()``: JSON values
@@ -85,6 +86,9 @@ def save_checkpoint(
         >>> sorted(found.arrays), found.counters, found.extra
         (['parameter_0/W', 'parameter_0/W/m', 'parameter_0/W/v'], {'t': 1}, 'note')
     """
+    if getattr(optimizer, "keeps_shares", False):
+        saved: str = optimizer.save(path, layers=layers, epoch=epoch, model=model, extra=extra)
+        return saved
     arrays, state = training_state.capture(
         optimizer=optimizer, layers=layers, epoch=epoch, model=model, extra=extra
     )

@@ -54,7 +54,8 @@ class _Writer:
         properties = self._properties(Settings)
         for name in NEEDED:
             del properties[name]["default"]
-        properties["checkpoint"] |= self._table(table_class("checkpoint"))
+        for name in ("checkpoint", "distributed"):
+            properties[name] |= self._table(table_class(name))
         properties["stop"]["anyOf"] = [self._table(table_class("stop")), {"type": "null"}]
         for other, name in OTHER_NAMES.items():
             properties[other] = {**properties[name], "description": f"The same as {name}."}

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from neon_optim.backends.dtypes import FLOAT_TYPES
 from neon_optim.described import registry
-from neon_optim.described.arguments import NonNegativeInt, PositiveInt, RoundBits
+from neon_optim.described.arguments import NonNegativeInt, Positive, PositiveInt, RoundBits
 from neon_optim.described.checks import (
     Check,
     Choice,
@@ -82,11 +82,31 @@ class CheckpointSettings:
         self.every_epochs, self.every_steps, self.keep_last = every_epochs, every_steps, keep_last
 
 
+class DistributedSettings:
+    """The key `distributed`: how several processes (MPI) train one model.
+
+    Arguments:
+        shards: parts that each minibatch is cut into: with the same number the same bits come out of 1, 2, … processes;
+            None: as many as there are processes.
+        bucket_mb: megabytes that are under way between processes at a time.
+        timeout: seconds after which a process that does not answer has failed.
+    """
+
+    def __init__(
+        self,
+        *,
+        shards: PositiveInt | None = None,
+        bucket_mb: Positive = 25,
+        timeout: Positive = 300,
+    ) -> None:
+        self.shards, self.bucket_mb, self.timeout = shards, bucket_mb, timeout
+
+
 def table_class(key: str) -> Any:
     """The class whose arguments are the value of a key, as a mapping; None for other keys."""
     if key == "stop":
         return registry.resolve("EarlyStopping", "callback")
-    return CheckpointSettings if key == "checkpoint" else None
+    return {"checkpoint": CheckpointSettings, "distributed": DistributedSettings}.get(key)
 
 
 _CALLBACK = Having("on_train_begin", "on_epoch_end", kind="callback", called="a callback")
@@ -109,6 +129,7 @@ class Settings:
         stochastic_round: round stores stochastically, to so many bits.
         deterministic: the same bits on every engine, backend and processor.
         checkpoint: `{every_epochs: 1, every_steps: null, keep_last: 3}`.
+        distributed: `{shards: null, bucket_mb: 25, timeout: 300}`: for several processes.
         stop: `{metric: valid_cost, patience: 5, restore_best: true}`: end where the metric no longer becomes better.
         metrics: what is measured on the validation data beside the cost, by name: `{accuracy: Accuracy}` becomes
             `valid_accuracy`.
@@ -133,6 +154,7 @@ class Settings:
         stochastic_round: RoundBits = False,
         deterministic: bool = False,
         checkpoint: Any = None,
+        distributed: Any = None,
         stop: Any = None,
         metrics: Annotated[Any, Either(Table(Either(OfKind("metric"), OfKind("cost"))), Nothing())] = None,
         loggers: Annotated[Any, Items(Choice("jsonl", "csv"))] = (),
@@ -144,4 +166,5 @@ class Settings:
         self.datatype, self.rng_seed, self.stochastic_round = datatype, rng_seed, stochastic_round
         self.deterministic = deterministic
         self.checkpoint: CheckpointSettings = checkpoint or CheckpointSettings()
+        self.distributed: DistributedSettings = distributed or DistributedSettings()
         self.stop, self.metrics, self.loggers, self.callbacks = stop, metrics or {}, loggers, callbacks
