@@ -10,7 +10,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ import click
 from neon_optim.cli.options import config_changes, imported_modules, imports
 from neon_optim.cli.output import columns, patient_stdout, say
 from neon_optim.cli.preparation import OPTIONS, Preparation, read_config, without_room
+from neon_optim.cli.processes import all_processes, as_one
 from neon_optim.cli.run_folder import RunFolder, check_same_data, check_same_settings
 from neon_optim.errors import NeonOptimError, RunError
 
@@ -80,6 +81,8 @@ def train(
     Ctrl-C, SIGTERM or SIGHUP saves a checkpoint after the present minibatch and ends with exit code 1. With --resume
     a run continues from its newest checkpoint and ends with the bits of one that was never stopped; one that is
     finished ends at once with exit code 0.
+
+    `mpiexec -n 4 neon-optim train …` is one run on four processes; docs/distributed.md.
     """
     flags = {"-e": epochs, "-b": backend, "-z": batch_size, "-r": rng_seed}
     given = [(flag, value) for flag, value in flags.items() if value is not None]
@@ -92,23 +95,29 @@ def train(
         raise RunError("--change is for a run that goes on: add --resume, or take --set for a new run")
     if (init_with_state or init_partly) and init_from is None:
         raise RunError("--init-with-state and --init-partly say how --init-from begins, which is missing")
-    if save_path:
-        folder = RunFolder(save_path)
-    else:
-        folder = RunFolder.last(config) if resume else RunFolder.numbered(config)
     init = None if init_from is None else (init_from, init_with_state, init_partly)
-    run = _Run(files, overrides, folder, resume, changed, init)
-    if run.start():
-        return
     repeated = [
         *(("--import", name) for name in imported_modules()),
         *(("--set", change) for change in changes),
         *given,
         *(("--change", change) for change in changed),
-        ("-s", str(folder.path)),
     ]
+    comm = all_processes()
+    with as_one(comm):
+        if save_path:
+            folder = RunFolder(save_path)
+        else:
+            folder = RunFolder.last(config) if resume else RunFolder.numbered(config)
+        run = _Run(comm, files, overrides, folder, resume, changed, init)
+        if run.start():
+            return
+    launched = ["mpiexec", "-n", str(comm.size)] if comm.size > 1 else []
+    repeated.append(("-s", str(folder.path)))
     say(f"Stopped {run.position()}; a checkpoint is saved.\nContinue with:", err=True)
-    say(_command(["neon-optim", "train", *files, *itertools.chain(*repeated), "--resume"]), err=True)
+    say(
+        _command([*launched, "neon-optim", "train", *files, *itertools.chain(*repeated), "--resume"]),
+        err=True,
+    )
     raise SystemExit(1)
 
 
@@ -146,6 +155,7 @@ class _Run:
 
     def __init__(
         self,
+        comm: Any,
         files: tuple[str, ...],
         overrides: list[str],
         folder: RunFolder,
@@ -153,22 +163,43 @@ class _Run:
         changed: tuple[str, ...] = (),
         init: tuple[str, bool, bool] | None = None,
     ) -> None:
-        self.folder, self.resume, self.init = folder, resume, init
+        self.comm, self.folder, self.resume, self.init = comm, folder, resume, init
         self.changed = [change.partition("=")[0].strip() for change in changed]
         self.history: list[dict[str, Any]] = []
-        self.config = read_config(files, [*overrides, *changed])
-        if not resume:
-            folder.refuse_other_run()
-        stored = folder.read_settings() if resume else None
+        with comm.agreeing():
+            self.config = read_config(files, [*overrides, *changed])
+            if not resume and comm.rank == 0:
+                folder.refuse_other_run()
+            stored = folder.read_settings() if resume else None
         settings = self.config.settings
         if settings.rng_seed is None and stored is not None:
             settings.rng_seed = stored.settings.rng_seed
         if settings.rng_seed is None:
-            settings.rng_seed = secrets.randbits(32)
-        self.values = _in_full(self.config)
-        if stored is not None:
-            check_same_settings(folder, _in_full(stored), self.values, self.changed)
-        self._build()
+            settings.rng_seed = comm.broadcast(secrets.randbits(32))
+        shards = comm.size if stored is None else stored.settings.distributed.shards or 1
+        self.shards = settings.distributed.shards or shards
+        if self.shards > 1:
+            settings.distributed.shards = self.shards
+        with comm.agreeing():
+            self.values = _in_full(self.config)
+            if stored is not None:
+                check_same_settings(folder, _in_full(stored), self.values, self.changed)
+            self._build()
+        from neon_optim.distributed.greeting import check_alike
+
+        check_alike(comm, settings=self.values, data=self.data)
+
+    def _optimizer(self) -> Any:
+        """The optimizer of the config, for all processes."""
+        from neon_optim.distributed import Distributed
+
+        settings = self.config.settings
+        how = settings.distributed
+        if self.comm.size == self.shards == 1:
+            return settings.optimizer
+        return Distributed(
+            settings.optimizer, self.comm, self.shards, bucket_mb=how.bucket_mb, timeout=how.timeout
+        )
 
     def _build(self) -> None:
         """Backend, data, model: everything that can go wrong before the folder is touched."""
@@ -183,9 +214,8 @@ class _Run:
         self.model, self.dataset = parts.model, parts.dataset
         self.data = parts.train.digest()
         try:
-            self.training = Training(
-                self.model, parts.train, settings.cost, settings.optimizer, settings.epochs
-            )
+            self.optimizer = self._optimizer()
+            self.training = Training(self.model, parts.train, settings.cost, self.optimizer, settings.epochs)
         except (MemoryError, OverflowError, ValueError) as error:
             if isinstance(error, NeonOptimError) or not (
                 why := without_room(self.model, error, self.model.be.default_dtype.itemsize)
@@ -199,39 +229,53 @@ class _Run:
 
     def start(self) -> bool:
         """Train; whether the run is finished."""
+        with ExitStack() as stack:
+            manager = self._enter(stack)
+            newest = manager.latest() if self.resume else None
+            if newest is not None:
+                newest = str(self.folder.checkpoints / os.path.basename(newest))
+                with self.comm.agreeing():
+                    found = self._restore(newest)
+                    if not (self._is_finished() or any(path.startswith("dataset") for path in self.changed)):
+                        check_same_data(self.folder, found.extra, self.data)
+                if self._is_finished():
+                    self._tell_finished()
+                    return True
+                say(f"Resumed {self.position()} from {newest}")
+            elif self.init is not None:
+                with self.comm.agreeing():
+                    self._begin_from(*self.init)
+            if self.comm.rank == 0:
+                self.folder.write_config(self.values)
+            self._describe()
+            begin = time.monotonic()
+            self._train(manager)
+            drawn = self._draw()
+            if self.training.finished:
+                done = f"{self.model.epoch_index} of {self.training.num_epochs} epochs"
+                say(f"Done: {done} (step {self.model.step}), {time.monotonic() - begin:.1f} s.")
+                if self.training.reason:
+                    say(f"Ended early: {self.training.reason}.")
+                self._tell_places(drawn)
+                return True
+            return False
+
+    def _enter(self, stack: ExitStack) -> Any:
+        """Take the folder, for process 0 to write to; the manager of its checkpoints."""
+        from neon_optim.distributed.checkpoints import SharedManager
         from neon_optim.serialization.checkpoint.manager import CheckpointManager
 
-        with self.folder.locked():
-            if not self.resume:
-                self.folder.refuse_other_run()
-            kept = self.config.settings.checkpoint.keep_last
-            best = None if kept is None else self.best_by
-            with CheckpointManager(self.folder.checkpoints, keep_last=kept, keep_best=best) as manager:
-                newest = manager.latest() if self.resume else None
-                if newest is not None:
-                    newest = str(self.folder.checkpoints / os.path.basename(newest))
-                    found = self._restore(newest)
-                    if self._is_finished():
-                        self._tell_finished()
-                        return True
-                    if not any(path.startswith("dataset") for path in self.changed):
-                        check_same_data(self.folder, found.extra, self.data)
-                    say(f"Resumed {self.position()} from {newest}")
-                elif self.init is not None:
-                    self._begin_from(*self.init)
-                self.folder.write_config(self.values)
-                self._describe()
-                begin = time.monotonic()
-                self._train(manager)
-                drawn = self._draw()
-                if self.training.finished:
-                    done = f"{self.model.epoch_index} of {self.training.num_epochs} epochs"
-                    say(f"Done: {done} (step {self.model.step}), {time.monotonic() - begin:.1f} s.")
-                    if self.training.reason:
-                        say(f"Ended early: {self.training.reason}.")
-                    self._tell_places(drawn)
-                    return True
-                return False
+        manager = None
+        with self.comm.agreeing():
+            if self.comm.rank == 0:
+                stack.enter_context(self.folder.locked())
+                if not self.resume:
+                    self.folder.refuse_other_run()
+                kept = self.config.settings.checkpoint.keep_last
+                best = None if kept is None else self.best_by
+                manager = CheckpointManager(self.folder.checkpoints, keep_last=kept, keep_best=best)
+                stack.enter_context(manager)
+        return manager if self.comm.size == 1 else SharedManager(self.comm, manager)
 
     def _restore(self, path: str) -> Any:
         """Bring model and optimizer to where a checkpoint is; what was read."""
@@ -239,9 +283,8 @@ class _Run:
         from neon_optim.model.training import Training
         from neon_optim.serialization import load_checkpoint
 
-        optimizer = self.config.settings.optimizer
         found = load_checkpoint(
-            path, optimizer=optimizer, layers=self.model.layers_to_optimize, model=self.model
+            path, optimizer=self.optimizer, layers=self.model.layers_to_optimize, model=self.model
         )
         if isinstance(found.extra, dict) and isinstance(found.extra.get("config"), dict):
             known = found.extra["config"]
@@ -252,7 +295,7 @@ class _Run:
             self.model,
             self.dataset.train_iter,
             self.config.settings.cost,
-            optimizer,
+            self.optimizer,
             self.config.settings.epochs,
         )
         return found
@@ -261,8 +304,7 @@ class _Run:
         """Take the first weights from a checkpoint."""
         from neon_optim.cli.run_history import begin_from, history_lines
 
-        optimizer = self.config.settings.optimizer
-        entry, left_out = begin_from(source, self.model, optimizer, with_state, partly)
+        entry, left_out = begin_from(source, self.model, self.optimizer, with_state, partly)
         self.history = [entry]
         for line in [*history_lines(self.history), *left_out]:
             say(line)
@@ -277,6 +319,9 @@ class _Run:
         )
         for line in self.dataset.encoding.summary() if hasattr(self.dataset, "encoding") else ():
             say(line)
+        if self.shards > 1:
+            count = f"{self.comm.size} {'process' if self.comm.size == 1 else 'processes'}"
+            say(f"{count}; minibatches in {self.shards} parts")
         say(f"backend {self.values['backend']}{f' ({engine})' if engine else ''}; folder {self.folder.path}")
 
     def _train(self, manager: Any) -> None:
@@ -285,13 +330,18 @@ class _Run:
 
         settings = self.config.settings
         when = settings.checkpoint
+        logs = [
+            *([CsvLog(self.folder.table)] if "csv" in settings.loggers else []),
+            MetricsLog(self.folder.metrics),
+            progress(patient_stdout()),
+        ]
+        if self.comm.rank:
+            logs = []
         self.training.callbacks = [
             Validation(self.dataset.valid_iter, self.metrics),
             *([settings.stop] if settings.stop else []),
             *settings.callbacks,
-            *([CsvLog(self.folder.table)] if "csv" in settings.loggers else []),
-            MetricsLog(self.folder.metrics),
-            progress(patient_stdout()),
+            *logs,
             Checkpoints(
                 manager,
                 every_epochs=when.every_epochs or 0,
@@ -313,6 +363,8 @@ class _Run:
         """Make the picture; whether it was made. Training is done and saved by now, whatever goes wrong here."""
         from neon_optim.model.plot import plot_metrics
 
+        if self.comm.rank:
+            return False
         try:
             return plot_metrics(self.folder.metrics, self.folder.picture)
         except NeonOptimError as error:
@@ -329,6 +381,8 @@ class _Run:
 
     def _tell_finished(self) -> None:
         """Say that all is done already, and where it is; make the picture where it is missing."""
+        if self.comm.rank:
+            return
         done, asked = self.model.epoch_index, self.training.num_epochs
         if done == asked and not self.model.minibatch_index:
             say(f"The run in {self.folder.path} is finished: {self.position()}.")
@@ -344,6 +398,8 @@ class _Run:
 
     def _tell_places(self, drawn: bool) -> None:
         """Say which checkpoint is the best, and where everything is."""
+        if self.comm.rank:
+            return
         from neon_optim.serialization.checkpoint.manager import CheckpointManager
         from neon_optim.serialization.checkpoint.stored import read_state
 
@@ -383,6 +439,7 @@ def _in_full(config: Any) -> dict[str, Any]:
         **config,
         "rng_seed": settings.rng_seed,
         "checkpoint": vars(settings.checkpoint),
+        "distributed": vars(settings.distributed),
     }
 
 

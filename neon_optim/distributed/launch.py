@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 
-__all__ = ["launched_size"]
+__all__ = ["launched_rank", "launched_size"]
 
 _SIZES = {
     "OMPI_COMM_WORLD_RANK": "OMPI_COMM_WORLD_SIZE",
@@ -39,3 +39,13 @@ def launched_size(environment: Mapping[str, str] = os.environ) -> int:
         if rank != "SLURM_PROCID":
             return UNKNOWN
     return 1
+
+
+def launched_rank(environment: Mapping[str, str] = os.environ) -> int:
+    """The number of this process among those that were started together; 0 for one by itself.
+
+    >>> launched_rank({"OMPI_COMM_WORLD_RANK": "3"})
+    3
+    """
+    found = next((environment[rank] for rank in _SIZES if rank in environment), "0")
+    return int(found) if found.isdigit() else 0

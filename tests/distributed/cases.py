@@ -15,8 +15,8 @@ from rows import ROWS
 __all__ = ["PARTS", "ROWS", "options_of", "train", "whole_states"]
 
 PARTS = 8
-SHAPES = [(100, 1400), (7,), (20, 30), (3, 4, 5)]
-"""Three chunks of sums in the first; a rule that needs whole tensors gives each to one process."""
+SHAPES = [(40, 1700), (7,), (20, 30), (3, 4, 5)]
+"""Two chunks of sums in the first; a rule that needs whole tensors gives each to one process."""
 
 
 def options_of(row):

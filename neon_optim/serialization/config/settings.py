@@ -106,7 +106,8 @@ def table_class(key: str) -> Any:
     """The class whose arguments are the value of a key, as a mapping; None for other keys."""
     if key == "stop":
         return registry.resolve("EarlyStopping", "callback")
-    return {"checkpoint": CheckpointSettings, "distributed": DistributedSettings}.get(key)
+    tables: dict[str, Any] = {"checkpoint": CheckpointSettings, "distributed": DistributedSettings}
+    return tables.get(key)
 
 
 _CALLBACK = Having("on_train_begin", "on_epoch_end", kind="callback", called="a callback")
