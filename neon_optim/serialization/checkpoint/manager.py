@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import atexit
 import contextlib
-import math
 import os
 import threading
 import warnings
 import weakref
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from types import TracebackType
 from typing import Any
 
@@ -20,6 +20,7 @@ from neon_optim.errors import CheckpointError, CheckpointWarning, printable
 from neon_optim.serialization import durable
 from neon_optim.serialization.checkpoint import archive, sharded, training_state
 from neon_optim.serialization.checkpoint.checkpoint import Checkpoint, load_checkpoint
+from neon_optim.serialization.checkpoint.managed_save import ManagedSave, checked_metrics, checked_step
 from neon_optim.serialization.checkpoint.step_files import StepFiles
 from neon_optim.serialization.checkpoint.stored import read_state, verify_checkpoint
 
@@ -139,8 +140,8 @@ class CheckpointManager:
         metrics: Mapping[str, float] | None = None,
     ) -> str:
         """:meth:`save` for arrays and JSON values that are there already."""
-        step = _checked_step(step)
-        state = {**state, "step": step, "metrics": _checked_metrics(metrics)}
+        step = checked_step(step)
+        state = {**state, "step": step, "metrics": checked_metrics(metrics)}
         self.wait()
         self._lock()
         path = self._files.file(step)
@@ -178,17 +179,17 @@ class CheckpointManager:
             ...     os.path.basename(manager.latest()), manager.steps()
             ('step-000000012.sharded', [12])
         """
-        step = _checked_step(step)
+        step = checked_step(step)
         self.wait()
         self._lock()
         with sharded.begin(self._files.shards(step), parts) as save:
-            yield ManagedSave(self, step, save)
+            yield ManagedSave(save, step, partial(self._saved, delete_other=self._files.delete_file))
 
     def _write(self, step: int, arrays: Mapping[str, np.ndarray], state: Mapping[str, Any]) -> None:
         archive.write(self._files.file(step), arrays, state)
-        self._saved(step, state, self._files.delete_shards)
+        self._saved(step, state, delete_other=self._files.delete_shards)
 
-    def _saved(self, step: int, state: Mapping[str, Any], delete_other: Callable[[int], None]) -> None:
+    def _saved(self, step: int, state: Mapping[str, Any], *, delete_other: Callable[[int], None]) -> None:
         """A checkpoint is durable: what it stands for, and what is older, is deleted."""
         self._damaged.discard(step)
         self._metrics[step] = state["metrics"]
@@ -381,59 +382,6 @@ class CheckpointManager:
         if self._lock_fd is not None:
             self._lock_fd = None
             self._closer()
-
-
-class ManagedSave:
-    """A save in parts that is under way in the folder of a manager; :meth:`CheckpointManager.begin` makes one.
-
-    Attributes:
-        path: the folder of the checkpoint.
-        ticket: what :func:`~.sharded.write_part` needs, JSON values: for every process.
-    """
-
-    def __init__(self, manager: CheckpointManager, step: int, save: sharded.Save) -> None:
-        self.path, self.ticket = save.path, save.ticket
-        self._manager, self._step, self._save = manager, step, save
-
-    def commit(
-        self,
-        receipts: Sequence[sharded.Receipt],
-        state: Mapping[str, Any],
-        *,
-        metrics: Mapping[str, float] | None = None,
-    ) -> str:
-        """Make the checkpoint valid, once every part is written; then delete those that need not be kept.
-
-        Args:
-            receipts: what :func:`~.sharded.write_part` has returned, of every part.
-            state: the JSON value, as of ``training_state.capture``.
-            metrics: as for :meth:`CheckpointManager.save`.
-
-        Returns:
-            The path of the folder.
-
-        Raises:
-            CheckpointError: as :meth:`neon_optim.serialization.checkpoint.sharded.Save.commit`.
-        """
-        state = {**state, "step": self._step, "metrics": _checked_metrics(metrics)}
-        self._save.commit(receipts, state)
-        self._manager._saved(self._step, state, self._manager._files.delete_file)
-        return self.path
-
-
-def _checked_step(step: Any) -> int:
-    if isinstance(step, bool) or not isinstance(step, int | np.integer) or not 0 <= step < 10**18:
-        refuse("CheckpointManager", "step", step, "must be an integer >= 0")
-    return int(step)
-
-
-def _checked_metrics(metrics: Mapping[str, float] | None) -> dict[str, float | None]:
-    """Numbers by name; None for what is not finite."""
-    for key, value in (metrics or {}).items():
-        if not isinstance(value, int | float | np.number | np.bool_):
-            refuse("CheckpointManager", f"metrics[{key!r}]", value, "must be a number")
-    numbers = {key: float(value) for key, value in (metrics or {}).items()}
-    return {key: value if math.isfinite(value) else None for key, value in numbers.items()}
 
 
 _managers: weakref.WeakSet[CheckpointManager] = weakref.WeakSet()

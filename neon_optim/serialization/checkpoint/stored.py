@@ -10,6 +10,7 @@ import weakref
 from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
@@ -31,6 +32,7 @@ __all__ = [
 ]
 
 _MOST_OPEN = 64
+_MOST_THREADS = 4
 _BLOCK = 16 << 20
 
 
@@ -67,7 +69,7 @@ class StoredArray:
         raw = out.view(np.uint8)
         self._checkpoint.read_bytes(self.entry, start, stop, raw.data)
         if self.entry.dtype == "BOOL":
-            file_header.as_array(raw, self.entry._replace(shape=out.shape), self._checkpoint.path)
+            file_header.as_array(raw, self.entry._replace(shape=out.shape), repr(self._checkpoint.path))
         if sys.byteorder == "big":
             out.byteswap(inplace=True)
         return out
@@ -202,11 +204,9 @@ class _Parts(StoredCheckpoint):
     def _places_of(self, array: Entry, start: int, stop: int) -> Iterator[tuple[int, int, int, int]]:
         places = self._places[array.name]
         first = max(bisect_right(places, start, key=lambda place: place[0]) - 1, 0)
-        for place in places[first:]:
-            if place[0] >= stop:
-                break
-            if start < stop:
-                yield place
+        while first < len(places) and places[first][0] < stop and start < stop:
+            yield places[first]
+            first += 1
 
     def part(self, number: int) -> TensorRanges:
         """The file of a part, held against the index; the least recently used are closed."""
@@ -321,7 +321,12 @@ def verify_checkpoint(path: durable.StrPath) -> None:
         archive.verify(name)
         return
     index = shard_index.read_index(name)
-    for number in range(len(index.parts)):
+
+    def verify(number: int) -> None:
         with open_part(name, index, number) as file:
             for tensor, entry in enumerate(file.header.entries):
                 file.read(tensor, 0, entry.nbytes, None)
+
+    with ThreadPoolExecutor(min(_MOST_THREADS, len(os.sched_getaffinity(0)))) as pool:
+        for _ in pool.map(verify, range(len(index.parts))):
+            pass
