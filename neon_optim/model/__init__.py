@@ -17,6 +17,7 @@ from neon_optim.model.bidirectional import BiBNRNN, BiLSTM, BiRNN, BiSum, DeepBi
 from neon_optim.model.binary import BinaryLinear, ShiftBatchNorm
 from neon_optim.model.branching import MergeBroadcast, MergeSum, SkipNode
 from neon_optim.model.callbacks import Callback, Checkpoints, CsvLog, MetricsLog, Validation
+from neon_optim.model.cifar10 import CIFAR10
 from neon_optim.model.container import Affine, Conv, Deconv, Sequential
 from neon_optim.model.convolution import Convolution
 from neon_optim.model.costs import (
@@ -52,6 +53,7 @@ from neon_optim.model.reshape import Reshape
 from neon_optim.model.stopping import EarlyStopping, TimeLimit
 
 __all__ = [
+    "CIFAR10",
     "GRU",
     "LRN",
     "LSTM",

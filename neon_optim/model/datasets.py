@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import gzip
 import importlib.util
+import os
 from abc import abstractmethod
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated
@@ -19,7 +21,7 @@ from neon_optim.described.registry import register
 from neon_optim.errors import DataError, Problem
 from neon_optim.model.array_iterator import ArrayIterator
 
-__all__ = ["Dataset", "Digits", "all_but", "stratified_split"]
+__all__ = ["Dataset", "Digits", "all_but", "folder_with", "stratified_split"]
 
 Share = Annotated[float, Number(gt=0, lt=1)]
 Arrays = tuple[np.ndarray, np.ndarray]
@@ -109,6 +111,24 @@ def _read_digits() -> Arrays:
         ) from error
     X, y = load_digits(return_X_y=True)
     return X, y
+
+
+def folder_with(
+    holds: Callable[[Path], bool], path: str | None, below: Sequence[str]
+) -> tuple[Path | None, list[Path]]:
+    """The first folder that holds some files, or None; and where it was looked for.
+
+    Arguments:
+        holds: whether a folder holds them.
+        path: where to look; None: in ``$NEON_OPTIM_DATA``, ``~/nervana/data`` and ``./data``.
+        below: folders in these that are looked into; '' for the folder itself.
+    """
+    if path is not None:
+        places = [Path(path).expanduser()]
+    else:
+        places = [Path(place) for place in [os.environ.get("NEON_OPTIM_DATA")] if place]
+        places += [Path("~/nervana/data").expanduser(), Path("data")]
+    return next((f for place in places for b in below if holds(f := place / b)), None), places
 
 
 def _shape_of(X: np.ndarray) -> tuple[int, ...] | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import math
-import os
 import struct
 import zlib
 from pathlib import Path
@@ -14,7 +13,7 @@ import numpy as np
 from neon_optim.described.arguments import Flag, Name
 from neon_optim.described.registry import register
 from neon_optim.errors import DataError, Problem
-from neon_optim.model.datasets import Arrays, Dataset
+from neon_optim.model.datasets import Arrays, Dataset, folder_with
 
 __all__ = ["MNIST", "read_idx"]
 
@@ -53,16 +52,11 @@ class MNIST(Dataset):
         return self._part(folder, "train"), self._part(folder, "valid")
 
     def _folder(self) -> Path:
-        if self.path is not None:
-            places = [Path(self.path).expanduser()]
-        else:
-            places = [Path(place) for place in [os.environ.get("NEON_OPTIM_DATA")] if place]
-            places += [Path("~/nervana/data").expanduser(), Path("data")]
-        tried = [place / below for place in places for below in _BELOW]
-        for folder in tried:
-            if all(_existing(folder / name) for names in _FILES.values() for name in names):
-                return folder
-        wanted = ", ".join(name for names in _FILES.values() for name in names)
+        names = [name for part in _FILES.values() for name in part]
+        folder, places = folder_with(lambda f: all(_existing(f / name) for name in names), self.path, _BELOW)
+        if folder is not None:
+            return folder
+        wanted = ", ".join(names)
         message = (
             f"the MNIST files ({wanted}; each may end in .gz) were not found. Looked in: "
             f"{', '.join(str(place) for place in places)} (and mnist, MNIST/raw below). Put them into one of these "
