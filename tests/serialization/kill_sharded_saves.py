@@ -67,7 +67,8 @@ def kill(victim: str, pid: int, pause: float) -> None:
     if victim == "worker":
         with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as file:
             for child in file.read().split():
-                os.kill(int(child), signal.SIGKILL)
+                with contextlib.suppress(ProcessLookupError):  # it has ended since
+                    os.kill(int(child), signal.SIGKILL)
         time.sleep(pause)
     os.kill(pid, signal.SIGKILL)
 

@@ -12,7 +12,7 @@ import pytest
 from neon_optim import cleanup_backend, gen_backend
 from neon_optim.errors import CheckpointError
 from neon_optim.optimizers import EMA, Adam
-from neon_optim.serialization import load_checkpoint, save_checkpoint
+from neon_optim.serialization import CheckpointManager, load_checkpoint, save_checkpoint
 from neon_optim.serialization.checkpoint import archive, shard_index, sharded, training_state
 from neon_optim.serialization.checkpoint.resharding import to_one_file, to_parts
 from neon_optim.serialization.checkpoint.share import Share, cut, share_out
@@ -211,9 +211,11 @@ def test_an_ordinary_file_has_no_shares(tmp_path):
     adam, layers = trained()
     whole = {layer.name: [np.asarray(state) for state in layer.states] for layer in layers}
     optimizer = OneOfMany(adam, 0, 2, whole)
+    manager = CheckpointManager(tmp_path / "run")
     with pytest.raises(CheckpointError, match="this process holds the elements from"):
-        save_checkpoint(tmp_path / "a", optimizer=optimizer, layers=layers)
+        manager.save(1, optimizer=optimizer, layers=layers)
     alone = OneOfMany(adam, 0, 1, whole)
+    alone.keeps_shares = False
     path = save_checkpoint(tmp_path / "b", optimizer=alone, layers=layers)
     other = save_checkpoint(tmp_path / "c", optimizer=adam, layers=layers)
     assert pathlib.Path(path).read_bytes() == pathlib.Path(other).read_bytes()
