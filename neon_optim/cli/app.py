@@ -26,6 +26,8 @@ COMMANDS = {
     "predict": "Predict with a trained model.",
     "evaluate": "Measure a trained model on other data.",
     "export": "Write a trained model for ONNX or PyTorch.",
+    "compare": "Compare runs: how good they are, and what differs.",
+    "lr-find": "Look for a learning rate.",
     "inspect": "Show what is in a checkpoint.",
     "convert": "Turn a checkpoint of neon's into one of ours.",
     "migrate": "Say what becomes of a file of neon's.",
@@ -48,14 +50,14 @@ class CommandTable(click.Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """The commands that there are."""
-        return [name for name in COMMANDS if importlib.util.find_spec(f"neon_optim.cli.{name}")]
+        return [name for name in COMMANDS if importlib.util.find_spec(_module(name))]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """The command of a name, imported now."""
         if cmd_name not in self.list_commands(ctx):
             return None
-        module = importlib.import_module(f"neon_optim.cli.{cmd_name}")
-        command: click.Command = getattr(module, cmd_name)
+        module = importlib.import_module(_module(cmd_name))
+        command: click.Command = getattr(module, cmd_name.replace("-", "_"))
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -92,6 +94,11 @@ class CommandTable(click.Group):
         except BrokenPipeError:  # the reader of our output has gone, as `| head` does
             discard(sys.stdout)
             ctx.exit(1)
+
+
+def _module(name: str) -> str:
+    """The module of a command."""
+    return f"neon_optim.cli.{name.replace('-', '_')}"
 
 
 def _came_from_echo(error: OSError) -> bool:

@@ -18,6 +18,7 @@ from neon_optim.cli.output import columns
 from neon_optim.cli.preparation import Preparation, read_config
 from neon_optim.cli.pretty import as_call
 from neon_optim.cli.run_folder import RunFolder
+from neon_optim.cli.table import table_lines
 from neon_optim.errors import Position, printable
 
 if TYPE_CHECKING:
@@ -181,30 +182,11 @@ def _layers(outline: Outline, width: int) -> Iterator[str]:
     ]
     total = sum(layer.parameters for layer in outline.layers)
     rows.append(("", "", "in all", f"{total:,}"))
-    yield from _table(("layer", "class", "gives", "parameters"), rows, width, right=(3,))
+    yield from table_lines(("layer", "class", "gives", "parameters"), rows, width, right=(3,))
 
 
 def _shape(shape: Sequence[int]) -> str:
     return " x ".join(map(str, shape))
-
-
-def _table(
-    head: Sequence[str], rows: Sequence[Sequence[str]], width: int, right: Sequence[int] = ()
-) -> Iterator[str]:
-    """Lines of a table, as narrow as they can be; where they are too wide, names stand above what is said of them."""
-    widths = [max(len(row[k]) for row in (head, *rows)) for k in range(len(head))]
-    apart = sum(widths) + 2 * len(widths) > width
-    if apart:
-        widths[0] = max(len(head[0]), width - sum(widths[1:]) - 2 * len(widths))
-    for row in (head, *rows):
-        if row is not head and apart and len(row[0]) > widths[0]:
-            yield f"  {row[0]}"
-            row = ("", *row[1:])
-        cells = [
-            f"{cell:>{widths[k]}}" if k in right else f"{cell:<{widths[k]}}" for k, cell in enumerate(row)
-        ]
-        first = f"{row[0]:<{widths[0] + 2}}" if row is head else f"  {cells[0]}"
-        yield "  ".join([first, *cells[1:]]).rstrip()
 
 
 # --- optimizers ---
@@ -288,7 +270,7 @@ def _parameters(outline: Outline, groups: dict[int, _Group], width: int) -> Iter
                 as_call(schedule).partition("(")[0] if schedule else "-",
             )
         )
-    yield from _table(("parameter", "shape", "optimizer", "rate", "decay", "schedule"), rows, width)
+    yield from table_lines(("parameter", "shape", "optimizer", "rate", "decay", "schedule"), rows, width)
 
 
 def _rates(groups: dict[int, _Group], width: int) -> Iterator[str]:

@@ -10,7 +10,7 @@ from typing import Any
 from neon_optim.errors import DataError, RunError
 from neon_optim.serialization.durable import replacing
 
-__all__ = ["plot_metrics"]
+__all__ = ["plot_metrics", "read_metrics"]
 
 
 def plot_metrics(log: str | os.PathLike[str], picture: str | os.PathLike[str]) -> bool:
@@ -23,7 +23,7 @@ def plot_metrics(log: str | os.PathLike[str], picture: str | os.PathLike[str]) -
         RunError: matplotlib fails.
         CheckpointError: the picture cannot be written.
     """
-    steps, epochs = _read(log)
+    steps, epochs = read_metrics(log)
     image = io.BytesIO()
     try:
         from matplotlib.figure import Figure
@@ -56,10 +56,15 @@ def _draw(figure: Any, steps: list[dict[str, Any]], epochs: list[dict[str, Any]]
     return figure
 
 
-def _read(log: str | os.PathLike[str]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+def read_metrics(log: str | os.PathLike[str]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """The lines of the steps and those of the epochs of a metrics log; a last one that is still being written is not.
+
+    Raises:
+        DataError: it is no such log.
+    """
     try:
         with open(log, encoding="utf-8") as file:
-            lines = [json.loads(text) for text in file]
+            lines = [json.loads(text) for text in file if text.endswith("\n")]
         steps = [line for line in lines if "cost" in line]
         epochs = [line for line in lines if "train_cost" in line]
         if any(not isinstance(line, dict) or "step" not in line for line in (*steps, *epochs)):

@@ -182,6 +182,14 @@ def history_of(folder: str | os.PathLike[str]) -> list[dict[str, Any]]:
     return found if isinstance(found, list) else []
 
 
+def chosen_by(folder: str | os.PathLike[str]) -> tuple[str, str] | None:
+    """Which metric says what the best checkpoint of a run is, and 'min' or 'max'; None: nothing is saved yet."""
+    try:
+        return _best_by(checkpoint_of(Path(folder), "last"))
+    except RunError:
+        return None
+
+
 def _best_by(path: str) -> tuple[str, str] | None:
     """Which metric says what the best checkpoint of a run is, and 'min' or 'max'; by what a checkpoint says."""
     state = read_state(path)
