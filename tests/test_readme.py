@@ -27,28 +27,6 @@ def test_the_python_example(tmp_path, monkeypatch):
     cleanup_backend()
 
 
-def test_the_callback_of_the_training_page_stops_early():
-    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs/training.md").read_text(), re.DOTALL)
-    (code,) = [block for block in blocks if "class StopEarly" in block]
-    names: dict = {}
-    exec(compile(code, "training.md", "exec"), names)  # noqa: S102
-
-    class Training:
-        record: dict = {}
-        stopped = False
-
-        def stop(self):
-            self.stopped = True
-
-    training, callback = Training(), names["StopEarly"]()
-    for cost in (1.0, 0.5, 0.6, 0.6, 0.4, 0.5, 0.5, 0.5, 0.5):
-        training.record = {"valid_cost": cost}
-        callback.on_epoch_end(training)
-        assert not training.stopped
-    callback.on_epoch_end(training)
-    assert training.stopped
-
-
 def test_the_yaml_example():
     (text,) = blocks("yaml")
     config = load_config(text)

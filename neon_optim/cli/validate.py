@@ -22,9 +22,10 @@ __all__ = ["validate"]
 @click.command(short_help="Check YAML files as train does, without training.")
 @click.argument("files", nargs=-1, required=True, metavar="FILE...", type=click.Path())
 @imports
+@click.option("--together", is_flag=True, help="Take the files as one config, as `train FILE...` does.")
 @click.option("--config-only", is_flag=True, help="Check the files alone: read no data, set up no backend.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def validate(files: tuple[str, ...], config_only: bool, as_json: bool) -> None:
+def validate(files: tuple[str, ...], together: bool, config_only: bool, as_json: bool) -> None:
     """Check every YAML file FILE as `train` does before it starts, and tell all mistakes of all of them.
 
     Names, types and ranges; whether the layers go together with the data, the cost with the last activation, the
@@ -34,7 +35,8 @@ def validate(files: tuple[str, ...], config_only: bool, as_json: bool) -> None:
     Exit code: 0 where all files are right, 2 where one is not.
     """
     check = _Check(config_only)
-    found = {file: check.problems(file) for file in dict.fromkeys(files)}
+    configs = [files] if together else [(file,) for file in dict.fromkeys(files)]
+    found = {" ".join(config): check.problems(config) for config in configs}
     if as_json:
         click.echo(json.dumps([_as_json(file, problems) for file, problems in found.items()], indent=2))
     else:
@@ -60,10 +62,10 @@ class _Check:
         self._config_only = config_only
         self._data: dict[str, DataOutline] = {}
 
-    def problems(self, file: str) -> list[Problem]:
-        """Everything that is wrong with a file."""
+    def problems(self, files: tuple[str, ...]) -> list[Problem]:
+        """Everything that is wrong with a config, of one file or of several."""
         try:
-            config = read_config(file)
+            config = read_config(files)
             if self._config_only:
                 return []
             parts = Preparation(config, self._data)
@@ -72,7 +74,7 @@ class _Check:
             parts.try_backend()
             return parts.problems
         except ConfigError as error:
-            return error.problems or [Problem.at(Position(file), str(error))]
+            return error.problems or [Problem.at(Position(files[0]), str(error))]
 
     def _look_for_room(self, parts: Preparation) -> None:
         outline = parts.outline()

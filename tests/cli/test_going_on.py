@@ -239,6 +239,8 @@ def test_files_are_laid_over_each_other(run, here):
     text = (here / "runs/model-1/config.yaml").read_text()
     for word in ("learning_rate: 0.02", "beta_1: 0.8", "step_config", "epochs: 1", "batchsize: 100"):
         assert word in text
+    assert run("validate", "model.yaml", "fast.yaml", "--together")[1] == "model.yaml fast.yaml: ok\n"
+    assert "fast.yaml:2:12: optimizer must be {type" in run("validate", "model.yaml", "fast.yaml")[1]
     out = run("show", "model.yaml", "fast.yaml")[1]
     assert "learning_rate  0.02" in out
     assert "fast.yaml:2" in out

@@ -21,9 +21,14 @@ STOPPING = CONFIG.replace("epochs: 4", "epochs: 40") + (
 )
 
 
+@pytest.fixture(autouse=True)
+def no_pictures(monkeypatch):
+    """They take most of the time."""
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+
+
 @pytest.fixture
-def stopping(here, monkeypatch):
-    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)  # no pictures, which take most of the time
+def stopping(here):
     (here / "model.yaml").write_text(STOPPING)
     return here
 
@@ -113,6 +118,7 @@ FAULTS = {
     "stop: {patiense: 3}": "stop.patiense is unknown; did you mean 'patience'?",
     "stop: 5": "stop must be a mapping with some of metric, patience, min_change, mode, restore_best, name, received 5",
     "metrics: {accuracy: Acuracy}": "unknown",
+    "metrics: {error: Accuracy}": "metrics.error must have another name: valid_error is measured by itself",
     "metrics: [Accuracy]": "metrics must be a mapping",
     "loggers: [excel]": "loggers[0] must be one of 'jsonl', 'csv', received 'excel'",
     "callbacks: [TimeLimt]": "unknown callback 'TimeLimt'; did you mean 'TimeLimit'?",

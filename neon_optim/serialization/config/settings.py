@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal
 
 from neon_optim.backends.dtypes import FLOAT_TYPES
@@ -19,6 +20,7 @@ from neon_optim.described.checks import (
     SchemaOfKind,
     Table,
 )
+from neon_optim.errors import Problem
 
 NEEDED = ("layers", "cost", "optimizer", "dataset")
 """Keys without which nothing can be trained."""
@@ -39,6 +41,25 @@ class _Layers(Items):
 
     def schema(self, object_of: SchemaOfKind) -> Schema:
         return {**super().schema(object_of), "minItems": 1}
+
+
+class _Metrics(Table):
+    """Metrics by names, other than those that are measured in any case."""
+
+    taken = ("cost", "error")
+
+    def __init__(self) -> None:
+        super().__init__(Either(OfKind("metric"), OfKind("cost")))
+
+    def faults(self, value: object, path: tuple[str | int, ...] = ()) -> Iterator[Problem]:
+        yield from super().faults(value, path)
+        for name in self.taken:
+            if isinstance(value, Mapping) and name in value:
+                allowed = f"must have another name: valid_{name} is measured by itself"
+                yield Problem("", name, allowed, (*path, name))
+
+    def schema(self, object_of: SchemaOfKind) -> Schema:
+        return {**super().schema(object_of), "propertyNames": {"not": {"enum": list(self.taken)}}}
 
 
 class _BackendName(Check):
@@ -157,7 +178,7 @@ class Settings:
         checkpoint: Any = None,
         distributed: Any = None,
         stop: Any = None,
-        metrics: Annotated[Any, Either(Table(Either(OfKind("metric"), OfKind("cost"))), Nothing())] = None,
+        metrics: Annotated[Any, Either(_Metrics(), Nothing())] = None,
         loggers: Annotated[Any, Items(Choice("jsonl", "csv"))] = (),
         callbacks: Annotated[Any, Items(_CALLBACK)] = (),
     ) -> None:
