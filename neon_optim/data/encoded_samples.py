@@ -105,12 +105,13 @@ class StreamedRows(RowSource):
     def read(self, block: int, rows: Rows, at: int) -> None:
         """See :meth:`Samples.read`."""
         first, last = self._borders[block]
-        raw = self._stored.read(first, last)
-        if self._chosen is not None:
-            chosen = self._chosen.of(first, last)
-            raw = tuple(part[chosen] for part in raw) if isinstance(raw, tuple) else raw[chosen]
-        for array, made in zip(rows, self._make(raw), strict=True):
-            array[at : at + len(made)] = made
+        after = at + int(self.blocks[block])
+        chosen = None if self._chosen is None else self._chosen.of(first, last)
+        for array, made in zip(rows, self._make(self._stored.read(first, last)), strict=True):
+            if chosen is None:
+                array[at:after] = made
+            else:
+                np.compress(chosen, made, axis=0, out=array[at:after])
 
 
 class EncodedSamples(Samples):

@@ -37,7 +37,7 @@ class Spool:
         self.row_bytes = int(np.prod(shape, dtype=np.int64)) * self.dtype.itemsize
         self.count = 0
         self._limit, self._what = limit, what
-        self._blocks: list[np.ndarray] = []
+        self._held = np.empty((0, *shape), self.dtype)
         self._file: int | None = None
         self._sha = hashlib.sha256()
 
@@ -54,26 +54,24 @@ class Spool:
         """
         rows = np.ascontiguousarray(rows, self.dtype)
         self._sha.update(bytes_in(rows))
-        self.count += len(rows)
+        first, self.count = self.count, self.count + len(rows)
+        if self._file is None and self.count * self.row_bytes <= self._limit:
+            if self.count > len(self._held):
+                self._held.resize((self.count + self.count // 2, *self.shape), refcheck=False)
+            self._held[first : self.count] = rows
+            return
         if self._file is None:
-            self._blocks.append(rows)
-            if self.count * self.row_bytes <= self._limit:
-                return
             self._file, name = tempfile.mkstemp(prefix="neon_optim-", dir=_folder())
             weakref.finalize(self, os.close, self._file)
             os.unlink(name)
-            written, self._blocks = self._blocks, []
-        else:
-            written = [rows]
-        for block in written:
-            self._write(self._file, bytes_in(block))
+            self._write(self._file, bytes_in(self._held[:first]))
+            self._held = self._held[:0].copy()
+        self._write(self._file, bytes_in(rows))
 
     def read(self, first: int, last: int) -> np.ndarray:
-        """Some rows, one after the other; not to be written to."""
+        """Some rows, one after the other; not to be written to, and valid until rows are added."""
         if self._file is None:
-            if len(self._blocks) > 1:
-                self._blocks = [np.concatenate(self._blocks)]
-            return self._blocks[0][first:last] if self._blocks else np.empty((0, *self.shape), self.dtype)
+            return self._held[first : min(last, self.count)]
         out = np.empty((last - first, *self.shape), self.dtype)
         read_exactly(self._file, out, first * self.row_bytes, f"the temporary copy of {self._what}")
         return out

@@ -214,8 +214,11 @@ class TableForm:
         numbers -= self._mean
         numbers /= self._deviation
         places = np.empty((count, len(self._categories)), self._place_type)
-        for k, (column, known) in enumerate(zip(self._categories, self._places, strict=True)):
-            places[:, k] = known[np.nan_to_num(raw[:, column], nan=-1.0).astype(np.intp)]
+        words = raw[:, self._categories]
+        words[np.isnan(words)] = -1.0
+        words = words.astype(np.intp)
+        for k, known in enumerate(self._places):
+            places[:, k] = known[words[:, k]]
         if self._target is None:
             return numbers.astype(np.float32), places, np.zeros(count, np.int8)
         return numbers.astype(np.float32), places, self._targets(raw[:, self._target])

@@ -209,24 +209,28 @@ class CsvTable(TableSource):
             wrong.append(row)
             return "skip"
 
-        table = pyarrow.csv.read_csv(
-            pa.BufferReader(text),
-            read_options=pyarrow.csv.ReadOptions(
-                use_threads=False,
-                block_size=len(text) + 1,
-                column_names=None if has_names else self._raw_names,
-            ),
-            parse_options=pyarrow.csv.ParseOptions(
-                delimiter=self._separator,
-                invalid_row_handler=noted,
-            ),
-            convert_options=options,
-        )
+        try:
+            table = pyarrow.csv.read_csv(
+                pa.BufferReader(text),
+                read_options=pyarrow.csv.ReadOptions(
+                    use_threads=False,
+                    block_size=len(text) + 1,
+                    column_names=None if has_names else self._raw_names,
+                ),
+                parse_options=pyarrow.csv.ParseOptions(
+                    delimiter=self._separator,
+                    invalid_row_handler=noted,
+                ),
+                convert_options=options,
+            )
+        except pa.ArrowInvalid as error:
+            if "invalid UTF8" in str(error):
+                self._refuse_bytes()
+            raise
         if wrong:
             self._refuse_lines(wrong[0].expected_columns)
-        damaged = [field.name for field in table.schema if pa.types.is_binary(field.type)]
-        if damaged:
-            self._refuse_bytes(damaged)
+        if any(pa.types.is_binary(field.type) for field in table.schema):
+            self._refuse_bytes()
         return [[batch.column(name) for name in options.include_columns] for batch in table.to_batches()]
 
     def _refuse_lines(self, expected: int) -> None:
@@ -238,7 +242,7 @@ class CsvTable(TableSource):
         text = f"{self._path}: lines with another number of fields than the first, which has {expected}:"
         raise DataError("\n".join([text, *lines]))
 
-    def _refuse_bytes(self, columns: Sequence[str]) -> None:
+    def _refuse_bytes(self) -> None:
         """Raise the error that lists the lines that are no UTF-8."""
         found = []
         with open(self._path, "rb") as file:
@@ -248,7 +252,7 @@ class CsvTable(TableSource):
                 except UnicodeDecodeError as error:
                     found.append((number, line[error.start : error.start + 1].hex()))
         lines = first_lines(found, lambda of_line: "line {}: the byte 0x{}".format(*of_line))
-        text = f"{self._path}: {', '.join(columns)}: the text is no UTF-8; save the file in that encoding:"
+        text = f"{self._path}: the text is no UTF-8; save the file in that encoding:"
         raise DataError("\n".join([text, *lines]))
 
 
@@ -256,8 +260,8 @@ def _end_of_rows(text: bytes) -> int:
     """Where the last whole row ends; 0 where there is none. Line ends between quotes end no row."""
     end = text.rfind(b"\n") + 1
     if b'"' in text and len(text) < _LONGEST_QUOTED:
-        quotes = np.flatnonzero(np.frombuffer(text, np.uint8) == _QUOTE)
-        while end and np.searchsorted(quotes, end) % 2:
+        is_quote = np.frombuffer(text, np.uint8) == _QUOTE
+        while end and np.count_nonzero(is_quote[:end]) % 2:
             end = text.rfind(b"\n", 0, end - 1) + 1
     return end
 

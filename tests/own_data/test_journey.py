@@ -11,6 +11,7 @@ from click.testing import CliRunner
 
 from neon_optim import cleanup_backend, load_run
 from neon_optim.cli.app import cli
+from neon_optim.data.tables import CsvTable
 from neon_optim.errors import CheckpointError, RunError
 
 pytest.importorskip("pyarrow")
@@ -83,6 +84,19 @@ def test_three_commands(said):
     measured = json.loads(run("evaluate", "runs/kind-1", "flowers.csv", "--json"))
     assert measured["samples"] == 90
     assert measured["error"] == 0.0
+
+
+def test_init_reads_a_table_once(monkeypatch):
+    times = []
+    parsed = CsvTable._parsed
+    monkeypatch.setattr(CsvTable, "_parsed", lambda self, *given: times.append(0) or parsed(self, *given))
+    assert run("init", "flowers.csv", "--target", "kind") == said_again("kind")
+    assert len(times) == 1
+
+
+def said_again(target):
+    with open(f"{target}.yaml") as file:
+        return file.read()
 
 
 @pytest.mark.parametrize("ending", ["csv", "parquet", "npz"])

@@ -11,7 +11,7 @@ from neon_optim import cleanup_backend, gen_backend
 from neon_optim.data import Csv, Parquet
 from neon_optim.data.encoding import encoding_from_json
 from neon_optim.data.tables import as_table
-from neon_optim.errors import DataError, DataWarning, StateError
+from neon_optim.errors import ArgumentError, DataError, DataWarning, StateError
 from neon_optim.model.datasets import stratified_split
 
 pyarrow = pytest.importorskip("pyarrow")
@@ -203,3 +203,118 @@ def test_a_word_of_the_validation_data_alone_is_told_of_once(write):
     with pytest.warns(DataWarning) as told:
         _ = Csv(path, "label", split_seed=next(seeds)).train_iter
     assert len(told) == 1
+
+
+# --- text files as they are ---
+
+
+@pytest.fixture
+def small_blocks(monkeypatch):
+    """Files are parsed in blocks of a few lines."""
+    monkeypatch.setattr("neon_optim.data.tables._BLOCK", 64)
+
+
+def test_blocks_of_any_size_say_the_same(write, small_blocks, monkeypatch):
+    path = write()
+    small = Csv(path, "label")
+    found = small.load(), small.encoding.to_json(), small.train_iter.digest()
+    monkeypatch.setattr("neon_optim.data.tables._BLOCK", 1 << 20)
+    whole = Csv(path, "label")
+    assert (found[1], found[2]) == (whole.encoding.to_json(), whole.train_iter.digest())
+    np.testing.assert_array_equal(found[0][0][0], whole.load()[0][0])
+
+
+def test_a_column_that_looks_like_numbers_first(write, small_blocks):
+    """Codes such as postal ones: texts from the first row on, with the zeros in front."""
+    rows = [[k, ["007", "12"][k % 2] if k < 20 else "A9", k, k % 2] for k in range(40)]
+    encoding = Csv(write(rows), "label").encoding
+    assert encoding.features[1].values == ("007", "12", "A9")
+    rows[3][1] = "none"
+    with pytest.warns(DataWarning, match="color: 1 rows hold what training has not seen"):
+        encoding.inputs(write(rows[:20]))
+
+
+def test_line_ends_between_quotes(write, small_blocks):
+    rows = [[k, ["a\nb", 'c"d'][k % 2], k, ["no", "yes"][k % 2]] for k in range(20)]
+    assert Csv(write(rows), "label").encoding.features[1].values == ("a\nb", 'c"d')
+    rows[12][2] = ""
+    with pytest.raises(DataError, match=r"size: 1 of 20 values are missing \(lines 20\)"):
+        _ = Csv(write(rows), "label").train_iter
+
+
+def test_empty_lines_count(tmp_path):
+    lines = ["n,label", "", *(f"{k},{k % 2}" for k in range(9)), "", "x,1", ""]
+    (tmp_path / "d.csv").write_text("\n".join(lines))
+    with pytest.raises(DataError, match="n: 1 values are no numbers:\n  line 13: 'x'"):
+        _ = Csv(str(tmp_path / "d.csv"), "label").train_iter
+
+
+def test_text_that_is_no_utf8(tmp_path):
+    lines = [b"n,word,label", *(b"%d,a,%d" % (k, k % 2) for k in range(9)), b"9,caf\xe9,1"]
+    (tmp_path / "d.csv").write_bytes(b"\n".join(lines))
+    with pytest.raises(DataError, match=r"the text is no UTF-8; .*\n  line 11: the byte 0xe9"):
+        _ = Csv(str(tmp_path / "d.csv"), "label").train_iter
+
+
+def test_a_file_from_windows_with_a_byte_order_mark(tmp_path):
+    lines = ["n, word ,label", *(f"{k}, {'ab'[k % 2]} ,{k % 2}" for k in range(20))]
+    (tmp_path / "d.csv").write_bytes(b"\xef\xbb\xbf" + "\r\n".join(lines).encode())
+    encoding = Csv(str(tmp_path / "d.csv"), "label").encoding
+    assert encoding.names == ["n", "word"]
+    assert encoding.features[1].values == ("a", "b")
+
+
+def test_many_mistakes_are_counted_and_the_first_listed(write):
+    rows = [[("x" if k % 30 == 7 else k), "a", k, k % 2] for k in range(900)]
+    with pytest.raises(DataError) as raised:
+        _ = Csv(write(rows), "label").train_iter
+    assert "n: 30 values are no numbers:\n  line 9: 'x'" in str(raised.value)
+    assert "  and 20 more" in str(raised.value)
+    rows = [["" if k % 3 == 1 else k, "a", k, k % 2] for k in range(90)]
+    with pytest.raises(DataError, match=r"30 of 90 values are missing \(lines 3, 6, .*30, …\)"):
+        _ = Csv(write(rows), "label").train_iter
+
+
+def test_other_data_that_does_not_fit(write):
+    path = write()
+    for rows, message in (
+        ([[1, "red", 2.0, "maybe"]], "label: 'maybe' is none of the classes"),
+        ([[1, "red", "", "no"]], r"other.csv: size: 1 of 1 values are missing \(lines 2\)"),
+        ([["one", "red", 2, "no"]], "other.csv: n: 1 values are no numbers:\n  line 2: 'one'"),
+    ):
+        with pytest.raises(DataError, match=message):
+            _ = Csv(path, "label", validation=write(rows, name="other.csv")).valid_iter
+    other = write([[1, 2]], ("n", "label"), name="other.csv")
+    with pytest.raises(DataError, match=r"other\.csv: there is no column 'color'"):
+        _ = Csv(path, "label", validation=other).valid_iter
+
+
+def test_files_that_cannot_be_read(tmp_path):
+    (tmp_path / "empty.csv").write_bytes(b"\n")
+    (tmp_path / "names.csv").write_text("n,label\n")
+    (tmp_path / "folder.csv").mkdir()
+    (tmp_path / "cut.parquet").write_bytes(b"PAR1")
+    for make, message in (
+        (lambda p: Csv(p("empty.csv"), "label"), "empty.csv is empty"),
+        (lambda p: Csv(p("names.csv"), "label"), "names.csv has no rows"),
+        (lambda p: Csv(p("folder.csv"), "label"), "folder.csv is a folder, not a table"),
+        (lambda p: Parquet(p("cut.parquet"), "label"), "cut.parquet is no parquet file"),
+        (lambda p: Csv(p("gone.csv"), "label"), "gone.csv: there is no such file"),
+    ):
+        with pytest.raises(DataError, match=message):
+            _ = make(lambda name: str(tmp_path / name)).train_iter
+
+
+def test_integers_beyond_those_of_float64_are_rounded(write):
+    rows = [[2**62 + k, "a", k, k % 2] for k in range(20)]
+    assert Csv(write(rows), "label").encoding.features[0].mean == pytest.approx(2**62)
+
+
+@pytest.mark.parametrize(("size", "good"), [("1MiB", True), (1 << 20, True), ("2 gb", True), ("1KB", False)])
+@pytest.mark.parametrize("more", ["", "x"])
+def test_sizes_of_memory(size, good, more):
+    if good and not more:
+        assert Csv("a.csv", "b", memory=size).memory_bytes >= 1 << 20
+    else:
+        with pytest.raises(ArgumentError, match="memory must be a size of at least 1MiB"):
+            Csv("a.csv", "b", memory=f"{size}{more}")
