@@ -21,7 +21,7 @@ def shard(folder, parts: int) -> list[str]:
     return made
 
 
-def test_a_run_goes_on_from_sharded_checkpoints(run, here):
+def test_a_run_goes_on_from_sharded_checkpoints_and_is_used(run, here):
     assert run("train", "model.yaml", "-s", "whole", "-e", "2")[0] == 0
     assert run("train", "model.yaml", "-s", "cut", "-e", "1")[0] == 0
     made = shard(here / "cut", 3)
@@ -32,22 +32,20 @@ def test_a_run_goes_on_from_sharded_checkpoints(run, here):
     assert log_of(here / "cut") == log_of(here / "whole")
     assert not os.path.exists(made[0]), "old ones are deleted, whatever they are"
 
-
-def test_settings_and_the_model_are_found_in_a_sharded_checkpoint(run, here):
-    assert run("train", "model.yaml", "-s", "one", "-e", "2")[0] == 0
-    shutil.copytree(here / "one", here / "other")
+    # settings and the model are found in a sharded checkpoint, too
+    shutil.copytree(here / "whole", here / "other")
     made = shard(here / "other", 2)
     (here / "other" / "config.yaml").unlink()
     code, out, _ = run("train", "model.yaml", "-s", "other", "--resume", "-e", "2")
     assert code == 0
     assert "is finished" in out
-    one, other, by_itself = load_run(here / "one"), load_run(here / "other"), load_run(made[-1], "last")
+    one, other, by_itself = load_run(here / "whole"), load_run(here / "other"), load_run(made[-1], "last")
     assert (one.epoch, one.step, dict(one.metrics)) == (other.epoch, other.step, dict(other.metrics))
     layers = zip(one.model.layers_to_optimize, other.model.layers_to_optimize, strict=True)
     assert all(a.W.get().tobytes() == b.W.get().tobytes() for a, b in layers)
     assert by_itself.path == made[-1]
     np.save("X.npy", np.linspace(0, 1, 3 * 64).reshape(3, 64))
-    for place, answers in (("one", "a.csv"), ("other", "b.csv"), (made[-1], "c.csv")):
+    for place, answers in (("whole", "a.csv"), ("other", "b.csv"), (made[-1], "c.csv")):
         assert run("predict", place, "X.npy", "-o", answers)[0] == 0
     assert (here / "a.csv").read_bytes() == (here / "b.csv").read_bytes()
     assert (here / "c.csv").exists()

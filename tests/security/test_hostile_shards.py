@@ -60,7 +60,7 @@ def refused_file(path, file: pathlib.Path, raw: bytes) -> None:
 def test_flipped_bits_are_refused(path):
     for file in files(path):
         raw = file.read_bytes()
-        for position in range(0, len(raw), 3):
+        for position in range(0, len(raw), 5):
             damaged = bytearray(raw)
             damaged[position] ^= 1 << position % 8
             refused_file(path, file, damaged)
@@ -159,7 +159,7 @@ HOSTILE = [
     (set_at("arrays", 0, 2, [2**40]), "no part holds elements 160 to"),
     (set_at("arrays", 0, 2, [80, 2.0]), "no array can have"),
     (set_at("arrays", 0, 2, [-1, -160]), "no array can have"),
-    (set_at("arrays", [["a", "F32", [1]]] * 40_000), "40,000 arrays"),
+    (set_at("arrays", [["a", "F32", [1]]] * 32_769), "32,769 arrays"),
     (lambda value: value.update(more=1), "not spelled as it is written"),
     (lambda value: json.dumps(value), "not spelled as it is written"),
     (lambda value: json.dumps(value, separators=(",", ":")) + " ", "not spelled as it is written"),

@@ -103,7 +103,7 @@ def main(folder: str, step: int, how: str) -> dict[str, int]:
             counts["unreadable"] += 1
             if how != "in-place":
                 raise
-            continue
+            return counts
         counts["new" if value == 2 else "old"] += 1
         counts["leftovers"] += len(files(folder)) != 4
         if status == 0:

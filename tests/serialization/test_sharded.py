@@ -79,7 +79,7 @@ def test_round_trip_of_every_dtype(path, parts):
         assert stored.nbytes == sum(os.path.getsize(os.path.join(path, name)) for name in files)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(st.data())
 def test_any_shares_are_read_in_any_ranges(tmp_path_factory, data):
     """Arrays of a few pieces of digests, cut anywhere, by any number of writers."""

@@ -58,13 +58,13 @@ def test_files_written_in_place_are_lost(memory):
     assert harness("kill_at_every_call.py", memory, 1, "in-place")["unreadable"] > 0
 
 
-@pytest.mark.parametrize("kills", [20, pytest.param(300, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kills", [10, pytest.param(200, marks=pytest.mark.slow)])
 def test_leader_or_worker_killed_inside_a_save(tmp_path, kills):
     counts = harness("kill_sharded_saves.py", tmp_path, kills, 4)
     assert counts["inside"] == kills
     assert counts["lost"] == 0
-    assert counts["most files"] <= 12, "what killed saves leave does not pile up"
-    assert counts["files at the end"] == 4
+    assert counts["most leftovers"] <= 6, "those of one save and of one deletion: they do not pile up"
+    assert counts["files at the end"] == 3
 
 
 def arrays(value: int) -> dict[str, np.ndarray]:
