@@ -15,7 +15,7 @@ from neon_optim import gen_backend
 from neon_optim.backends.buffers import place_buffers
 from neon_optim.backends.cpu.backend import CPUBackend
 from neon_optim.backends.cpu.compiled import lazy_loop
-from neon_optim.backends.cpu.flows import leaf_of
+from neon_optim.backends.cpu.host_executor import leaf_of
 from neon_optim.backends.fusion import Call, Loop, fuse
 from neon_optim.backends.graph import Graph, flatten
 from neon_optim.backends.optree import Node

@@ -9,12 +9,14 @@ import numpy as np
 
 from neon_optim.backends.contract import Backend, Captured, Outcome, Parameter, Plan, Rounding, Tensor
 from neon_optim.backends.cpu.compiled.numba_engine import NumbaEngine, numba_is_usable
-from neon_optim.backends.cpu.flows import Flows
+from neon_optim.backends.cpu.host_executor import HostExecutor
 from neon_optim.backends.cpu.host_plan import HostPlan, host_array
 from neon_optim.backends.cpu.numpy_engine import NumpyEngine
 from neon_optim.backends.cpu.tensor import CPUTensor
 from neon_optim.backends.cpu.whole_arrays import WholeArrays, blas_product
+from neon_optim.backends.flows import Flows
 from neon_optim.backends.graph import Flat
+from neon_optim.backends.optree_shapes import check_fits
 from neon_optim.backends.program import Program
 from neon_optim.backends.shapes import at_least_2d
 from neon_optim.described.object import NervanaObject
@@ -59,7 +61,7 @@ class CPUBackend(Backend):
         self._numpy_engine = NumpyEngine(deterministic)
         self.engine = self._make_engine(engine)
         product = self.engine.fixed_product() if deterministic else blas_product
-        self._flows = Flows(WholeArrays(product, self.as_numpy), self.engine)
+        self._flows = Flows(HostExecutor(WholeArrays(product, self.as_numpy), self.engine))
 
     def __reduce__(self) -> Any:
         """A pickle stands for the backend that is current when it is read; one like this where there is none."""
@@ -114,8 +116,13 @@ class CPUBackend(Backend):
         # An array object of the tensor's own; an axis of length 1 more never takes a copy.
         return self.tensor_cls(self, array.reshape(at_least_2d(array.shape)), getattr(value, "name", None))
 
-    def assign(self, target: np.ndarray, tree: Any) -> None:
+    def assign(self, target: np.ndarray | CPUTensor, tree: Any) -> None:
         """Run an op-tree into an array; what ``tensor[:] = tree`` calls."""
+        if isinstance(tree, np.ndarray) and tree.dtype.kind in "iub":
+            written = target if isinstance(target, np.ndarray) else target.leaf.array
+            check_fits(tree.shape, written.shape)
+            np.copyto(written, tree, casting="unsafe")  # exactly, where the type of the target can hold them
+            return
         self._flows.assign(target, tree)
 
     def run(self, flat: Flat, key: Any = None) -> None:

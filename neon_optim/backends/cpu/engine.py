@@ -4,35 +4,25 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Protocol
 
 import numpy as np
 
 from neon_optim.backends.contract import Outcome, Rounding
 from neon_optim.backends.cpu.fixed_product import FixedProduct
-from neon_optim.backends.cpu.flow_memory import FlowMemory
 from neon_optim.backends.cpu.table import HostTable, RowGroup
 from neon_optim.backends.cpu.whole_arrays import Product
+from neon_optim.backends.executor import RunLoop
+from neon_optim.backends.flow_memory import FlowMemory
 from neon_optim.backends.functions import largest, smallest
 from neon_optim.backends.fusion import Loop
 from neon_optim.backends.program import Program, Stage
 from neon_optim.backends.scalars import ScalarValues
 from neon_optim.backends.watch import Differ
 
-__all__ = ["Engine", "RunLoop"]
+__all__ = ["Engine"]
 
 
 _NOTHING = np.empty((0, 0))
-
-
-class RunLoop(Protocol):
-    """A loop of a graph over the arrays of a flow."""
-
-    def __call__(self) -> None:
-        """Run the loop."""
-
-    def bind(self) -> None:
-        """Other arrays of the same layout have taken the place of some."""
 
 
 class Engine(ABC):

@@ -12,11 +12,11 @@ import numpy as np
 
 from neon_optim.backends.contract import Rounding
 from neon_optim.backends.cpu.engine import Engine
-from neon_optim.backends.cpu.flow_memory import FlowMemory
 from neon_optim.backends.cpu.numpy_kernel import NumpyKernel
 from neon_optim.backends.cpu.numpy_loops import NumpyLoop
 from neon_optim.backends.cpu.table import HostTable, RowGroup
 from neon_optim.backends.cpu.workers import run_together, thread_count
+from neon_optim.backends.flow_memory import FlowMemory
 from neon_optim.backends.functions import FUNCTIONS, largest, smallest, store
 from neon_optim.backends.fusion import Loop
 from neon_optim.backends.numpy_formula import SHARED_FUNCTIONS

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from neon_optim.backends.cpu.flow_memory import FlowMemory
+from neon_optim.backends.flow_memory import FlowMemory
 from neon_optim.backends.functions import largest_along, smallest_along, store
 from neon_optim.backends.fusion import Loop
 from neon_optim.backends.graph import TOTALS

@@ -11,7 +11,7 @@ import numpy as np
 
 from neon_optim.backends.contract import Captured, Tensor
 from neon_optim.backends.cpu.backend import CPUBackend
-from neon_optim.backends.cpu.flows import leaf_of
+from neon_optim.backends.cpu.host_executor import leaf_of
 from neon_optim.backends.cpu.tensor import CPUTensor
 from neon_optim.backends.graph import Flat, flatten
 from neon_optim.backends.shapes import at_least_2d

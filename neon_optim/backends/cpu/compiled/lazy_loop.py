@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from neon_optim.backends.cpu.flow_memory import FlowMemory
 from neon_optim.backends.cpu.numpy_loops import NumpyLoop
+from neon_optim.backends.flow_memory import FlowMemory
 from neon_optim.backends.fusion import Loop
 from neon_optim.backends.numpy_formula import SHARED_FUNCTIONS
 

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from neon_optim.backends.cpu.compiled.element_source import expression, load, store
-from neon_optim.backends.fusion import CHEAP, Loop
+from neon_optim.backends.fusion import Loop
 from neon_optim.backends.graph import TOTALS, Graph
+from neon_optim.backends.loop_phases import LoopPhases
 
 __all__ = ["SIZES", "TABLE", "LoopWriter", "Operand", "Scratch", "cast", "indented"]
 
@@ -81,6 +82,7 @@ class LoopWriter(ABC):
     def __init__(self, graph: Graph, loop: Loop, operands: Sequence[Operand], n_outer: int):
         self._values = graph.values
         self._loop = loop
+        self._phases = LoopPhases(graph, loop)
         self._operands = operands
         self._n_outer = n_outer
         self._read = {o.value: k for k, o in enumerate(operands) if not o.writes}
@@ -121,20 +123,14 @@ class LoopWriter(ABC):
 
     def _numbers(self) -> Iterator[str]:
         """The numbers that the loop uses, in float64, and what they are in the types that meet them."""
-        used = {a for v in self._loop.values for a in self._values[v].args if self._values[a].is_number}
-        wanted, waiting = set(used), list(used)
-        while waiting:
-            for a in self._values[waiting.pop()].args:
-                if self._values[a].is_number and a not in wanted:
-                    wanted.add(a)
-                    waiting.append(a)
-        for a in sorted(wanted):
+        used, wanted = self._phases.numbers()
+        for a in wanted:
             value = self._values[a]
             if value.op == "number" or value.op in TOTALS:
                 yield f"n{a} = support.read_float64(numbers, {a})"
             else:
                 yield f"n{a} = {expression(value.op, [f'n{b}' for b in value.args], 'float64')}"
-        for a in sorted(used):
+        for a in used:
             yield f"s{a} = float32(n{a})"
 
     def _place(self) -> Iterator[str]:
@@ -154,61 +150,21 @@ class LoopWriter(ABC):
     def _unit(self) -> Iterator[str]:
         """What is done for one unit."""
 
-    # --- phases ---
+    # --- scratch memory ---
 
     @cached_property
     def scratch(self) -> list[Scratch]:
         """See :func:`scratch_of`."""
-        lanes = [Scratch(f"lanes_{v}", self._lane_type(v), "lane") for v in self._reductions]
+        lanes = [Scratch(f"lanes_{v}", self._lane_type(v), "lane") for v in self._phases.reductions]
         parts = [Scratch(f"part_{v}", self._values[v].dtype.name, self._part) for v in self._apart]
-        kept = [Scratch(f"kept_{v}", self._values[v].dtype.name, "element") for v in self._kept]
+        kept = [Scratch(f"kept_{v}", self._values[v].dtype.name, "element") for v in self._phases.kept]
         return lanes + parts + kept
-
-    @cached_property
-    def _reductions(self) -> list[int]:
-        return [v for v in self._loop.values if self._values[v].op == "reduce"]
-
-    @cached_property
-    def _kept(self) -> list[int]:
-        """Values of elements that a later phase reads, and that would be dear to compute again."""
-        loop = self._loop
-        kept, seen = set(), set()
-        waiting = [
-            (a, loop.phase[v]) for v in loop.values if v not in loop.rows for a in self._values[v].args
-        ]
-        while waiting:
-            a, phase = waiting.pop()
-            if (a, phase) in seen or a in loop.rows or loop.phase.get(a, phase) >= phase:
-                continue
-            seen.add((a, phase))
-            if self._values[a].op in CHEAP:
-                waiting.extend((b, phase) for b in self._values[a].args)
-            else:
-                kept.add(a)
-        return sorted(kept)
-
-    def _phases(self) -> Iterator[tuple[int, list[int]]]:
-        """The phases in which there is something to do, and the reductions that each completes."""
-        for phase in range(max(self._loop.phase.values()) + 1):
-            done = [v for v in self._reductions if self._loop.phase[v] == phase + 1]
-            if done or self._in_phase(phase):
-                yield phase, done
-
-    def _in_phase(self, phase: int) -> list[int]:
-        loop = self._loop
-        return [v for v in loop.values if v not in loop.rows and loop.phase[v] == phase]
-
-    def _rows_after(self, phase: int) -> list[int]:
-        """What there is one of for each row, and is known after a phase."""
-        return [v for v in self._loop.values if v in self._loop.rows and self._loop.phase[v] == phase + 1]
 
     # --- elements ---
 
     def _elements(self, phase: int, done: Sequence[int] = ()) -> Iterator[str]:
         """One element in one phase: loads, values, stores, and what is added to lanes."""
-        own = self._in_phase(phase)
-        operands = [a for v in done for a in self._values[v].args]
-        needed = self._needed([*own, *operands], phase)
+        needed = self._phases.needed(phase, done)
         for a in needed:
             if a not in self._loop.phase and self._operands[self._read[a]].inner != "none":
                 yield f"x{a} = {self._load(self._read[a], self._index(self._read[a]))}"
@@ -216,29 +172,15 @@ class LoopWriter(ABC):
             if v in self._loop.rows:
                 yield from self._row_of_element(v)
             elif v in self._loop.phase:
-                again = self._loop.phase[v] < phase and v in self._kept
-                yield f"v{v} = {self._kept_element(v) if again else self._computed(v, self._name)}"
-        for v in own:
+                kept = self._phases.is_kept(v, phase)
+                yield f"v{v} = {self._kept_element(v) if kept else self._computed(v, self._name)}"
+        for v in self._phases.elements(phase):
             if v in self._written:
                 yield self._store(self._written[v], self._index(self._written[v]), f"v{v}")
-            if v in self._kept:
+            if v in self._phases.kept:
                 yield self._keep(v)
         for v in done:
             yield from self._add_to_lane(v)
-
-    def _needed(self, wanted: Sequence[int], phase: int) -> list[int]:
-        """The values that others are computed from in a phase, in order."""
-        found: set[int] = set()
-        waiting = list(wanted)
-        while waiting:
-            v = waiting.pop()
-            if v in found or self._values[v].is_number:
-                continue
-            found.add(v)
-            in_loop = v in self._loop.phase and v not in self._loop.rows
-            if in_loop and (self._loop.phase[v] == phase or v not in self._kept):
-                waiting.extend(self._values[v].args)
-        return sorted(found)
 
     def _name(self, a: int) -> str:
         return f"v{a}" if a in self._loop.phase else f"x{a}"
@@ -294,7 +236,7 @@ class LoopWriter(ABC):
     def _apart(self) -> list[int]:
         """Sums of what is computed in a narrower type than they are: elements and lanes have a loop each, since a loop
         that holds both types is computed as slowly as the wider one."""
-        narrow = [v for v in self._reductions if self._values[v].dtype.name != self._lane_type(v)]
+        narrow = [v for v in self._phases.reductions if self._values[v].dtype.name != self._lane_type(v)]
         return [v for v in narrow if self._values[v].args[0] in self._loop.phase]
 
     def _add_to_lane(self, v: int) -> Iterator[str]:

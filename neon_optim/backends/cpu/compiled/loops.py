@@ -10,10 +10,10 @@ import numpy as np
 from neon_optim.backends.cpu.compiled.cache import kept_kernel, load_kernel
 from neon_optim.backends.cpu.compiled.loop_source import ARGUMENTS, loop_source, scratch_of
 from neon_optim.backends.cpu.compiled.loop_writer import TABLE, Operand, Scratch
-from neon_optim.backends.cpu.flow_memory import FlowMemory
-from neon_optim.backends.cpu.loop_layout import LoopLayout, lay_out
 from neon_optim.backends.cpu.workers import run_together, thread_count
+from neon_optim.backends.flow_memory import FlowMemory
 from neon_optim.backends.fusion import Loop
+from neon_optim.backends.loop_layout import LoopLayout, lay_out
 from neon_optim.backends.sums import AXIS_LANES
 
 __all__ = ["CompiledLoop", "find_kernel"]

@@ -20,12 +20,12 @@ from neon_optim.backends.cpu.compiled.source import (
     kernel_source,
 )
 from neon_optim.backends.cpu.engine import Engine, RunLoop
-from neon_optim.backends.cpu.flow_memory import FlowMemory
 from neon_optim.backends.cpu.numpy_engine import NumpyEngine
 from neon_optim.backends.cpu.table import TASK, HostTable, RowGroup
 from neon_optim.backends.cpu.whole_arrays import Product
 from neon_optim.backends.cpu.workers import run_together, thread_count
 from neon_optim.backends.dtypes import compute_type
+from neon_optim.backends.flow_memory import FlowMemory
 from neon_optim.backends.fusion import Loop
 from neon_optim.backends.graph import Graph
 from neon_optim.backends.program import SET, Program, Stage

@@ -19,7 +19,7 @@ class RowsWriter(LoopWriter):
     def _unit(self) -> Iterator[str]:
         yield from self._hoisted()
         yield f"width = support.lanes_used(along, {AXIS_LANES})"
-        for phase, done in self._phases():
+        for phase, done in self._phases:
             if done:
                 yield from self._reduced(phase, done)
             else:
@@ -41,7 +41,7 @@ class RowsWriter(LoopWriter):
         yield from self._add_parts(done, f"for lane in range(along % {AXIS_LANES}):")
         for v in done:
             yield from self._halved(v, "lane", "lanes")
-        for v in self._rows_after(phase):
+        for v in self._phases.rows_after(phase):
             yield f"v{v} = {self._row_value(v)}"
             if v in self._written:
                 yield self._store(self._written[v], "0", f"v{v}")
@@ -67,7 +67,7 @@ class ColumnsWriter(LoopWriter):
 
     def _unit(self) -> Iterator[str]:
         yield f"width = support.lanes_used(along, {AXIS_LANES})"
-        for phase, done in self._phases():
+        for phase, done in self._phases:
             for v in done:
                 yield f"for i in range({'width * block' if self._is_sum(v) else 'block'}):"
                 yield f"    {self._into(f'lanes_{v}', 'i', self._start(v))}"
@@ -85,7 +85,7 @@ class ColumnsWriter(LoopWriter):
         """Where the elements at one place of the reduced axis are."""
         for k in range(len(self._operands)):
             yield f"b{k}_at = a{k}_at + k * a{k}_step_{self._n_outer}"
-        for v in self._kept:
+        for v in self._phases.kept:
             yield f"kept_{v}_at = kept_{v} + k * block * {SIZES[self._values[v].dtype.name]}"
         for v in done:
             yield f"lanes_{v}_at = lanes_{v}" + (
@@ -94,7 +94,7 @@ class ColumnsWriter(LoopWriter):
         yield from self._hoisted()
 
     def _after(self, phase: int) -> Iterator[str]:
-        rows = self._rows_after(phase)
+        rows = self._phases.rows_after(phase)
         if rows:
             yield "for i in range(first, stop):"
         for v in rows:

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from neon_optim.backends.cpu.compiled.cache import load_kernel
-from neon_optim.backends.cpu.flow_memory import FlowMemory
 from neon_optim.backends.cpu.workers import run_together, thread_count
+from neon_optim.backends.flow_memory import FlowMemory
 from neon_optim.backends.sums import CHUNK, LANES
 
 __all__ = ["CompiledTotal"]

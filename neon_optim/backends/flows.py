@@ -1,4 +1,4 @@
-"""Runs op-trees on host arrays: each kind of assignment is planned once and found again by its structure."""
+"""Runs op-trees: each kind of assignment is planned once, and found again by its structure."""
 
 from __future__ import annotations
 
@@ -7,17 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from neon_optim.backends.contract import Captured, Tensor
-from neon_optim.backends.cpu.engine import Engine
-from neon_optim.backends.cpu.flow import Flow, FlowInput, FlowPlan
-from neon_optim.backends.cpu.tensor import CPUTensor
-from neon_optim.backends.cpu.whole_arrays import WholeArrays
-from neon_optim.backends.dtypes import FLOAT_TYPES
+from neon_optim.backends.contract import Captured
+from neon_optim.backends.executor import Executor
+from neon_optim.backends.flow import Flow, FlowInput, FlowPlan
 from neon_optim.backends.graph import Flat, Leaf, flatten
-from neon_optim.backends.optree_shapes import check_fits
 from neon_optim.errors import BackendError, shown
 
-__all__ = ["Flows", "Replay", "leaf_of"]
+__all__ = ["Flows", "Replay"]
 
 _MOST_PLANS = 2_048
 _MOST_BYTES = 1 << 26
@@ -32,36 +28,49 @@ class Flows:
     """The assignments of a backend.
 
     Arguments:
-        whole: what does operations on whole arrays.
-        engine: makes loops.
+        executor: what does their steps.
     """
 
-    def __init__(self, whole: WholeArrays, engine: Engine):
-        self._whole = whole
-        self._engine = engine
+    def __init__(self, executor: Executor):
+        self._executor = executor
+        self.leaf_of = executor.leaf_of
         self._plans: dict[Any, FlowPlan] = {}
         self._kept_bytes = 0
 
-    def assign(self, target: np.ndarray | CPUTensor, tree: Any) -> None:
+    def assign(self, target: Any, tree: Any) -> None:
         """Run a tree into an array. What the target held before is what the tree reads of it.
 
         Raises:
             BackendError: shapes do not fit, or an operand is of another kind.
         """
-        written = target if isinstance(target, np.ndarray) else target.leaf.array
-        if isinstance(tree, np.ndarray) and tree.dtype.kind in "iub":
-            check_fits(tree.shape, written.shape)
-            np.copyto(written, tree, casting="unsafe")  # exactly, where the type of the target can hold them
-            return
-        flat = flatten([(target, tree)], leaf_of)
+        flat = flatten([(target, tree)], self.leaf_of)
+        written = target if isinstance(target, np.ndarray) else self.input_leaf(target).array
         for leaf in flat.leaves:
             array = leaf.array
             if array is written or (array.base is None and written.base is None):
                 continue
             if np.may_share_memory(array, written):
-                flat = flatten([(target, tree)], lambda value: _apart(leaf_of(value), written))
+                flat = flatten([(target, tree)], lambda value: self._apart(self.leaf_of(value), written))
                 break
         self.run(flat)
+
+    def input_leaf(self, tensor: Any) -> Leaf:
+        """What a graph knows of something that must be a tensor."""
+        leaf = self.leaf_of(tensor)
+        if leaf is None:
+            raise BackendError(f"an input is a tensor, received {shown(tensor)}")
+        return leaf
+
+    def _apart(self, leaf: Leaf | None, target: np.ndarray) -> Leaf | None:
+        """The target itself where an array is the same memory, a copy of one that overlaps it in another way."""
+        if leaf is None or not np.may_share_memory(leaf.array, target):
+            return leaf
+        mine, array = Leaf(target), leaf.array
+        if (leaf.address, leaf.entry) == (mine.address, mine.entry):
+            return mine
+        copy = self._executor.allocate(array.nbytes).view(array.dtype).reshape(array.shape)
+        self.assign(copy, array)
+        return Leaf(copy)
 
     def assign_all(self, assignments: Sequence[tuple[Any, Any]], values: Mapping[int, Any]) -> None:
         """Run several trees, whose common parts are done once, into as many tensors that none of them reads.
@@ -69,7 +78,7 @@ class Flows:
         Arguments:
             values: tensors with the values of nodes that are known, by the nodes' ids.
         """
-        self.run(flatten(assignments, leaf_of, values))
+        self.run(flatten(assignments, self.leaf_of, values))
 
     def run(self, flat: Flat, key: Any = None) -> None:
         """Do assignments that were flattened.
@@ -102,11 +111,11 @@ class Flows:
 
     def plan(self, flat: Flat) -> FlowPlan:
         """The steps of assignments."""
-        return FlowPlan(flat, self._whole)
+        return FlowPlan(flat, self._executor)
 
     def flow(self, plan: FlowPlan, flat: Flat) -> Flow:
         """A flow of a plan, for the arrays and numbers of its trees."""
-        return Flow(plan, flat, self._whole, self._engine)
+        return Flow(plan, flat, self._executor)
 
     def capture(
         self, assignments: Sequence[tuple[Any, Any]], inputs: Sequence[Any], values: Mapping[int, Any]
@@ -116,8 +125,8 @@ class Flows:
         Arguments:
             values: tensors with the values of nodes that are known, by the nodes' ids.
         """
-        flat = flatten(assignments, leaf_of, values)
-        targets = {id(target.leaf.array) for target, _ in assignments}
+        flat = flatten(assignments, self.leaf_of, values)
+        targets = {id(self.input_leaf(target).array) for target, _ in assignments}
         for k, leaf in enumerate(flat.leaves):
             for other in flat.leaves[:k]:
                 if {id(leaf.array), id(other.array)} & targets and _overlap(leaf.array, other.array):
@@ -139,18 +148,18 @@ class Replay(Captured):
     """Assignments that were captured: a flow of their own for each layout that inputs are given in."""
 
     def __init__(self, flows: Flows, flat: Flat, inputs: Sequence[Any]):
-        self._flows = flows
+        self._flows, self._leaf_of = flows, flows.leaf_of
         self._flat = flat
         known = {id(leaf.array): k for k, leaf in enumerate(flat.leaves)}
-        for tensor in inputs:
-            if id(tensor.leaf.array) not in known:
+        leaves = [flows.input_leaf(tensor) for tensor in inputs]
+        for tensor, leaf in zip(inputs, leaves, strict=True):
+            if id(leaf.array) not in known:
                 raise BackendError(
                     f"{tensor!r} is not part of the assignments, and so cannot be an input of them"
                 )
-        self._inputs = [known[id(tensor.leaf.array)] for tensor in inputs]
+        self._inputs = [known[id(leaf.array)] for leaf in leaves]
         self._look_for_conflicts()
         self._by_layout: dict[Any, tuple[Flow, list[FlowInput]]] = {}
-        leaves = [tensor.leaf for tensor in inputs]
         self._layout = [leaf.entry for leaf in leaves]
         self._flow, self._where = self._of_layout(tuple(self._layout), leaves)
 
@@ -176,7 +185,10 @@ class Replay(Captured):
 
     def __call__(self, *inputs: Any) -> None:
         """See :class:`Captured`."""
-        leaves = [_input_leaf(tensor) for tensor in inputs]
+        leaf_of = self._leaf_of
+        leaves: list[Any] = [leaf_of(tensor) for tensor in inputs]
+        if None in leaves:
+            leaves = [self._flows.input_leaf(tensor) for tensor in inputs]  # which says what is wrong
         layout = [leaf.entry for leaf in leaves]
         if layout != self._layout:
             self._check_kinds(leaves)
@@ -212,40 +224,13 @@ class Replay(Captured):
                 )
 
 
-def _input_leaf(tensor: Any) -> Leaf:
-    leaf = tensor.leaf if isinstance(tensor, CPUTensor) else leaf_of(tensor)
-    if leaf is None:
-        raise BackendError(f"an input is a tensor, received {shown(tensor)}")
-    return leaf
-
-
 def _overlap(a: np.ndarray, b: np.ndarray) -> bool:
     """Whether two arrays have an element in common."""
     return np.may_share_memory(a, b) and np.shares_memory(a, b)
 
 
 def _owner(array: np.ndarray) -> Any:
+    """Whose memory an array is a part of: arrays of others may be parts of it, too."""
+    while isinstance(array.base, np.ndarray):
+        array = array.base
     return array if array.base is None else array.base
-
-
-def leaf_of(value: Any) -> Leaf | None:
-    """A tensor, or an array of a float type, as a graph knows it; None for a number.
-
-    Raises:
-        BackendError: the tensor belongs to another backend.
-    """
-    if isinstance(value, CPUTensor):
-        return value.leaf
-    if isinstance(value, Tensor):
-        raise BackendError(f"{value!r} belongs to another backend; copy it with be.array(tensor.get())")
-    if isinstance(value, np.ndarray) and value.ndim:
-        return Leaf(value if value.dtype.name in FLOAT_TYPES else value.astype(np.float32))
-    return None
-
-
-def _apart(leaf: Leaf | None, target: np.ndarray) -> Leaf | None:
-    """The target itself where an array is the same memory, a copy of an array that overlaps it in another way."""
-    if leaf is None or not np.may_share_memory(leaf.array, target):
-        return leaf
-    mine = Leaf(target)
-    return mine if (leaf.address, leaf.entry) == (mine.address, mine.entry) else Leaf(leaf.array.copy())

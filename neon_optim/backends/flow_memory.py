@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
 from neon_optim.backends.graph import VIEWS, Graph, Leaf, Value
 
-__all__ = ["FlowMemory", "Place"]
+__all__ = ["FlowMemory", "MemoryOfBackend", "Place"]
 
 _ALIGNED = 64
+
+
+class MemoryOfBackend(Protocol):
+    """Where the values of a flow are."""
+
+    def allocate(self, size: int) -> np.ndarray:
+        """So many bytes of undefined contents."""
+
+    def constant(self, values: np.ndarray) -> np.ndarray:
+        """A host array, in that memory."""
 
 
 class Place(NamedTuple):
@@ -37,6 +47,7 @@ class FlowMemory:
     """The memory of one flow, and what it has been given.
 
     Arguments:
+        where: the memory of a backend. Its arrays may describe what only the backend can read.
         home: for values that are computed where they are stored in the end: the leaf.
         places: where the values that are kept lie in memory of the flow's own, in bytes.
         size: how much of that there is.
@@ -52,6 +63,7 @@ class FlowMemory:
 
     def __init__(
         self,
+        where: MemoryOfBackend,
         graph: Graph,
         home: Mapping[int, int],
         places: Mapping[int, int],
@@ -63,8 +75,8 @@ class FlowMemory:
         self.addresses: dict[int, int] = {}
         self.numbers = np.zeros(max(1, len(graph.values)))
         self.words: Any = self.numbers.data
-        self._own = np.empty(size + _ALIGNED, np.uint8)
-        self._set_constants()
+        self._own = where.allocate(size + _ALIGNED)
+        self._set_constants(where)
         self._set_kept(places)
         self._homes = list(home.items())
         views = [(v, value) for v, value in enumerate(graph.values) if _is_view(value)]
@@ -73,11 +85,11 @@ class FlowMemory:
         self._nothing: dict[int, Any] = dict.fromkeys(self.from_leaves)
         self.take(leaves)
 
-    def _set_constants(self) -> None:
+    def _set_constants(self, where: MemoryOfBackend) -> None:
         for v, value in enumerate(self.graph.values):
             if value.op == "places":
                 extent = value.shape[value.attrs["axis"]]
-                self.arrays[v] = np.arange(extent, dtype=value.dtype).reshape(value.shape)
+                self.arrays[v] = where.constant(np.arange(extent, dtype=value.dtype).reshape(value.shape))
             elif value.op == "size":
                 self.numbers[v] = np.prod(self.graph.values[value.args[0]].shape, dtype=np.float64)
 
