@@ -189,14 +189,28 @@ def run_rule(engine, outputs, types, sizes, rounding):
     return rows
 
 
-@settings(
-    max_examples=20,
+some = settings(
+    max_examples=6,
     deadline=None,
     suppress_health_check=list(HealthCheck),
     phases=(Phase.explicit, Phase.reuse, Phase.generate),  # every attempt to shrink would compile a kernel
 )
+
+
+@some
 @given(data=st.data())
 def test_random_rules(data, tmp_path_factory):
+    engines_agree_about_random_rules(data, tmp_path_factory)
+
+
+@pytest.mark.slow
+@settings(some, max_examples=40)
+@given(data=st.data())
+def test_many_random_rules(data, tmp_path_factory):
+    engines_agree_about_random_rules(data, tmp_path_factory)
+
+
+def engines_agree_about_random_rules(data, tmp_path_factory):
     symbols = [Symbol(name, k) for k, name in enumerate(SLOTS)]
     outputs = [(k, data.draw(expressions(symbols), label=SLOTS[k])) for k in (0, 2, 3)]
     types = data.draw(st.lists(st.sampled_from(sorted(FLOAT)), min_size=4, max_size=4), label="dtypes")

@@ -91,9 +91,21 @@ def built(be, leaves, recipe):
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(data=st.data())
 def test_random_graphs_equal_plain_numpy(engine, data):
+    random_graphs_equal_plain_numpy(engine, data)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("engine", ENGINES)
+@settings(max_examples=100, deadline=None)
+@given(data=st.data())
+def test_many_random_graphs_equal_plain_numpy(engine, data):
+    random_graphs_equal_plain_numpy(engine, data)
+
+
+def random_graphs_equal_plain_numpy(engine, data):
     """Tolerance: a dozen operations in float64, each within a few units of 2**-53, on values of order 1 to 100."""
     be = gen_backend("cpu", datatype=np.float64, engine=engine)
     rng = np.random.RandomState(data.draw(st.integers(0, 1000)))
@@ -122,16 +134,28 @@ LAYOUTS = {
 }
 
 
-@settings(max_examples=60, deadline=None)
-@given(
+ASSIGNMENTS = given(
     recipe=RECIPES,
     layouts=st.tuples(*[st.sampled_from(sorted(LAYOUTS))] * 3),
     dtypes=st.tuples(*[st.sampled_from(["float32", "float32", "float64", "float16"])] * 3),
     shared=st.integers(0, 4),
 )
-def test_engines_give_the_same_bits_for_arrays_of_every_layout_and_others_each_time(
-    recipe, layouts, dtypes, shared
-):
+
+
+@settings(max_examples=15, deadline=None)
+@ASSIGNMENTS
+def test_engines_give_the_same_bits_for_arrays_of_every_layout_and_others_each_time(**how):
+    engines_give_the_same_bits(**how)
+
+
+@pytest.mark.slow
+@settings(max_examples=100, deadline=None)
+@ASSIGNMENTS
+def test_engines_give_the_same_bits_for_many_arrays_of_every_layout_and_others_each_time(**how):
+    engines_give_the_same_bits(**how)
+
+
+def engines_give_the_same_bits(recipe, layouts, dtypes, shared):
     """``shared``: the call in which the first two operands are the same memory, where they are laid out alike."""
     found = []
     for engine in ENGINES:

@@ -16,6 +16,13 @@ from neon_optim.optimizers import EMA, SGD, Adam, Muon
 each = pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
 
 
+@pytest.fixture(autouse=True, scope="module")
+def only_what_is_new_is_collected():
+    """Each test collects twice: what others have left need not be looked at each time."""
+    gc.collect()
+    gc.freeze()
+
+
 def pairs(shapes=((2, 3), (3, 2), (4, 1))):
     rng = np.random.default_rng(0)
     return [((rng.normal(size=s), rng.normal(size=s)), []) for s in shapes]

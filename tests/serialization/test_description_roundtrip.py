@@ -91,9 +91,22 @@ def objects(draw: st.DrawFn, cls: type, depth: int = 0) -> Any:
         reject()
 
 
-@pytest.mark.parametrize("cls", CLASSES, ids=lambda cls: cls.__name__)
+each = pytest.mark.parametrize("cls", CLASSES, ids=lambda cls: cls.__name__)
+
+
+@each
 def test_every_object_is_rebuilt_from_its_description_in_yaml(cls: type) -> None:
-    @settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
+    rebuild(cls, examples=8)
+
+
+@pytest.mark.slow
+@each
+def test_many_objects_are_rebuilt_from_their_descriptions_in_yaml(cls: type) -> None:
+    rebuild(cls, examples=60)
+
+
+def rebuild(cls: type, examples: int) -> None:
+    @settings(max_examples=examples, deadline=None, suppress_health_check=list(HealthCheck))
     @given(objects(cls))
     def check(original: Any) -> None:
         description = original.get_description()
