@@ -35,6 +35,7 @@ from benchmarks.shapes import SHAPES
 from benchmarks.timing import Times, interleaved
 from benchmarks.training import (
     MLPS,
+    compiled_torch_mlp,
     jax_mlp,
     our_inference,
     our_lenet,
@@ -294,12 +295,13 @@ def training(rounds: int) -> Any:
         contenders = {other: _repeated(step, count) for other, step in contenders.items()}
         row = _against(name, interleaved(contenders, rounds))
         row["ms"] /= count
-        jax = jax_mlp(sizes, batch)
-        if jax is not None:
-            pair = {"ours": contenders["ours"], "JAX": _repeated(jax, count)}
-            times = interleaved(pair, rounds)
-            row["JAX"] = times.ratio("ours", "JAX")
-            row["best"]["JAX"] = times.best_ratio("ours", "JAX")
+        compilers = {"torch.compile": compiled_torch_mlp, "JAX": jax_mlp}
+        for other, made in compilers.items():
+            compiled = made(sizes, batch)
+            if compiled is not None:
+                times = interleaved({"ours": contenders["ours"], other: _repeated(compiled, count)}, rounds)
+                row[other] = times.ratio("ours", other)
+                row["best"][other] = times.best_ratio("ours", other)
         results.append(row)
     if HAS_TORCH:
         shaped = {
@@ -330,7 +332,9 @@ def passes(rounds: int) -> Any:
 
 
 STEPS = (adam, clipping, half, every_optimizer, numpy_engine, start_up, python_time, pytorch_tensors)
-PARTS = {part.__name__.replace("_", "-"): part for part in (*STEPS, training, passes)}
+MODEL = (training, passes)
+PARTS = {part.__name__.replace("_", "-"): part for part in (*STEPS, *MODEL)}
+GROUPS = {"steps": STEPS, "model": MODEL}
 
 
 def machine() -> dict[str, Any]:
@@ -357,13 +361,16 @@ def machine() -> dict[str, Any]:
 def main() -> None:
     """Run the parts that were asked for."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)}; default: all")
+    parser.add_argument(
+        "parts", nargs="*", metavar="PART", help=f"of {', '.join([*GROUPS, *PARTS])}; default: all"
+    )
     parser.add_argument("--rounds", type=int, default=15, help="times that each contender runs (15)")
     parser.add_argument("--json", help="file that receives the numbers; parts that it holds already are kept")
     options = parser.parse_args()
-    unknown = sorted(set(options.parts) - set(PARTS))
+    unknown = sorted(set(options.parts) - {*PARTS, *GROUPS})
     if unknown:
-        parser.error(f"no part {', '.join(unknown)}; there are {', '.join(PARTS)}")
+        parser.error(f"no part {', '.join(unknown)}; there are {', '.join([*GROUPS, *PARTS])}")
+    wanted = [part for name in options.parts or PARTS for part in GROUPS.get(name) or (PARTS[name],)]
     if HAS_TORCH:
         import torch
 
@@ -374,9 +381,10 @@ def main() -> None:
             results = json.load(file)
     results["machine"] = machine()
     print(json.dumps(results["machine"]))
-    for name in options.parts or PARTS:
-        results[name] = PARTS[name](options.rounds)
-        title = (PARTS[name].__doc__ or name).rstrip(".")
+    for part in dict.fromkeys(wanted):
+        name = part.__name__.replace("_", "-")
+        results[name] = part(options.rounds)
+        title = (part.__doc__ or name).rstrip(".")
         table(title, results[name])
         if options.json:
             with open(options.json, "w") as file:

@@ -31,6 +31,7 @@ from neon_optim.optimizers import Adam
 
 __all__ = [
     "MLPS",
+    "compiled_torch_mlp",
     "jax_mlp",
     "our_inference",
     "our_lenet",
@@ -178,6 +179,19 @@ def torch_mlp(sizes: Sequence[int], batch: int, compiled: bool = False) -> Step:
 
     x, labels = _samples(sizes, batch)
     return _torch_step(_torch_model(sizes), torch.from_numpy(x), labels, compiled)
+
+
+def compiled_torch_mlp(sizes: Sequence[int], batch: int) -> Step | None:
+    """The same by torch.compile; None where that does not run."""
+    if importlib.util.find_spec("torch") is None:
+        return None
+    step = torch_mlp(sizes, batch, compiled=True)
+    try:
+        step()
+    except Exception as error:  # of a compiler that is missing, or does not know this machine
+        print(f"torch.compile: {type(error).__name__}: {str(error).splitlines()[0][:80]}")
+        return None
+    return step
 
 
 def _torch_step(model: Any, x: Any, labels: np.ndarray, compiled: bool = False) -> Step:

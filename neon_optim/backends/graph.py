@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from neon_optim.backends.dtypes import compute_type
-from neon_optim.backends.optree import ELEMENTWISE, STRUCTURAL, Node
+from neon_optim.backends.optree import ELEMENTWISE, STRUCTURAL, Node, topological_order
 from neon_optim.backends.optree_shapes import check_fits, result_shape
 from neon_optim.errors import BackendError, shown
 
@@ -28,6 +28,9 @@ VIEWS = ("transpose", "reshape", "slice", "broadcast")
 _KNOWN = {*ELEMENTWISE, *STRUCTURAL, *TOTALS}
 
 _NONE: tuple[Any, ...] = ()
+
+_DEEPEST = 50
+"""How far down a tree is walked recursively."""
 
 
 class Leaf:
@@ -111,7 +114,7 @@ def flatten(
     places: dict[int, int] = {}
 
     def operand(value: Any) -> int:
-        leaf = leaf_of(value)
+        leaf = None if type(value) is float else leaf_of(value)
         if leaf is None:
             flat.numbers.append(_number(value))
             place = -len(flat.numbers)
@@ -126,29 +129,35 @@ def flatten(
         flat.held.append(value)
         return place
 
+    def walk(node: Node, depth: int) -> int:
+        operands: list[int] = []
+        for a in node.args:
+            place: Any = places.get(id(a))
+            if place is None:
+                known = values.get(id(a), a) if values else a
+                if not isinstance(known, Node):
+                    place = places[id(a)] = operand(known)
+                elif depth:
+                    place = walk(known, depth - 1)
+                else:  # a tree may be thousands of nodes deep
+                    for below in topological_order(
+                        [known], lambda n: id(n) not in places and id(n) not in values
+                    ):
+                        place = walk(below, _DEEPEST)
+            operands.append(place)
+        if node.op == "stated":
+            here = operands[0]
+        else:
+            here = len(entries)
+            attrs = tuple(node.attrs.items()) if node.attrs else _NONE
+            entries.append((node.op, attrs, tuple(operands)))
+        places[id(node)] = here
+        return here
+
     for target, tree in assignments:
         tree = values.get(id(tree), tree)
-        stack = [tree] if isinstance(tree, Node) else []
-        while stack:  # not recursive: a tree may be thousands of nodes deep
-            node = stack[-1]
-            operands = []
-            for a in node.args:
-                place = places.get(id(a))
-                if place is None:
-                    known = values.get(id(a), a) if values else a
-                    if isinstance(known, Node):
-                        stack.append(known)
-                        break
-                    place = places[id(a)] = operand(known)
-                operands.append(place)
-            else:
-                stack.pop()
-                if node.op == "stated":
-                    places[id(node)] = operands[0]
-                else:
-                    places[id(node)] = len(entries)
-                    attrs = tuple(node.attrs.items()) if node.attrs else _NONE
-                    entries.append((node.op, attrs, tuple(operands)))
+        if id(tree) not in places and isinstance(tree, Node):
+            walk(tree, _DEEPEST)
         value = places.get(id(tree))
         flat.stores.append((operand(tree) if value is None else value, operand(target)))
     return flat

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from functools import cached_property
 
 from neon_optim.backends.fusion import CHEAP, Loop
-from neon_optim.backends.graph import Graph
+from neon_optim.backends.graph import Value
 
 __all__ = ["LoopPhases"]
 
@@ -15,14 +15,15 @@ class LoopPhases:
     """The phases of a loop.
 
     Arguments:
+        values: what the numbers in the loop stand for.
         keeps: whether values of elements that a later phase reads, and that would be dear to compute again, are kept.
 
     Attributes:
         reductions: the reductions along the axis of the loop.
     """
 
-    def __init__(self, graph: Graph, loop: Loop, keeps: bool = True):
-        self._values = graph.values
+    def __init__(self, values: Sequence[Value], loop: Loop, keeps: bool = True):
+        self._values = values
         self._loop = loop
         self._keeps = keeps
         self.reductions = [v for v in loop.values if self._values[v].op == "reduce"]
@@ -79,15 +80,3 @@ class LoopPhases:
             if in_loop and not self.is_kept(v, phase):
                 waiting.extend(self._values[v].args)
         return sorted(found)
-
-    def numbers(self) -> tuple[list[int], list[int]]:
-        """The numbers that operations of the loop read, and those and all that they are computed from, in order."""
-        values = self._values
-        used = {a for v in self._loop.values for a in values[v].args if values[a].is_number}
-        found, waiting = set(used), list(used)
-        while waiting:
-            for a in values[waiting.pop()].args:
-                if values[a].is_number and a not in found:
-                    found.add(a)
-                    waiting.append(a)
-        return sorted(used), sorted(found)

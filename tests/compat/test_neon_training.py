@@ -65,7 +65,9 @@ def test_another_order_has_other_bits(be, monkeypatch):
     """Negative control: convolutions as one product of all windows."""
     if not np.array_equal(np.load(DATA / "trained.npz")["arithmetic"], MAKE.arithmetic()):
         pytest.skip("BLAS or NumPy compute in another way than those that neon ran on")
-    monkeypatch.setattr(be._flows._whole, "_moves", {**_MOVES, **be._flows._whole._at_once()})
+    monkeypatch.setattr(
+        be._flows._executor._whole, "_moves", {**_MOVES, **be._flows._executor._whole._at_once()}
+    )
     found = MAKE.trained(MAKE.names("neon_optim.compat.neon"), be, "convolutions_and_batch_norm")
     with np.load(DATA / "trained.npz") as golden:
         assert any((golden[key] != value).any() for key, value in found.items())

@@ -55,7 +55,7 @@ def library(emulator):
 @pytest.fixture(params=["float32", "float64"])
 def be(request, library):
     be = gen_backend("gpu", datatype=request.param)
-    be._evaluator._cublas = Cublas(library, ctypes.c_void_p(0))
+    be._arrays.cublas = Cublas(library, ctypes.c_void_p(0))
     yield be
     cleanup_backend()
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from neon_optim import NervanaObject, cleanup_backend, gen_backend
-from neon_optim.backends.cpu import flow
+from neon_optim.backends import flow
 from neon_optim.backends.cpu.outline import OutlineBackend
 from neon_optim.errors import ArgumentError
 from neon_optim.model import (

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from neon_optim.backends.cpu import window_products
-from neon_optim.backends.flow_memory import FlowMemory
 from neon_optim.backends.cpu.numpy_loops import NumpyLoop
+from neon_optim.backends.flow_memory import FlowMemory
 from neon_optim.backends.functions import FUNCTIONS, largest, smallest
 from neon_optim.backends.fusion import Loop
 from neon_optim.backends.graph import Value

@@ -8,18 +8,32 @@ from typing import Any
 import numpy as np
 
 from neon_optim.backends.contract import Backend, Captured, Outcome, Parameter, Plan, Rounding, Tensor
+from neon_optim.backends.flows import Flows, Replay
 from neon_optim.backends.gpu.cuda_engine import CudaEngine
 from neon_optim.backends.gpu.device import Device
+from neon_optim.backends.gpu.device_arrays import DeviceArrays
+from neon_optim.backends.gpu.device_executor import DeviceExecutor
 from neon_optim.backends.gpu.device_plan import DevicePlan
-from neon_optim.backends.gpu.device_trees import DeviceEvaluator
 from neon_optim.backends.gpu.memory import address_of, device_array, new_array
-from neon_optim.backends.gpu.repeated import Repeated
 from neon_optim.backends.gpu.tensor import GPUTensor
 from neon_optim.backends.program import Program
 from neon_optim.backends.shapes import at_least_2d
 from neon_optim.errors import BackendError
 
 __all__ = ["GPUBackend"]
+
+
+class _InContext(Captured):
+    """Captured assignments, done in the context of their device."""
+
+    def __init__(self, device: Device, replay: Replay):
+        self._device = device
+        self._replay = replay
+
+    def __call__(self, *inputs: Tensor) -> None:
+        """See :class:`Captured`."""
+        with self._device.context:
+            self._replay(*inputs)
 
 
 class GPUBackend(Backend):
@@ -50,7 +64,8 @@ class GPUBackend(Backend):
         self.device = Device(device_id)
         with self.device.context:
             self.engine = CudaEngine(self.device)
-            self._evaluator = DeviceEvaluator(self.device, self.engine, deterministic)
+            self._arrays = DeviceArrays(self.device, deterministic)
+            self._flows = Flows(DeviceExecutor(self.device, self.engine, self._arrays))
 
     def empty(
         self,
@@ -73,18 +88,17 @@ class GPUBackend(Backend):
         array = device_array(value)
         return self.tensor_cls(self, array.reshape(at_least_2d(array.shape)) if array.ndim < 2 else array)
 
-    def assign(self, target: np.ndarray, tree: Any) -> None:
+    def assign(self, target: np.ndarray | GPUTensor, tree: Any) -> None:
         """Run an op-tree into a described array; what ``tensor[:] = tree`` calls."""
         with self.device.context:
-            self._evaluator.assign(target, tree)
+            self._flows.assign(target, tree)
 
     def assign_all(
         self, assignments: Sequence[tuple[Tensor, Any]], values: Sequence[tuple[Any, Tensor]] = ()
     ) -> None:
         """See :meth:`Backend.assign_all`."""
-        known = {id(node): device_array(value) for node, value in values}
         with self.device.context:
-            self._evaluator.assign_all([(device_array(target), tree) for target, tree in assignments], known)
+            self._flows.assign_all(assignments, {id(node): value for node, value in values})
 
     def upload(self, target: np.ndarray, source: np.ndarray) -> None:
         """Copy a host array into a described one of the same shape."""
@@ -93,7 +107,7 @@ class GPUBackend(Backend):
             if target.flags.c_contiguous:
                 self.device.upload(address_of(target), converted)
             else:
-                self._evaluator.assign(target, converted)
+                self._flows.assign(target, converted)
 
     def download(self, source: np.ndarray) -> np.ndarray:
         """A host copy of a described array, after all work before it.
@@ -103,7 +117,7 @@ class GPUBackend(Backend):
         """
         out = np.empty(source.shape, source.dtype)
         with self.device.context:
-            self.device.download(out, address_of(self._evaluator.contiguous(source)))
+            self.device.download(out, address_of(self._arrays.contiguous(source)))
             self.engine.check()
         return out
 
@@ -114,7 +128,11 @@ class GPUBackend(Backend):
         values: Sequence[tuple[Any, Tensor]] = (),
     ) -> Captured:
         """See :meth:`Backend.capture`."""
-        return Repeated(self, assignments, inputs, values)
+        with self.device.context:
+            return _InContext(
+                self.device,
+                self._flows.capture(assignments, inputs, {id(node): value for node, value in values}),
+            )
 
     def plan(
         self,
@@ -143,12 +161,12 @@ class GPUBackend(Backend):
             raise BackendError(f"a plan of another backend: {type(plan).__name__}")
         with self.device.context:
             for _, array, copy in plan.table.copies:
-                self._evaluator.assign(copy, array)
+                self._arrays.copy(array, copy)
             outcome = self.engine.execute(program, plan.table, scalars, rounding)
             written = {slot for slot, _ in program.outputs}
             for slot, array, copy in plan.table.copies:
                 if slot in written:
-                    self._evaluator.assign(array, copy)
+                    self._arrays.copy(copy, array)
             return outcome
 
     def settle(self) -> None:
@@ -162,7 +180,11 @@ class GPUBackend(Backend):
         """Set each element to 1 with probability ``keep``, else to 0; see :meth:`Backend.bernoulli`."""
         limit = round(keep * 2.0**32)
         with self.device.context:
-            self._evaluator.bernoulli(device_array(out), limit, self.noise_seed, stream, step)
+            array = device_array(out)
+            drawn = array if array.flags.c_contiguous else new_array(self.device, array.shape, array.dtype)
+            self._arrays.bernoulli(drawn, limit, self.noise_seed, stream, step)
+            if drawn is not array:
+                self._arrays.copy(drawn, array)
         return out
 
     def close(self) -> None:
@@ -180,6 +202,7 @@ class GPUBackend(Backend):
                 self.engine.check()
         finally:
             with self.device.context:
-                self._evaluator.close()
+                self._flows.close()
+                self._arrays.close()
                 self.engine.close()
             self.device.close()

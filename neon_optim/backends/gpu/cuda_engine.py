@@ -27,7 +27,7 @@ from neon_optim.backends.optree import Node
 from neon_optim.backends.program import Program, linearize
 from neon_optim.backends.scalars import ScalarValues
 
-__all__ = ["CudaEngine", "DeviceOutcome"]
+__all__ = ["CudaEngine", "DeviceOutcome", "Reduction"]
 
 BLOCKS_PER_MULTIPROCESSOR = 8
 _SMALLEST_CAPACITY = 16
@@ -131,6 +131,27 @@ def _capacity(n_scalars: int) -> int:
     return capacity if capacity <= _LARGEST_CAPACITY else 0
 
 
+class Reduction:
+    """A reduction of one array after the other, to a float64 number that stays on the device.
+
+    Attributes:
+        address: where the number is.
+    """
+
+    def __init__(self, table: DeviceTable, launch: Callable[[], None], address: int):
+        self._table = table
+        self._launch = launch
+        self._source = 0
+        self.address = address
+
+    def run(self, source: int) -> None:
+        """Reduce the array that begins at an address."""
+        if source != self._source:
+            self._table.readdress(0, np.array([source]), list)
+            self._source = source
+        self._launch()
+
+
 class CudaEngine:
     """The engine of the GPU backend."""
 
@@ -179,14 +200,12 @@ class CudaEngine:
 
     # ---
 
-    def reduce(self, op: str, array: np.ndarray) -> np.ndarray:
-        """A reduction over one contiguous array, as a float64 array of one element that is still on the device."""
-        slot = Node("slot", name="a", index=0)
-        program, _ = linearize(op, ("a",), [(0, Node(op, slot))])
-        table = DeviceTable(self._device, [[array]])
-        self._launch(program, table, 0, np.empty(0), None)
-        scratch = self._scratch(program, table)
-        return layout(scratch.fields["row_values"], (1, 1), _SCALAR, (table, scratch))
+    def reduction(self, op: str, size: int, dtype: np.dtype) -> Reduction:
+        """A reduction of contiguous arrays of so many elements."""
+        program, _ = linearize(op, ("a",), [(0, Node(op, Node("slot", name="a", index=0)))])
+        table = DeviceTable(self._device, [[layout(0, (size,), dtype, None)]])
+        launch = partial(self._launch, program, table, 0, np.empty(0), None)
+        return Reduction(table, launch, self._scratch(program, table).fields["row_values"])
 
     # --- scalars ---
 

@@ -8,10 +8,13 @@ import numpy as np
 
 from neon_optim.backends.contract import Tensor
 from neon_optim.backends.gpu.memory import address_of
+from neon_optim.backends.graph import Leaf
 from neon_optim.backends.shapes import as_slices, at_least_2d, resolve_shape, view_as
 from neon_optim.errors import BackendError
 
 __all__ = ["GPUTensor"]
+
+_ALL = slice(None)
 
 
 class GPUTensor(Tensor):
@@ -20,12 +23,22 @@ class GPUTensor(Tensor):
     PyCUDA, CuPy and PyTorch read and write the same memory through ``__cuda_array_interface__``.
     """
 
-    __slots__ = ("_layout",)
+    __slots__ = ("_layout", "_leaf")
     backend: Any
+    _leaf: Leaf
 
     def __init__(self, backend: Any, layout: np.ndarray, name: str | None = None, rounding: int = 0):
         super().__init__(backend, name, rounding)
         self._layout = layout
+
+    @property
+    def leaf(self) -> Leaf:
+        """What a graph knows of the tensor; it stays the same."""
+        try:
+            return self._leaf
+        except AttributeError:
+            self._leaf = Leaf(self._layout)
+            return self._leaf
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -88,4 +101,5 @@ class GPUTensor(Tensor):
         return self._view(self._layout[as_slices(key)], "slice", key=key)
 
     def __setitem__(self, key: Any, value: Any) -> None:
-        self.backend.assign(self._layout[as_slices(key)], value)
+        whole = type(key) is slice and key == _ALL
+        self.backend.assign(self if whole else self._layout[as_slices(key)], value)

@@ -11,8 +11,7 @@ from collections.abc import Iterator, Sequence
 
 from neon_optim.backends.cpu.compiled.loop_writer import LoopWriter, Operand, Scratch, indented
 from neon_optim.backends.cpu.compiled.row_loops import ColumnsWriter, RowsWriter
-from neon_optim.backends.fusion import Loop
-from neon_optim.backends.graph import Graph
+from neon_optim.backends.local_loop import LocalLoop
 
 __all__ = ["ARGUMENTS", "loop_source", "scratch_of"]
 
@@ -21,14 +20,12 @@ ARGUMENTS = ("counter", "table", "numbers", "scratch")
 (float64); of this thread's scratch memory."""
 
 
-def scratch_of(graph: Graph, loop: Loop, columns: bool) -> list[Scratch]:
+def scratch_of(local: LocalLoop, columns: bool) -> list[Scratch]:
     """The scratch memory that a loop needs, in the order of the table; the arguments are those of `loop_source`."""
-    return _writer(graph, loop, [], 0, columns).scratch
+    return _writer(local, [], 0, columns).scratch
 
 
-def loop_source(
-    name: str, graph: Graph, loop: Loop, operands: Sequence[Operand], n_outer: int, columns: bool
-) -> str:
+def loop_source(name: str, local: LocalLoop, operands: Sequence[Operand], n_outer: int, columns: bool) -> str:
     """The text of a module with a function of that name.
 
     Arguments:
@@ -36,12 +33,12 @@ def loop_source(
         n_outer: the number of outer axes.
         columns: whether the innermost axis is another one than the reduced one, so that rows lie side by side.
     """
-    return _writer(graph, loop, operands, n_outer, columns).write(name)
+    return _writer(local, operands, n_outer, columns).write(name)
 
 
-def _writer(graph: Graph, loop: Loop, operands: Sequence[Operand], n_outer: int, columns: bool) -> LoopWriter:
-    kind = PlainWriter if loop.axis is None else ColumnsWriter if columns else RowsWriter
-    return kind(graph, loop, operands, n_outer)
+def _writer(local: LocalLoop, operands: Sequence[Operand], n_outer: int, columns: bool) -> LoopWriter:
+    kind = PlainWriter if local.loop.axis is None else ColumnsWriter if columns else RowsWriter
+    return kind(local, operands, n_outer)
 
 
 class PlainWriter(LoopWriter):

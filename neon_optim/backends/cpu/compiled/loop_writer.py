@@ -8,15 +8,15 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from neon_optim.backends.cpu.compiled.element_source import expression, load, store
-from neon_optim.backends.fusion import Loop
-from neon_optim.backends.graph import TOTALS, Graph
+from neon_optim.backends.local_loop import LocalLoop
 from neon_optim.backends.loop_phases import LoopPhases
 
 __all__ = ["SIZES", "TABLE", "LoopWriter", "Operand", "Scratch", "cast", "indented"]
 
 TABLE = ("n_tasks", "units", "units_per_task", "n_blocks", "block", "inner", "along")
 """What the table begins with. After these come the extents of the outer axes, then for each array its address and its
-strides (bytes), then for each piece of scratch memory where it begins. A unit is a row, or a block of one."""
+strides (bytes), then the places of the numbers that are given, then for each piece of scratch memory where it begins. A
+unit is a row, or a block of one."""
 
 SIZES = {"float16": 2, "bfloat16": 2, "float32": 4, "float64": 8}
 
@@ -79,10 +79,11 @@ class LoopWriter(ABC):
     n_axes: int
     """Axes of the table's strides, beside the outer ones."""
 
-    def __init__(self, graph: Graph, loop: Loop, operands: Sequence[Operand], n_outer: int):
-        self._values = graph.values
-        self._loop = loop
-        self._phases = LoopPhases(graph, loop)
+    def __init__(self, local: LocalLoop, operands: Sequence[Operand], n_outer: int):
+        self._local = local
+        self._values = local.values
+        self._loop = local.loop
+        self._phases = LoopPhases(local.values, local.loop)
         self._operands = operands
         self._n_outer = n_outer
         self._read = {o.value: k for k, o in enumerate(operands) if not o.writes}
@@ -96,7 +97,8 @@ class LoopWriter(ABC):
             self._values[v].attrs.get("kind", self._values[v].op) for v in self._loop.values
         )
         what = ", ".join(kinds)
-        title = f"{what if len(what) < 90 else what[:90] + ' …'}: over {self._loop.shape}."
+        along = "" if self._loop.axis is None else ", along an axis"
+        title = f"{what if len(what) < 90 else what[:90] + ' …'}{along}."
         lines = [
             *self._table(),
             *self._numbers(),
@@ -112,7 +114,7 @@ class LoopWriter(ABC):
         names = [*TABLE, *(f"extent_{k}" for k in range(self._n_outer))]
         for k in range(len(self._operands)):
             names += [f"a{k}_base", *(f"a{k}_step_{axis}" for axis in range(self._n_outer + self.n_axes))]
-        names += [piece.name for piece in self.scratch]
+        names += [*(f"place_{a}" for a in self._local.given), *(piece.name for piece in self.scratch)]
         pieces = {piece.name for piece in self.scratch}
         for k, name in enumerate(names):
             yield f"{name} = {'scratch + ' if name in pieces else ''}support.read_int64(table, {k})"
@@ -123,14 +125,13 @@ class LoopWriter(ABC):
 
     def _numbers(self) -> Iterator[str]:
         """The numbers that the loop uses, in float64, and what they are in the types that meet them."""
-        used, wanted = self._phases.numbers()
-        for a in wanted:
-            value = self._values[a]
-            if value.op == "number" or value.op in TOTALS:
-                yield f"n{a} = support.read_float64(numbers, {a})"
-            else:
+        local = self._local
+        for a, value in enumerate(local.values):
+            if a in local.given:
+                yield f"n{a} = support.read_float64(numbers, place_{a})"
+            elif value.is_number:
                 yield f"n{a} = {expression(value.op, [f'n{b}' for b in value.args], 'float64')}"
-        for a in used:
+        for a in local.used:
             yield f"s{a} = float32(n{a})"
 
     def _place(self) -> Iterator[str]:

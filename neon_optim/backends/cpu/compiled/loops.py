@@ -13,6 +13,7 @@ from neon_optim.backends.cpu.compiled.loop_writer import TABLE, Operand, Scratch
 from neon_optim.backends.cpu.workers import run_together, thread_count
 from neon_optim.backends.flow_memory import FlowMemory
 from neon_optim.backends.fusion import Loop
+from neon_optim.backends.local_loop import LocalLoop
 from neon_optim.backends.loop_layout import LoopLayout, lay_out
 from neon_optim.backends.sums import AXIS_LANES
 
@@ -43,14 +44,15 @@ class _Layout:
     """How the arrays of a loop lie, and what source follows from that."""
 
     def __init__(self, loop: Loop, memory: FlowMemory):
-        self._loop, self._graph = loop, memory.graph
+        self._loop = loop
+        self.local = LocalLoop.of(memory.graph, loop)
         self._arrays = [memory.arrays[v] for v in (*loop.reads, *loop.writes)]
         self.axes = lay_out(self._arrays, loop.shape, loop.axis)
         self.columns = loop.axis is not None and self.axes.inner is not None
 
     def source(self) -> str:
-        operands = _operands(self._loop, self._arrays, self.axes)
-        return loop_source("loop", self._graph, self._loop, operands, len(self.axes.outer), self.columns)
+        operands = _operands(self.local.loop, self._arrays, self.axes)
+        return loop_source("loop", self.local, operands, len(self.axes.outer), self.columns)
 
 
 class CompiledLoop:
@@ -61,7 +63,7 @@ class CompiledLoop:
         self._values = [*loop.reads, *loop.writes]
         lying = _Layout(loop, memory)
         layout, columns = lying.axes, lying.columns
-        pieces = scratch_of(memory.graph, loop, columns)
+        pieces = scratch_of(lying.local, columns)
         if "kernel" not in loop.compiled:
             loop.compiled["kernel"] = load_kernel("loop", lying.source(), len(ARGUMENTS))
         self._kernel = loop.compiled["kernel"]
@@ -87,7 +89,7 @@ class CompiledLoop:
         for strides in layout.strides:
             self._places.append(len(table))
             table += [0, *strides]
-        self._table = np.array([*table, *begins], np.int64)
+        self._table = np.array([*table, *lying.local.places, *begins], np.int64)
         self._words: Any = self._table.data
         self._scratch = self._new_scratch()
         wanted = min(n_tasks, size // _WORTH_A_THREAD)

@@ -28,6 +28,7 @@ from neon_optim.backends.dtypes import compute_type
 from neon_optim.backends.flow_memory import FlowMemory
 from neon_optim.backends.fusion import Loop
 from neon_optim.backends.graph import Graph
+from neon_optim.backends.local_loop import LocalLoop
 from neon_optim.backends.program import SET, Program, Stage
 from neon_optim.backends.scalars import ScalarValues
 from neon_optim.backends.sums import LANES
@@ -209,7 +210,8 @@ def _is_addressable(array: np.ndarray) -> bool:
 def _has_too_many_arrays(graph: Graph, loop: Loop, used: int) -> bool:
     """Whether compiled code could not tell all arrays and pieces of scratch memory of a loop apart."""
     return (
-        used + 3 * len(loop.values) > MOST_SCOPES and used + len(scratch_of(graph, loop, True)) > MOST_SCOPES
+        used + 3 * len(loop.values) > MOST_SCOPES
+        and used + len(scratch_of(LocalLoop.of(graph, loop), True)) > MOST_SCOPES
     )
 
 
