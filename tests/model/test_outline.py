@@ -82,7 +82,7 @@ def test_memory_is_that_of_the_model_when_it_is_made(monkeypatch, case):
     gen_backend("cpu", batch_size=16, datatype=datatype, engine="numpy")
     training = Training(model, data, cost, optimizer, 1)
     x, t = next(iter(data.batches()))
-    training._step(x, t)
+    training._step((x, t))
     rows = model.parameters()
     assert [one.path for one in outline.parameters] == [row.path for row in rows]
     assert [one.shape for one in outline.parameters] == [row.value[0][0].shape for row in rows]
