@@ -197,9 +197,7 @@ class _Run:
         how = settings.distributed
         if self.comm.size == self.shards == 1:
             return settings.optimizer
-        return Distributed(
-            settings.optimizer, self.comm, self.shards, bucket_mb=how.bucket_mb, timeout=how.timeout
-        )
+        return Distributed(settings.optimizer, self.comm, **{**vars(how), "shards": self.shards})
 
     def _build(self) -> None:
         """Backend, data, model: everything that can go wrong before the folder is touched."""

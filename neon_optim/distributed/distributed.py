@@ -13,7 +13,7 @@ import numpy as np
 
 from neon_optim.backends import gen_backend
 from neon_optim.described.arguments import require
-from neon_optim.described.checks import Number
+from neon_optim.described.checks import Choice, Either, Nothing, Number
 from neon_optim.distributed.checkpoints import save_together
 from neon_optim.distributed.communicator import Communicator
 from neon_optim.distributed.joined import Joined
@@ -44,6 +44,7 @@ class Distributed:
         shards: parts that each minibatch is cut into; None: as many as there are processes. With the same number the
             bits are the same for 1, 2, … processes.
         bucket_mb: megabytes of gradients, and of parameters, that are under way at a time.
+        compress: 'bfloat16': gradients travel in 16 bits, rounded stochastically; None: as they are.
         timeout: seconds after which a process that does not answer has failed.
 
     Each process computes the gradients of its parts, and calls :meth:`optimize` (or ``bind(…).step()``) as often as the
@@ -84,6 +85,7 @@ class Distributed:
         shards: int | None = None,
         *,
         bucket_mb: float = 25,
+        compress: str | None = None,
         timeout: float | None = None,
     ) -> None:
         if getattr(optimizer, "kind", None) != "optimizer" or isinstance(optimizer, Distributed):
@@ -104,6 +106,8 @@ class Distributed:
                 f"{self.comm.size} processes cannot share {self.shards} {'part' if self.shards == 1 else 'parts'} of a "
                 f"minibatch: start at most {self.shards}, or set shards to {self.comm.size} or more"
             )
+        require("Distributed", "compress", compress, Either(Choice("bfloat16"), Nothing()))
+        self._compress = compress is not None
         self._bucket = int(bucket_mb * 1e6)
         self._stepping = threading.RLock()
         self._joined: dict[Any, Joined] = {}
@@ -139,7 +143,7 @@ class Distributed:
         sizes = [count * len(parts_of(k, comm.size, self.shards)) for k in range(comm.size)]
         leaves = np.concatenate(comm.gather_arrays(numbers, sizes)).reshape(self.shards, count)
         by_node = {(k, k + 1): leaf for k, leaf in enumerate(leaves)}
-        total: np.ndarray = fold((0, self.shards), by_node, np.add)
+        total: np.ndarray = fold((0, self.shards), by_node, lambda node, one, other: one + other)
         return total
 
     @property
@@ -203,7 +207,9 @@ class Distributed:
         joined = self._joined.get(key)
         be = self.be or backend_for(rows)
         if joined is None or joined.be is not be or not joined.is_of(rows):
-            joined = Joined(self.comm, self.inner, be, layer_list, rows, self.shards, self._bucket, epoch)
+            joined = Joined(
+                self.comm, self.inner, be, layer_list, rows, self.shards, self._bucket, self._compress, epoch
+            )
             self._joined[key] = joined
             while len(self._joined) > _MOST:
                 del self._joined[next(iter(self._joined))]

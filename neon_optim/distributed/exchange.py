@@ -9,9 +9,10 @@ import numpy as np
 
 from neon_optim.distributed.communicator import Communicator, Pending
 from neon_optim.distributed.shares import Span, pieces
-from neon_optim.distributed.tree import Node, fold, halves, nodes_within, parts_of
+from neon_optim.distributed.travel import AsTheyAre
+from neon_optim.distributed.tree import Node, fold, nodes_within, parts_of
 
-__all__ = ["Exchange", "add_up"]
+__all__ = ["Exchange"]
 
 Flats = Sequence[np.ndarray]
 """For each parameter an array of one axis with all its elements."""
@@ -32,6 +33,7 @@ class Exchange:
         sums, values: dtypes of the gradients as they are added, and of the parameters, for each parameter.
         parts: how many parts a minibatch is cut into.
         bucket: bytes that are under way at a time, about.
+        travel: how sums travel.
     """
 
     def __init__(
@@ -42,13 +44,14 @@ class Exchange:
         values: Sequence[np.dtype],
         parts: int,
         bucket: int,
+        travel: AsTheyAre,
     ) -> None:
-        self._comm = comm
+        self._comm, self._travel = comm, travel
         self._sums, self._values = sums, values
-        limit = max(1024, bucket // (_UNDER_WAY * comm.size * 4))
-        self._pieces = [
-            pieces(share, [f"{sums[k]} {values[k]}" for k in range(len(sums))], limit) for share in shares
-        ]
+        self._travels = [travel.dtype_of(dtype) for dtype in sums]
+        limit = max(1024, travel.grain, bucket // (_UNDER_WAY * comm.size * 4))
+        kinds = [f"{sums[k]} {values[k]}" for k in range(len(sums))]
+        self._pieces = [pieces(share, kinds, limit, travel.grain) for share in shares]
         self._rounds = max(map(len, self._pieces))
         self._root: Node = (0, parts)
         self._nodes = [nodes_within(parts_of(k, comm.size, parts), parts) for k in range(comm.size)]
@@ -56,14 +59,15 @@ class Exchange:
         self._starts = {span.index: span.start for span in shares[comm.rank]}
         self._scratch: dict[tuple[int, ...], np.ndarray] = {}
 
-    def reduce(self, nodes: Mapping[Node, Flats], out: Mapping[int, np.ndarray]) -> None:
+    def reduce(self, nodes: Mapping[Node, Flats], out: Mapping[int, np.ndarray], step: int) -> None:
         """Add up gradients, in the order of the tree, where they are kept.
 
         Arguments:
             nodes: the sums that this process has, by the nodes of the tree.
             out: for each parameter of which something is kept here, where that goes.
+            step: number of the step.
         """
-        self._in_rounds(lambda number: self._start_reducing(number, nodes, out))
+        self._in_rounds(lambda number: self._start_reducing(number, nodes, out, step))
 
     def gather(self, params: Flats) -> None:
         """Fill in what other processes keep of the parameters."""
@@ -85,7 +89,7 @@ class Exchange:
     # --- gradients ---
 
     def _start_reducing(
-        self, number: int, nodes: Mapping[Node, Flats], out: Mapping[int, np.ndarray]
+        self, number: int, nodes: Mapping[Node, Flats], out: Mapping[int, np.ndarray], step: int
     ) -> Callable[[], None]:
         comm, rank, slot = self._comm, self._comm.rank, number % _UNDER_WAY
         mine = self._piece(rank, number)
@@ -93,29 +97,53 @@ class Exchange:
         arrived: dict[Node, np.ndarray] = {}
         for process in self._others if mine else ():
             for node in self._nodes[process]:
-                into = self._buffer((0, slot, *node), mine, self._sums)
+                into = self._buffer((0, slot, *node), mine, self._travels)
                 arrived[node] = into
                 pending.append(comm.receive(into, process))
         for process in self._others:
             piece = self._piece(process, number)
             for node in self._nodes[rank] if piece else ():
-                packed = self._packed((1, slot, process, *node), piece, nodes[node], self._sums)
+                packed = self._packed((1, slot, process, *node), piece, nodes[node], self._travels)
                 pending.append(comm.send(packed, process))
 
         def finish() -> None:
             comm.wait(pending)
             at = 0
             for span in mine:
-                dtype = self._sums[span.index]
                 values = {node: array[at : at + span.size] for node, array in arrived.items()}
-                free = {id(array) for array in values.values()}
+                free = {node for node in values if values[node].dtype == self._sums[span.index]}
                 for node, flats in nodes.items():
-                    values[node] = flats[span.index][span.start : span.stop].astype(dtype, copy=False)
+                    values[node] = flats[span.index][span.start : span.stop]
                 begin = span.start - self._starts[span.index]
-                add_up(self._root, values, free, out[span.index][begin : begin + span.size])
+                self._add_up(values, free, span, out[span.index][begin : begin + span.size], step)
                 at += span.size
 
         return finish
+
+    def _add_up(
+        self, values: Mapping[Node, np.ndarray], free: set[Node], span: Span, out: np.ndarray, step: int
+    ) -> None:
+        """The sum over all parts, of the elements of a span.
+
+        Arguments:
+            free: nodes whose values may be overwritten.
+        """
+        dtype = self._sums[span.index]
+        ready = {node: (array.astype(dtype, copy=False), node in free) for node, array in values.items()}
+
+        def add(
+            node: Node, one: tuple[np.ndarray, bool], other: tuple[np.ndarray, bool]
+        ) -> tuple[np.ndarray, bool]:
+            target = next((array for array, is_free in (one, other) if is_free), None)
+            total = np.add(one[0], other[0], out=out if node == self._root else target)
+            if node != self._root:
+                total = self._travel.arrived(total, node, span.index, span.start, step)
+            return total, True
+
+        with np.errstate(all="ignore"):
+            total, _ = fold(self._root, ready, add)
+        if total is not out:
+            np.copyto(out, total)
 
     # --- parameters ---
 
@@ -170,27 +198,3 @@ class Exchange:
         if known is None or known.size < size * dtype.itemsize:
             known = self._scratch[key] = np.empty(size * dtype.itemsize, np.uint8)
         return known[: size * dtype.itemsize].view(dtype)
-
-
-def add_up(root: Node, values: Mapping[Node, np.ndarray], free: set[int], out: np.ndarray) -> None:
-    """The value of a node from those below it.
-
-    Arguments:
-        free: ids of the arrays among them that may be overwritten.
-    """
-
-    def add(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-        target = one if id(one) in free else other if id(other) in free else None
-        total: np.ndarray = np.add(one, other, out=target)
-        if target is None:
-            sums.append(total)
-            free.add(id(total))
-        return total
-
-    sums: list[np.ndarray] = []  # they stay alive, and so their ids are theirs
-    with np.errstate(all="ignore"):
-        if root in values:
-            np.copyto(out, values[root])
-        else:
-            left, right = (fold(half, values, add) for half in halves(root))
-            np.add(left, right, out=out)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from neon_optim.distributed.communicator import Communicator
 from neon_optim.distributed.exchange import Exchange
 from neon_optim.distributed.part_sums import PartSums
 from neon_optim.distributed.shares import Span, share_out
+from neon_optim.distributed.travel import AsTheyAre, InHalf
 from neon_optim.distributed.tree import parts_of
 from neon_optim.errors import BackendError, DistributedError, StateError
 from neon_optim.serialization.checkpoint.share import Share
@@ -42,6 +43,7 @@ class Joined:
         layer_list, rows: the parameters, as they were given, and as tuples.
         parts: how many parts a minibatch is cut into.
         bucket: bytes that are under way at a time.
+        compress: whether gradients travel in 16 bits.
         epoch: of the first step.
     """
 
@@ -54,6 +56,7 @@ class Joined:
         rows: Sequence[Parameter],
         parts: int,
         bucket: int,
+        compress: bool,
         epoch: float,
     ) -> None:
         self.comm, self.be = comm, be
@@ -73,9 +76,10 @@ class Joined:
         weights = [1.0 + len(rule.slots) for rule in self.rules]
         whole = self._wholes(epoch)
         self.shares = share_out(self._sizes, weights, whole, comm.size)
-        self._sums = PartSums(parts_of(comm.rank, comm.size, parts), parts, sums, self._sizes)
+        travel = InHalf(be, parts) if compress else AsTheyAre()
+        self._sums = PartSums(parts_of(comm.rank, comm.size, parts), parts, sums, self._sizes, travel)
         values = [flat.array.dtype for flat in self.flats]
-        self._exchange = Exchange(comm, self.shares, sums, values, parts, bucket)
+        self._exchange = Exchange(comm, self.shares, sums, values, parts, bucket, travel)
         self._gradients: dict[int, np.ndarray] = {}
         self.own = self._own_rows(sums, whole)
         self.binding = Binding(
@@ -157,6 +161,11 @@ class Joined:
         """Parts of this process whose gradients have not been added."""
         return self._sums.missing
 
+    @property
+    def _step(self) -> int:
+        """A number that each step has another of, and that a checkpoint restores."""
+        return _steps_done(self._optimizer.get_counters())
+
     def add(self, rows: Sequence[Parameter], samples: float) -> None:
         """Take the gradient of the next part of this process, a sum over so many samples."""
         self.meet()
@@ -164,7 +173,7 @@ class Joined:
             raise StateError(
                 f"all {self._sums.count} parts of this process have been added already: call optimize()"
             )
-        self._sums.add([_Flat(grad).array for (_, grad), _ in rows] if samples else None)
+        self._sums.add([_Flat(grad).array for (_, grad), _ in rows] if samples else None, self._step)
         self.samples += samples
 
     def step(self, rows: Sequence[Parameter], epoch: float, divides: bool) -> Numbers:
@@ -172,7 +181,7 @@ class Joined:
         samples = float(self.comm.gather_numbers([self.samples]).sum())
         for flat in self.flats:
             flat.load()
-        self._exchange.reduce(self._sums.nodes, self._gradients)
+        self._exchange.reduce(self._sums.nodes, self._gradients, self._step)
         self.clear()
         self.take_states(rows)
         default = None if self.binding.has_one_rule else self._optimizer.at(epoch)
@@ -314,6 +323,12 @@ class _Flat:
         """Bring the array up to date with its copy."""
         if self._gaps:
             self._whole[...] = self.array.reshape(self._whole.shape)
+
+
+def _steps_done(counters: Mapping[str, Any]) -> int:
+    """The steps of that optimizer which has done most."""
+    inner = [_steps_done(value) for value in counters.values() if isinstance(value, Mapping)]
+    return max([int(counters.get("t", 0)), *inner])
 
 
 def _difference(name: str, theirs: Sequence[Any], mine: Sequence[Any]) -> str:

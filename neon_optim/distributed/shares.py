@@ -84,8 +84,11 @@ def _filled(loads: np.ndarray, amount: float) -> np.ndarray:
     return np.maximum(0.0, level - loads)
 
 
-def pieces(spans: Sequence[Span], kinds: Sequence[str], limit: int) -> list[list[Span]]:
+def pieces(spans: Sequence[Span], kinds: Sequence[str], limit: int, grain: int = 1) -> list[list[Span]]:
     """Spans cut and put together to pieces of at most so many elements, each of one kind.
+
+    Arguments:
+        grain: spans are cut at multiples of it; it is at most ``limit``.
 
     >>> pieces([Span(0, 0, 5), Span(1, 0, 2), Span(2, 0, 1)], ["f4", "f4", "f8"], limit=4)
     [[Span(index=0, start=0, stop=4)], [Span(index=0, start=4, stop=5), Span(index=1, start=0, stop=2)], \
@@ -99,7 +102,10 @@ def pieces(spans: Sequence[Span], kinds: Sequence[str], limit: int) -> list[list
             if not room or kinds[span.index] != kind:
                 found.append([])
                 room, kind = limit, kinds[span.index]
-            stop = min(span.stop, start + room)
+            stop = span.stop if span.stop - start <= room else (start + room) // grain * grain
+            if stop <= start:  # no room for as little as can be cut off
+                room = 0
+                continue
             found[-1].append(Span(span.index, start, stop))
             room -= stop - start
             start = stop

@@ -66,13 +66,16 @@ def nodes_within(own: range, parts: int) -> list[Node]:
     return found
 
 
-def fold(node: Node, values: Mapping[Node, T], add: Callable[[T, T], T]) -> T:
+def fold(node: Node, values: Mapping[Node, T], add: Callable[[Node, T, T], T]) -> T:
     """The value of a node, from those of nodes below it.
 
-    >>> fold((0, 3), {(0, 1): "a", (1, 2): "b", (2, 3): "c"}, lambda one, other: f"({one}+{other})")
+    Arguments:
+        add: the value of a node from those of its halves.
+
+    >>> fold((0, 3), {(0, 1): "a", (1, 2): "b", (2, 3): "c"}, lambda node, one, other: f"({one}+{other})")
     '(a+(b+c))'
     """
     if node in values:
         return values[node]
     left, right = (fold(half, values, add) for half in halves(node))
-    return add(left, right)
+    return add(node, left, right)

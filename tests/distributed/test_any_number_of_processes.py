@@ -136,6 +136,31 @@ def test_arrays_with_gaps(be):
     assert bits(together(2, lambda comm: work(comm, True))) == expected * 2
 
 
+@pytest.mark.parametrize("engine", ["numpy", "numba"])
+def test_gradients_in_16_bits(engine):
+    """Rounded at each node of the tree, whoever computes it; half the bytes; right on average."""
+    gen_backend("cpu", rng_seed=1, engine=engine)
+    exact = together(1, partial(train, Adam))
+    results = {n: together(n, partial(train, Adam, compress="bfloat16")) for n in (1, 3, 4)}
+    assert everything(results[1]) == everything(results[3]) == everything(results[4]) != everything(exact)
+    sent, all_sent = (
+        max(optimizer.comm.bytes_sent for *_, optimizer in together(4, partial(train, Adam, **how)))
+        for how in ({"compress": "bfloat16"}, {})
+    )
+    assert 0.70 < sent / all_sent < 0.80, "gradients are half, parameters stay"
+
+    def mean(comm):
+        optimizer = Distributed(SGD(1.0), comm, compress="bfloat16")
+        w = np.zeros(70_000, np.float32)
+        optimizer.optimize([((w, np.full_like(w, 1.0 + 2.0**-9)), [])], 0)
+        return w
+
+    w = together(2, mean)[0]
+    assert set((-w).tolist()) == {1.0, 1.0 + 2.0**-8, 1.0 + 2.0**-7}
+    assert abs(-w.mean(dtype=np.float64) - 1.0 - 2.0**-9) < 4 * 2.0**-9 / 70_000**0.5
+    cleanup_backend()
+
+
 def test_gradients_stay_as_they_are(be):
     def work(comm):
         optimizer = Distributed(SGD(0.1), comm)
@@ -279,7 +304,7 @@ def test_more_processes_than_parts(be):
 
 
 def test_a_tree_of_any_number_of_parts():
-    def add(one, other):
+    def add(node, one, other):
         return f"({one}{other})"
 
     for parts in range(1, 20):

@@ -110,6 +110,7 @@ class DistributedSettings:
         shards: parts that each minibatch is cut into: with the same number the same bits come out of 1, 2, … processes;
             None: as many as there are processes.
         bucket_mb: megabytes that are under way between processes at a time.
+        compress: 'bfloat16': gradients travel in 16 bits, rounded stochastically; None: as they are.
         timeout: seconds after which a process that does not answer has failed.
     """
 
@@ -118,9 +119,10 @@ class DistributedSettings:
         *,
         shards: PositiveInt | None = None,
         bucket_mb: Positive = 25,
+        compress: Literal["bfloat16"] | None = None,
         timeout: Positive = 300,
     ) -> None:
-        self.shards, self.bucket_mb, self.timeout = shards, bucket_mb, timeout
+        self.shards, self.bucket_mb, self.compress, self.timeout = shards, bucket_mb, compress, timeout
 
 
 def table_class(key: str) -> Any:
@@ -151,7 +153,7 @@ class Settings:
         stochastic_round: round stores stochastically, to so many bits.
         deterministic: the same bits on every engine, backend and processor.
         checkpoint: `{every_epochs: 1, every_steps: null, keep_last: 3}`.
-        distributed: `{shards: null, bucket_mb: 25, timeout: 300}`: for several processes.
+        distributed: `{shards: null, bucket_mb: 25, compress: null, timeout: 300}`: for several processes.
         stop: `{metric: valid_cost, patience: 5, restore_best: true}`: end where the metric no longer becomes better.
         metrics: what is measured on the validation data beside the cost, by name: `{accuracy: Accuracy}` becomes
             `valid_accuracy`.
