@@ -5,8 +5,7 @@
               PyTorch: DistributedDataParallel, ZeroRedundancyOptimizer, gloo (aim: <= 0.8)
     bytes     sent by a process in a step / 2 (n-1)/n * 4 bytes * parameters; the largest of n processes (aim: <= 1.05)
     state     of the optimizer on the largest of 4 processes / of one (aim: <= 0.30)
-    link      latency of a message, and bytes a second of an exchange, between two processes: what the model of
-              docs/distributed.md is fitted to
+    link      time of a message and of a byte, from exchanges of many sizes: what docs/distributed.md calculates with
 
 Both sides of a ratio take turns in the same processes; the median of the ratios of the rounds counts.
 """
@@ -80,22 +79,39 @@ def traffic(rounds: int) -> None:
 
 
 def link(rounds: int) -> None:
-    """What a message costs."""
-    from neon_optim.distributed.mpi import world
+    """What joining gradients and spreading parameters takes, and the line through it: a message, and a byte."""
+    from neon_optim import gen_backend
+    from neon_optim.distributed import Distributed
+    from neon_optim.optimizers import SGD
 
-    comm = world()
-    other = 1 - comm.rank
-    for size, count in ((8, 2000), (1 << 20, 200), (12_500_000, 20)):
-        out, into = np.zeros(size, np.uint8), np.zeros(size, np.uint8)
-        seconds = []
-        for _ in range(5):
+    gen_backend("cpu")
+    measured = []
+    for size in [1 << k for k in range(10, 25, 2)]:
+        optimizer, layers = Distributed(SGD(0.1)), rows_of([size] * 2)
+        optimizer.optimize(layers, 0)
+        (joined,) = optimizer._joined.values()
+        exchange, comm, flats = joined._exchange, optimizer.comm, [flat.array for flat in joined.flats]
+        before, messages, seconds = comm.bytes_sent, comm.messages_sent, []
+        for _ in range(rounds):
+            comm.gather_numbers([0.0])
             begin = time.perf_counter()
-            for _ in range(count):
-                comm.wait([comm.receive(into, other), comm.send(out, other)])
-            seconds.append((time.perf_counter() - begin) / count)
-        if comm.rank == 0:
+            joined._sums.add(flats, 0)
+            exchange.reduce(joined._sums.nodes, joined._gradients, 0)
+            exchange.gather(flats)
+            seconds.append(time.perf_counter() - begin)
+            joined.clear()
+        measured.append(
+            [(comm.messages_sent - messages) / rounds, (comm.bytes_sent - before) / rounds, min(seconds)]
+        )
+    if comm.rank == 0:
+        rows = np.array(measured)
+        weights = 1 / rows[:, 2:]  # relative errors count
+        (alpha, beta), *_ = np.linalg.lstsq(rows[:, :2] * weights, np.ones(len(rows)), rcond=None)
+        print(f"link      n={comm.size}: {alpha * 1e6:.0f} µs a message, {1 / beta / 1e9:.2f} GB/s")
+        for count, size, taken in measured:
+            model = alpha * count + beta * size
             print(
-                f"link      {size:>10,} bytes: {min(seconds) * 1e6:.1f} µs, {size / min(seconds) / 1e9:.2f} GB/s",
+                f"          {size:>12,.0f} bytes: {1e3 * taken:8.3f} ms, model {1e3 * model:8.3f} ms",
                 flush=True,
             )
 
@@ -179,18 +195,13 @@ def main() -> None:
     parser.add_argument("part", nargs="?", choices=["overhead", "ddp", "traffic", "link"])
     parser.add_argument("--rounds", type=int, default=15)
     given = parser.parse_args()
-    work = {
-        "overhead": lambda: overhead(given.rounds),
-        "ddp": lambda: ddp(given.rounds),
-        "traffic": traffic,
-        "link": link,
-    }
+    work = {"overhead": overhead, "ddp": ddp, "traffic": traffic, "link": link}
     if given.part:
-        work[given.part]()
+        work[given.part](given.rounds)
         return
     near = Path(sys.executable).parent
     mpiexec = shutil.which("mpiexec", path=os.pathsep.join([str(near), os.environ["PATH"]])) or "mpiexec"
-    for part, counts in (("overhead", [0]), ("ddp", [2]), ("traffic", [2, 4, 8]), ("link", [2])):
+    for part, counts in (("overhead", [0]), ("ddp", [2]), ("traffic", [2, 4, 8]), ("link", [2, 4])):
         for count in counts:
             launcher = [mpiexec, "-n", str(count)] if count else []
             threads = ONE_THREAD if part == "ddp" else {}

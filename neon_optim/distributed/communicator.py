@@ -43,7 +43,7 @@ class Communicator(ABC):
         rank: the number of this process.
         size: how many there are.
         timeout: seconds to wait for another process.
-        bytes_sent: by this process so far, in :meth:`send`.
+        bytes_sent, messages_sent: by this process so far, in :meth:`send`.
     """
 
     rank: int
@@ -51,7 +51,7 @@ class Communicator(ABC):
 
     def __init__(self, timeout: float = 300.0) -> None:
         self.timeout = timeout
-        self.bytes_sent = 0
+        self.bytes_sent = self.messages_sent = 0
         self._hosts: list[str] | None = None
         self._told = False
 
@@ -83,6 +83,7 @@ class Communicator(ABC):
         """Begin to send a contiguous array, which must not change before it has arrived."""
         data = _bytes_of(array)
         self.bytes_sent += data.size
+        self.messages_sent += 1
         return Pending(process, self._start_sending(data, process))
 
     def receive(self, into: np.ndarray, process: int) -> Pending:

@@ -49,7 +49,7 @@ class AsTheyAre:
 class InHalf(AsTheyAre):
     """Sums travel as bfloat16: each node of the tree but the root is rounded, whoever computes it.
 
-    Rounding is stochastic, by the random numbers of (seed, step, parameter and node, element), so that sums are right on
+    Rounding is stochastic, by the random numbers of (seed, step, parameter and node, element): sums are right on
     average, and what comes out does not depend on who computes what.
 
     Arguments:

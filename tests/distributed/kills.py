@@ -26,11 +26,8 @@ def ranks_of(started):
         pid = wanted.pop()
         try:
             children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-            found += (
-                [pid]
-                if b"neon_optim" in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0") and not children
-                else []
-            )
+            words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+            found += [pid] if b"neon_optim" in words and not children else []
         except OSError:
             continue
         wanted += map(int, children)
