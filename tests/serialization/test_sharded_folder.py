@@ -299,3 +299,13 @@ def test_copied_without_a_part(both, tmp_path):
     output = invoke("inspect", copy, code=2)
     assert "part 1 of 3 is missing" in output
     assert "copied with all that is in its folder" in output
+
+
+def test_a_file_of_neon_becomes_parts(tmp_path):
+    source = pathlib.Path(__file__).parents[1] / "data" / "neon_mnist_mlp.p"
+    file = convert_checkpoint(source, tmp_path / "a.safetensors")
+    shards = convert_checkpoint(source, tmp_path / "a.sharded", to="sharded", parts=2)
+    assert not diff_checkpoints(file, shards)
+    for name, path in (("one", file), ("other", shards)):
+        convert_checkpoint(path, tmp_path / name, to="neon")
+    assert (tmp_path / "one").read_bytes() == (tmp_path / "other").read_bytes()

@@ -1,1 +1,1 @@
-"""Training state and the one verified file that holds it."""
+"""Training state and the verified files that hold it."""
