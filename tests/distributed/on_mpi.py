@@ -1,4 +1,4 @@
-"""What the processes of test_mpi run: the cases of test_same_bits, on the first 1, 2, 3 … of them."""
+"""What the processes of test_mpi run: the cases of test_any_number_of_processes, on the first 1, 2, 3 … of them."""
 
 from __future__ import annotations
 
