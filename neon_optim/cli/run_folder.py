@@ -247,7 +247,7 @@ def check_same_settings(
     """
     from neon_optim.serialization.config.overrides import split_path
 
-    asked = [split_path(path) for path in changed]
+    asked = [_from_front(split_path(path), given) for path in changed]
     found, wanted = [], []
     for difference in differences(stored, given):
         parts = split_path(difference.path) or [difference.path.partition(".")[0]]
@@ -267,6 +267,19 @@ def check_same_settings(
             )
         )
     return wanted
+
+
+def _from_front(parts: list[str], values: Any) -> list[str]:
+    """A path whose numbers of items all count from the front."""
+    found = []
+    for part in parts:
+        if isinstance(values, list) and re.fullmatch(r"-?\d{1,9}", part):
+            number = int(part) + (len(values) if part.startswith("-") else 0)
+            part, values = str(number), values[number] if 0 <= number < len(values) else None
+        else:
+            values = values.get(part) if isinstance(values, Mapping) else None
+        found.append(part)
+    return found
 
 
 def _how_to_continue(folder: RunFolder) -> list[str]:

@@ -59,10 +59,14 @@ def test_a_run_begins_with_the_weights_of_another(run, here):
 
 def test_the_state_comes_with_the_weights(run, here):
     run("train", "model.yaml", "-s", "one", "-e", 1)
-    code, out, _ = run("train", "model.yaml", "-s", "two", "-e", 1, "--init-from", "one", "--init-with-state")
+    begin = ("-e", 1, "-r", 9, "--init-from", "one", "--init-with-state")
+    code, out, _ = run("train", "model.yaml", "-s", "two", *begin)
     assert (code, "weights and the state of" in out) == (0, True)
     assert first("two").counters["t"] == 46
     assert first("two").epoch == 1
+    run("train", "model.yaml", "-s", "plain", "-e", 1, "-r", 9)
+    one, two, plain = (first(name).backend["noise_seed"] for name in ("one", "two", "plain"))
+    assert one != two == plain, "random numbers are those of its own seed"
 
 
 def test_weights_that_do_not_fit_are_told_and_those_that_do_can_be_taken(run, here):
@@ -167,6 +171,13 @@ def test_what_cannot_be_changed_changes_nothing(run, here, change, message):
     assert code == 2
     assert message in err
     assert ((here / "out/config.yaml").read_text(), final_arrays("out")) == before
+
+
+def test_items_may_be_counted_from_the_end(run, here):
+    run("train", "model.yaml", "-s", "out", "-e", 1)
+    change = ("--change", "layers[-3].config.keep=0.5")
+    assert run("train", "model.yaml", "-s", "out", "-e", 2, "--resume", *change)[0] == 0
+    assert first("out", 46).extra["history"][0]["changed"] == {"layers[0].config.keep": ["0.9", "0.5"]}
 
 
 def test_a_batch_size_changes_between_epochs(run, here):

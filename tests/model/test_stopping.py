@@ -77,10 +77,10 @@ def test_the_best_weights_come_back_as_they_were_validated(tmp_path, averaged, o
     manager = CheckpointManager(tmp_path, keep_last=1, keep_best=("valid_cost", "min"))
     more = [Checkpoints(manager, every_epochs=100)] if on_disk else []
     used = optimizer()
-    model = fit([3, 2, 5, 5], EarlyStopping(patience=2, restore_best=True), optimizer=used, more=more)
-    assert (model.epoch_index, model.step) == (4, 16), "the position is that of training"
+    model = fit([3, 2, 2, 5, 5], EarlyStopping(patience=3, restore_best=True), optimizer=used, more=more)
+    assert (model.epoch_index, model.step) == (5, 20), "the position is that of training"
     other = optimizer()
-    until = fit([3, 2], EarlyStopping(), num_epochs=2, optimizer=other)
+    until = fit([3, 2, 2], EarlyStopping(), num_epochs=3, optimizer=other)  # of equal ones the last
     with other.evaluation(until.layers_to_optimize):
         expected = weights(until)
     for one, two in zip(weights(model), expected, strict=True):
