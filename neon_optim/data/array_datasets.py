@@ -25,9 +25,10 @@ from neon_optim.errors import DataError, shown
 from neon_optim.model.array_iterator import ArrayIterator
 from neon_optim.model.samples import Rows
 
-__all__ = ["ArrayEncoding", "Hdf5", "Idx", "Npy", "Npz", "encoding_of"]
+__all__ = ["HDF5_ENDINGS", "ArrayEncoding", "Hdf5", "Idx", "Npy", "Npz", "encoding_of"]
 
-_HDF5 = (".h5", ".hdf5", ".hdf")
+HDF5_ENDINGS = (".h5", ".hdf5")
+"""How the names of HDF5 files end."""
 
 
 class ArrayEncoding(Encoding):
@@ -209,6 +210,8 @@ class ArrayDataset(EncodedDataset, abstract=True):
 
 class _Apart:
     """Samples that were set aside."""
+
+    rows_at_once = 1
 
     def __init__(self, X: Any, y: Any) -> None:
         self._X, self._y = X, y
@@ -435,7 +438,7 @@ class Hdf5(ArrayDataset):
 
 def _arrays_of(data: str | os.PathLike[str]) -> dict[str, ArrayInFile]:
     path = Path(data)
-    if path.suffix.lower() in _HDF5:
+    if path.suffix.lower() in HDF5_ENDINGS:
         file = Hdf5File(path)
         return {name: file.array(name) for name in file.names}
     name = path.name.removesuffix(".gz")

@@ -33,10 +33,12 @@ class ArrayInFile(ABC):
     Attributes:
         where: its place, for messages.
         shape, dtype: of all of it.
+        rows_at_once: samples that the file holds in one piece, which is read as a whole.
         checksum: the CRC-32 of what stands before it, and of all that; None where the file has none.
     """
 
     checksum: tuple[int, int] | None = None
+    rows_at_once: int = 1
 
     def __init__(self, where: str, shape: tuple[int, ...], dtype: Any) -> None:
         self.where, self.shape, self.dtype = where, tuple(shape), np.dtype(dtype)
@@ -320,6 +322,7 @@ class _Hdf5Array(ArrayInFile):
         super().__init__(where, dataset.shape, "O" if text else dataset.dtype)
         self._file, self._lock = file, lock
         self._dataset = dataset.asstr() if text else dataset
+        self.rows_at_once = dataset.chunks[0] if dataset.chunks else 1
 
     def read(self, first: int, last: int) -> np.ndarray:
         """See :meth:`ArrayInFile.read`."""
@@ -347,7 +350,7 @@ def _reading(path: Path) -> Iterator[None]:
         TypeError,
         zipfile.BadZipFile,
         zlib.error,
-        NotImplementedError,
+        RuntimeError,
     ) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         raise DataError(f"{path} cannot be read: {reason}") from error

@@ -40,6 +40,7 @@ class StoredPairs:
         self.X, self.y, self.where = X, y, where
         self.count = X.shape[0]
         self.features = math.prod(X.shape[1:])
+        self.rows_at_once = X.rows_at_once
         self.row_bytes = -(-(X.nbytes + y.nbytes) // self.count)
 
     def read(self, first: int, last: int) -> tuple[np.ndarray, np.ndarray]:

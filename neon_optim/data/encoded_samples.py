@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -68,10 +69,17 @@ class HeldRows(RowSource):
 
 
 class StoredRows(Protocol):
-    """What raw rows are read from: a :class:`~neon_optim.data.spool.Spool`, or arrays in files."""
+    """What raw rows are read from: a :class:`~neon_optim.data.spool.Spool`, or arrays in files.
+
+    Attributes:
+        count: of the rows.
+        row_bytes: size of one.
+        rows_at_once: rows that lie in one piece, which is read as a whole.
+    """
 
     count: int
     row_bytes: int
+    rows_at_once: int
 
     def read(self, first: int, last: int) -> Any:
         """Some rows, one after the other."""
@@ -92,7 +100,9 @@ class StreamedRows(RowSource):
     ) -> None:
         self._stored, self._make, self._chosen = stored, make, chosen
         self.like = tuple(array[:0] for array in make(stored.read(0, 0)))
-        size = max(8, min(_BLOCK_BYTES, memory // _BLOCKS) // max(1, stored.row_bytes) // 8 * 8)
+        rows = min(_BLOCK_BYTES, memory // _BLOCKS) // max(1, stored.row_bytes)
+        step = math.lcm(8, stored.rows_at_once)
+        size = max(1, rows // step) * step
         self._borders = [(at, min(at + size, stored.count)) for at in range(0, stored.count, size)]
         self.blocks = np.array(
             [

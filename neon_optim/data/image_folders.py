@@ -188,6 +188,8 @@ def _opened(file: Path) -> Any:
 class _StoredImages:
     """Images of one size in their files, and their classes."""
 
+    rows_at_once = 1
+
     def __init__(self, files: list[Path], y: np.ndarray, encoding: ImageEncoding) -> None:
         self._files, self._y, self._encoding = files, y, encoding
         self.count = len(files)

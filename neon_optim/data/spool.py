@@ -32,6 +32,8 @@ class Spool:
     ((2, 2), False)
     """
 
+    rows_at_once = 1
+
     def __init__(self, shape: tuple[int, ...], dtype: Any, limit: int, what: str) -> None:
         self.shape, self.dtype = shape, np.dtype(dtype)
         self.row_bytes = int(np.prod(shape, dtype=np.int64)) * self.dtype.itemsize

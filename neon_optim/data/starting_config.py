@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from neon_optim.backends import gen_backend
-from neon_optim.data.array_datasets import Npz
+from neon_optim.data.array_datasets import HDF5_ENDINGS, Hdf5, Npz
 from neon_optim.data.columns import Scan
 from neon_optim.data.encoded_dataset import EncodedDataset, Task
 from neon_optim.data.encoding import Classes
@@ -36,7 +36,7 @@ _MEMORY = 500_000_000
 
 
 def starting_config(path: str, target: str | None = None, task: Task = "auto") -> str:
-    """The YAML text of a config that trains on a table, an archive of arrays, or a folder of images.
+    """The YAML text of a config that trains on a table, a file of arrays, or a folder of images.
 
     Arguments:
         path: of the file or folder.
@@ -108,8 +108,11 @@ def _dataset(path: str, target: str | None, task: Task) -> tuple[EncodedDataset,
         made = Npz(path=path, standardize=True, task=task)
         settings = {"name": "npz", "path": path, "inputs": "X", "targets": "y", "standardize": True}
         return made, settings | {"validation": 0.2}, []
+    if ending in HDF5_ENDINGS:
+        settings = {"name": "hdf5", "path": path, "inputs": "input", "targets": "output", "validation": 0.2}
+        return Hdf5(path=path, task=task), settings, []
     if ending not in TABLE_FORMATS:
-        known = ", ".join([*TABLE_FORMATS, ".npz"])
+        known = ", ".join([*TABLE_FORMATS, ".npz", *HDF5_ENDINGS])
         raise DataError(
             f"{path}: data is a file that ends in {known}, or a folder with a folder of images for each class"
         )

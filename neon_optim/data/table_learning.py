@@ -59,6 +59,9 @@ class TableLearning:
         self._place = scan.place(target)
         self._used = [scan.place(name) for name in [*features, target]]
         self._refuse(about_column(scan, self._column, "target", missing == "drop"))
+        if self._column.is_full:
+            text = f"{len(self._column.words):,} or more different words are no classes"
+            self._refuse([f"{scan.table.where}: {target}: {text}"])
         self._goal, classes = self._classes(task)
         self.train, self.valid = Chosen(), Chosen()
         self.counts = [0, 0]

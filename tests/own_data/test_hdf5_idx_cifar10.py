@@ -12,6 +12,7 @@ import pytest
 from neon_optim import cleanup_backend, gen_backend
 from neon_optim.data import Hdf5, Idx
 from neon_optim.data.encoding import encoding_from_json
+from neon_optim.data.starting_config import starting_config
 from neon_optim.errors import DataError
 from neon_optim.model import CIFAR10
 
@@ -78,6 +79,12 @@ def test_targets_that_are_no_class_numbers_are_numbers(hdf5):
 def test_another_file_validates(hdf5):
     data = Hdf5(hdf5(), validation=hdf5("other.h5", input=X[:5], output=Y[:5]))
     assert (data.train_iter.ndata, data.valid_iter.ndata) == (40, 5)
+
+
+def test_a_config_to_begin_with(hdf5):
+    text = starting_config(hdf5())
+    assert "name: hdf5" in text
+    assert "3 × 2 × 2 inputs, 4 classes; 32 samples to train on" in text
 
 
 @pytest.mark.parametrize(
@@ -217,3 +224,15 @@ def test_cifar10_that_is_not_there_or_damaged(cifar10):
     path.write_bytes(b"\x0b" * 3_073)
     with pytest.raises(DataError, match="image 0 is of the class 11; classes are 0 to 9"):
         CIFAR10(str(folder)).load()
+
+
+def test_chunks_of_hdf5_are_read_as_a_whole(tmp_path):
+    h5py = pytest.importorskip("h5py")
+    with h5py.File(tmp_path / "d.h5", "w") as file:
+        values = RNG.normal(size=(9_000, 40)).astype(np.float32)
+        file.create_dataset("input", data=values, chunks=(250, 40), compression="gzip")
+        file["output"] = np.arange(9_000) % 2
+    data = Hdf5(str(tmp_path / "d.h5"), memory="1MiB").train_iter
+    assert data.streams
+    assert {last - first for first, last in data.samples._source._borders} == {1_000}  # of 250, and of 8
+    assert sum(x.shape[1] for x, _ in data.batches()) == 7_200
