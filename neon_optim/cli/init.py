@@ -23,8 +23,8 @@ __all__ = ["init"]
 def init(data: str, target: str | None, task: Any) -> None:
     """Look at DATA and print a config that trains on it.
 
-    DATA is a table (.csv, .parquet), a file of arrays (.npz with X and y, .h5 with input and output), or a folder with a
-    folder of images for each class:
+    DATA is a table (.csv, .parquet), a file of arrays (.npz with X and y, .h5 with input and output), or a folder
+    with a folder of images for each class:
 
       neon-optim init iris.csv --target species > iris.yaml && neon-optim train iris.yaml
     """
