@@ -41,10 +41,12 @@ def as_one(comm: Any) -> Iterator[None]:
     if comm.size == 1:
         yield
         return
+    from neon_optim.distributed.watch import watched
+
     if comm.rank:
         sys.stdout = sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 (to the end)
     try:
-        with comm.telling():
+        with watched(comm), comm.telling():
             yield
     except Exception as error:
         code = 2 if isinstance(error, NeonOptimError) else 1

@@ -123,6 +123,11 @@ class Communicator(ABC):
         host = f" on {self._hosts[process]}" if self._hosts else ""
         return f"rank {process} of {self.size}{host}"
 
+    @property
+    def on_one_host(self) -> bool:
+        """Whether all processes are on one host, as far as that is known."""
+        return self._hosts is None or len(set(self._hosts)) == 1
+
     def introduce(self) -> None:
         """Learn on which host each process is, for messages."""
         self._hosts = self.gather(socket.gethostname())
