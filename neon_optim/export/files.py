@@ -76,6 +76,9 @@ def _about(run: Run) -> dict[str, str]:
 def _as_onnx(run: Run) -> bytes:
     graph, encoding = OnnxGraph(), run.encoding.to_json()
     inputs = append_inputs(graph, encoding, run.encoding.shape)
+    datatype = str(run.config.get("datatype"))
+    if datatype in ("float16", "bfloat16"):  # which is how a model of that type takes them
+        inputs = graph.rounded(inputs, datatype)
     layers = run.model.layers
     outputs = append_layers(graph, layers, inputs)
     if len(layers.out_shape) > 1:

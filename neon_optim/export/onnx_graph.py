@@ -15,6 +15,7 @@ __all__ = ["OnnxGraph"]
 _OPSETS = {"": 17, "ai.onnx.ml": 3}
 _IR = 8
 """What runtimes of 2022 and later read."""
+_MOST_BYTES = 2**31 - 2**20
 
 
 class OnnxGraph:
@@ -37,6 +38,7 @@ class OnnxGraph:
         self._inputs: list[Any] = []
         self._outputs: list[Any] = []
         self._taken: set[str] = set()
+        self._bytes = 0
 
     def name(self, wanted: str) -> str:
         """A name that nothing has yet."""
@@ -61,7 +63,12 @@ class OnnxGraph:
         """An array that is part of the model; of numbers that are no integers, in a type."""
         array = np.asarray(array)
         if array.dtype.kind not in "iUO":
-            array = array.astype(dtype)
+            array = array.astype(dtype, copy=False)
+        self._bytes += array.nbytes
+        if self._bytes > _MOST_BYTES:
+            raise RunError(
+                "an ONNX file holds at most 2 GiB, and the model has more; .npz and .safetensors hold any"
+            )
         name = self.name(name)
         helper, kinds = self._onnx.helper, self._onnx.TensorProto
         if array.dtype.kind in "UO":
@@ -88,6 +95,11 @@ class OnnxGraph:
     def cast(self, value: str, dtype: Any) -> str:
         """The same numbers in another type."""
         return self.add("Cast", value, to=self._onnx.helper.np_dtype_to_tensor_dtype(np.dtype(dtype)))
+
+    def rounded(self, value: str, datatype: str) -> str:
+        """Numbers rounded to 'float16' or 'bfloat16', in float32."""
+        kind = getattr(self._onnx.TensorProto, datatype.upper())
+        return self.cast(self.add("Cast", value, to=kind), np.float32)
 
     def serialized(self, about: Mapping[str, str]) -> bytes:
         """The file.

@@ -16,8 +16,8 @@ from neon_optim.model import ArrayIterator, Model
 def make_run():
     """A run of layers, initialized and with statistics that are not those of the start."""
 
-    def call(layers, shape, target=None, encoding=None):
-        gen_backend("cpu", rng_seed=3, batch_size=4, engine="numpy")
+    def call(layers, shape, target=None, encoding=None, datatype="float32"):
+        gen_backend("cpu", datatype=datatype, rng_seed=3, batch_size=4, engine="numpy")
         model = Model(layers)
         model.initialize(SimpleNamespace(nin=int(np.prod(shape)), lshape=shape, name="data"))
         random = np.random.RandomState(0)
@@ -30,7 +30,11 @@ def make_run():
         arrays = {"kind": "arrays", "shape": list(shape), "names": ["X", "y"], "mean": [], "deviation": []}
         described = {**(encoding or arrays), "target": target}
         run = SimpleNamespace(
-            model=model, encoding=encoding_from_json(described), config={}, epoch=1, step=2, path="-"
+            model=model,
+            encoding=encoding_from_json(described),
+            config={"datatype": datatype},
+            epoch=1,
+            step=2,
         )
 
         def outputs(data):

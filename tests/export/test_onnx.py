@@ -178,6 +178,17 @@ def test_numbers_come_out_in_their_units(make_run, tmp_path):
     np.testing.assert_allclose(found, run.encoding.target.answers(run.outputs(X))["prediction"], rtol=1e-9)
 
 
+@pytest.mark.parametrize("datatype", ["float16", "bfloat16", "float64"])
+def test_models_of_other_types(make_run, tmp_path, datatype):
+    if datatype == "bfloat16":
+        pytest.importorskip("ml_dtypes")
+    run = make_run([m.Affine(3, INIT, batch_norm=True, activation=m.Tanh())], FEATURES, datatype=datatype)
+    export_run(run, tmp_path / "model.onnx")
+    X = np.random.RandomState(1).randn(3, 6).astype("f4")
+    (found,) = session(tmp_path / "model.onnx").run(None, {"X": X})
+    np.testing.assert_allclose(found, run.outputs(X), rtol=1e-6, atol=1e-6)
+
+
 def test_images_go_in_by_their_pixels(make_run, tmp_path):
     encoding = {"kind": "images", "mode": "RGB", "size": [9, 8]}
     run = make_run([m.Linear(2, INIT)], IMAGES, encoding=encoding)
@@ -223,6 +234,11 @@ def test_a_layer_of_ones_own_has_the_form_that_it_is_given(make_run, tmp_path):
     np.testing.assert_array_equal(session(tmp_path / "model.onnx").run(None, {"X": X})[0], run.outputs(X))
     with pytest.raises(RunError, match="Quartered"):
         export_run(make_run([Quartered()], FEATURES), tmp_path / "other.onnx")
+
+
+def test_a_model_that_is_too_large_is_refused():
+    with pytest.raises(RunError, match="at most 2 GiB"):
+        OnnxGraph().constant(np.broadcast_to(np.float32(0), (2**15, 2**15)))
 
 
 def test_a_missing_package_says_what_to_install(make_run, tmp_path, monkeypatch):
