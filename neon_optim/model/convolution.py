@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import KW_ONLY
 from typing import Annotated, Any, ClassVar
@@ -49,6 +51,26 @@ class Filtering(ParameterLayer, abstract=True):
         """An initializer is given: neon's order of arguments puts it behind those that have defaults."""
         require(self, init="an initializer")
 
+    def configure(self, nin: int) -> None:
+        """Learn the shape of the images."""
+        super().configure(nin)
+        self.windows = self.find_windows()
+        self.nout = features(self.out_shape)
+
+    @abstractmethod
+    def find_windows(self) -> dict[str, Any]:
+        """What ``be.convolve`` takes, for the images that come in."""
+
+    @property
+    @abstractmethod
+    def count(self) -> int:
+        """K, the number of filters."""
+
+    @property
+    def weight_shape(self) -> tuple[int, int]:
+        """(C·R·S, K)."""
+        return self.windows["channels"] * math.prod(self.windows["window"]), self.count
+
 
 class Convolution(Filtering):
     """Images (C, H, W) convolved with K filters, without a bias: images (K, P, Q).
@@ -76,23 +98,20 @@ class Convolution(Filtering):
     (1, 1, 2) [[12.0], [16.0]]
     """
 
-    def configure(self, nin: int) -> None:
-        """Learn the shape of the images."""
-        super().configure(nin)
+    def find_windows(self) -> dict[str, Any]:
+        """Those of the images, which are large enough."""
         pairs = {"padding": self.padding, "dilation": self.dilation}
-        self.windows = window_settings(self, self.fshape[:2], pair(self.strides, (1, 1)), **pairs)
-        self.nout = features(self.out_shape)
+        return window_settings(self, self.fshape[:2], pair(self.strides, (1, 1)), **pairs)
+
+    @property
+    def count(self) -> int:
+        """K, the channels that go out."""
+        return self.fshape[2]
 
     @property
     def out_shape(self) -> Shape:
         """(K, P, Q)."""
-        return self.fshape[2], *window_counts(self.windows)
-
-    @property
-    def weight_shape(self) -> tuple[int, int]:
-        """(C·R·S, K)."""
-        rows, columns, count = self.fshape
-        return self.in_shape[0] * rows * columns, count
+        return self.count, *window_counts(self.windows)
 
     def fill(self) -> None:
         """First values of W, whose inputs are its rows."""

@@ -37,9 +37,8 @@ class Deconvolution(Filtering):
     (1, 2, 3) [[1.0, 3.0, 2.0, 1.0, 3.0, 2.0]]
     """
 
-    def configure(self, nin: int) -> None:
-        """Learn the shape of the images."""
-        super().configure(nin)
+    def find_windows(self) -> dict[str, Any]:
+        """Those of the images that go out."""
         if len(self.in_shape) != 3:
             raise wanted(self, "images (K, P, Q)", "Reshape makes images of features")
         window = self.fshape[:2]
@@ -57,7 +56,7 @@ class Deconvolution(Filtering):
             message = f"padding {padding} leaves nothing of images of {size[0] + 2 * padding[0]} by "
             message += f"{size[1] + 2 * padding[1]} pixels"
             raise ArgumentError(message, [Problem.about("padding", message, self)])
-        self.windows: dict[str, Any] = {
+        return {
             "channels": self.fshape[2],
             "size": size,
             "window": window,
@@ -65,19 +64,16 @@ class Deconvolution(Filtering):
             "padding": padding,
             "dilation": dilation,
         }
-        self.nout = self.fshape[2] * size[0] * size[1]
+
+    @property
+    def count(self) -> int:
+        """K, the channels that come in."""
+        return self.in_shape[0]
 
     @property
     def out_shape(self) -> Shape:
         """(C, H, W)."""
-        height, width = self.windows["size"]
-        return self.fshape[2], height, width
-
-    @property
-    def weight_shape(self) -> tuple[int, int]:
-        """(C·R·S, K)."""
-        rows, columns, count = self.fshape
-        return count * rows * columns, self.in_shape[0]
+        return self.fshape[2], *self.windows["size"]
 
     def forward(self, x: Any, inference: bool = False) -> Any:
         """W · x, whose columns are windows that are added to images."""

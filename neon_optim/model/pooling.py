@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import reduce
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -55,15 +56,19 @@ class Pooling(Layer):
     def configure(self, nin: int) -> None:
         """Learn the shape of the images."""
         super().configure(nin)
-        side = self.fshape
-        window = None if side == "all" else (side, side) if isinstance(side, int) else (side[0], side[1])
-        self.windows = window_settings(self, window, self.strides, padding=self.padding)
+        self.windows = self.find_windows()
         if any(p >= side for p, side in zip(self.windows["padding"], self.windows["window"], strict=True)):
             message = (
                 f"padding {self.windows['padding']} must be smaller than the windows {self.windows['window']}"
             )
             raise ArgumentError(message, [Problem.about("padding", message, self)])
         self.nout = features(self.out_shape)
+
+    def find_windows(self) -> dict[str, Any]:
+        """What ``be.unfold`` takes, for the images that come in."""
+        side = self.fshape
+        window = None if side == "all" else (side, side) if isinstance(side, int) else (side[0], side[1])
+        return window_settings(self, window, self.strides, padding=self.padding)
 
     @property
     def out_shape(self) -> Shape:
@@ -87,34 +92,44 @@ class Pooling(Layer):
 
     def _places(self, x: Any) -> list[Any]:
         """For each place in a window the pixels that windows have there, (C, P, Q, n)."""
-        channels, height, width = self.in_shape
-        (rows, columns), (down, right) = self.out_shape[1:], self.windows["strides"]
+        (channels, *counts), strides = self.out_shape, self.windows["strides"]
         numbered = list(np.ndindex(self.windows["window"]))
         if not any(self.windows["padding"]):
-            images = x.reshape(channels, height, width, -1)
-            return [
-                images[:, r : r + (rows - 1) * down + 1 : down, s : s + (columns - 1) * right + 1 : right]
-                for r, s in numbered
+            images = x.reshape(channels, *self.windows["size"], -1)
+            axes = list(zip(counts, strides, strict=True))
+            keys = [
+                (
+                    slice(None),
+                    *[
+                        slice(r, r + (n - 1) * step + 1, step)
+                        for r, (n, step) in zip(place, axes, strict=True)
+                    ],
+                )
+                for place in numbered
             ]
-        windows = self.be.unfold(x, **self.windows).reshape(channels * len(numbered), rows, columns, -1)
-        windows = windows.reshape(channels, len(numbered) * rows, columns, -1)
+            return [images[key] for key in keys]
+        rows, *others = counts
+        windows = self.be.unfold(x, **self.windows).reshape(channels * len(numbered), *counts, -1)
+        windows = windows.reshape(channels, len(numbered) * rows, *others, -1)
         beyond = self.be.array(np.where(self._inside(), 0.0, -np.inf))
         return [
-            windows[:, k * rows : (k + 1) * rows] + beyond[k : k + 1].reshape(1, rows, columns, 1)
+            windows[:, k * rows : (k + 1) * rows] + beyond[k : k + 1].reshape(1, *counts, 1)
             for k in range(len(numbered))
         ]
 
     def _spread(self, error: Any, first: Any) -> Any:
         """The error of each pixel: that of the windows in which it is the first of the largest elements."""
-        be, (channels, rows, columns), (r, s) = self.be, self.out_shape, self.windows["window"]
-        numbers = be.array(np.arange(float(r * s)).reshape(r, s))
+        be, (channels, *counts), window = self.be, self.out_shape, self.windows["window"]
+        places = math.prod(window)
+        numbers = be.array(np.arange(float(places)).reshape(1, places))
         if self._tile():  # each pixel is in one window
-            by_window = (channels, rows, 1, columns, 1, -1)
-            chosen = first.reshape(by_window) == numbers.reshape(1, 1, r, 1, s, 1)
+            by_window = (channels, *[extent for count in counts for extent in (count, 1)], -1)
+            within = (1, *[extent for side in window for extent in (1, side)], 1)
+            chosen = first.reshape(by_window) == numbers.reshape(within)
             return (error.reshape(by_window) * chosen).reshape(self.nin, -1)
-        chosen = first.reshape(channels, 1, -1) == numbers.reshape(1, r * s, 1)
+        chosen = first.reshape(channels, 1, -1) == numbers.reshape(1, places, 1)
         by_place = error.reshape(channels, 1, -1) * chosen
-        return be.fold(by_place.reshape(channels * r * s, -1), **self.windows)
+        return be.fold(by_place.reshape(channels * places, -1), **self.windows)
 
     def _tile(self) -> bool:
         """Whether the windows lie side by side and cover all of an image."""
@@ -124,14 +139,14 @@ class Pooling(Layer):
 
     def _mean(self, x: Any) -> Any:
         """The mean of each window; its derivative is the error times 1 / the number of pixels."""
-        be, (channels, rows, columns) = self.be, self.out_shape
-        windows = be.unfold(x, **self.windows).reshape(channels, -1, rows * columns * x.shape[1])
-        total = be.sum(windows, axis=1).reshape(channels, rows, columns, -1)
-        counts = self._inside().sum(axis=0, dtype=np.float64).reshape(1, rows, columns, 1)
-        value = (total / be.array(counts)).reshape(self.nout, -1)
+        be, (channels, *counts) = self.be, self.out_shape
+        windows = be.unfold(x, **self.windows).reshape(channels, -1, math.prod(counts) * x.shape[1])
+        total = be.sum(windows, axis=1).reshape(channels, *counts, -1)
+        pixels = self._inside().sum(axis=0, dtype=np.float64).reshape(1, *counts, 1)
+        value = (total / be.array(pixels)).reshape(self.nout, -1)
 
         def backward(error: Any, *_: Any) -> list[Any]:
-            each = error.reshape(channels, rows, columns, -1) * be.array(1.0 / counts)
+            each = error.reshape(channels, *counts, -1) * be.array(1.0 / pixels)
             wide = be.broadcast_to(each.reshape(channels, 1, -1), windows.shape)
             return [be.fold(wide.reshape(channels * windows.shape[1], -1), **self.windows)]
 
@@ -139,11 +154,11 @@ class Pooling(Layer):
 
     def _inside(self) -> np.ndarray:
         """Whether each place of each window is a pixel of the image: (R·S, P, Q)."""
-        along = []
-        for axis in range(2):
-            of = {name: self.windows[name][axis] for name in ("window", "strides", "padding", "size")}
-            windows = np.arange(self.out_shape[1 + axis]) * of["strides"] - of["padding"]
-            pixels = np.arange(of["window"])[:, None] + windows
-            along.append((pixels >= 0) & (pixels < of["size"]))
-        down, across = along
-        return (down[:, None, :, None] & across[None, :, None, :]).reshape(-1, *self.out_shape[1:])
+        counts, inside = self.out_shape[1:], np.ones((1, 1), dtype=bool)
+        names = ("window", "strides", "padding", "size")
+        of_axes = zip(counts, *(self.windows[name] for name in names), strict=True)
+        for count, side, stride, padding, size in of_axes:
+            pixels = np.arange(side)[:, None] + np.arange(count) * stride - padding
+            along = (pixels >= 0) & (pixels < size)
+            inside = (inside[:, None, :, None] & along[None, :, None, :]).reshape(inside.shape[0] * side, -1)
+        return inside.reshape(-1, *counts)

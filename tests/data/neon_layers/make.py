@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 HERE = Path(__file__).parent
-IMAGES = (2, 6, 6)
+IMAGES, VOLUMES = (2, 6, 6), (1, 2, 6, 6)
 MODULES = (
     "layers",
     "layers.container",
@@ -94,6 +94,13 @@ MODELS = {
         n.Pooling(2, strides=1),
         n.Affine(4, w, activation=n.Softmax()),
     ],
+    "volumes": lambda n, w: [
+        n.Conv((2, 3, 2, 4), w, padding={"pad_d": 1, "pad_w": 1}, bias=n.Constant(0.1), activation=n.Rectlin()),
+        n.Pooling((2, 2, 3), strides={"str_d": 1, "str_h": 2, "str_w": 2}),
+        n.Deconv((1, 2, 2, 3), w, strides={"str_h": 2, "str_w": 1}, activation=n.Tanh()),
+        n.Pooling((2, 2, 2), op="avg"),
+        n.Affine(4, w, activation=n.Softmax()),
+    ],
     "two_outputs": lambda n, w: n.Tree(_fork(n, w)),
 }  # fmt: skip
 
@@ -107,9 +114,9 @@ def _fork(n: Any, w: Any) -> Any:
 class Minibatches:
     """Five random minibatches of images, in four classes."""
 
-    def __init__(self, be: Any):
+    def __init__(self, be: Any, shape: Any):
         random = np.random.RandomState(1)
-        self.shape = self.lshape = IMAGES
+        self.shape = self.lshape = shape
         self.nbatches, self.ndata = 5, 5 * be.bsz
         self.made = []
         for _ in range(self.nbatches):
@@ -140,7 +147,8 @@ def trained(n: Any, be: Any, model: str) -> dict[str, np.ndarray]:
         cost = n.Multicost([cost, n.GeneralizedCost(n.CrossEntropyMulti())], weights=[1.0, 0.5])
     made = n.Model(layers)
     optimizer = n.GradientDescentMomentum(0.02, momentum_coef=0.9)
-    made.fit(Minibatches(be), cost, optimizer, num_epochs=20, callbacks=n.Callbacks(made, progress_bar=False))
+    data = Minibatches(be, VOLUMES if model == "volumes" else IMAGES)
+    made.fit(data, cost, optimizer, num_epochs=20, callbacks=n.Callbacks(made, progress_bar=False))
     found = {}
     for layer in made.layers_to_optimize:
         params = layer.get_params()

@@ -6,7 +6,6 @@ import copy
 from collections.abc import Iterable
 from typing import Any
 
-from neon_optim import model
 from neon_optim.compat.display_logger import logger
 from neon_optim.compat.neon.layers.base import Layer
 from neon_optim.compat.neon.layers.dense import UNUSED
@@ -17,6 +16,7 @@ from neon_optim.compat.neon.layers.parameters import (
     set_listed_states,
     set_named,
 )
+from neon_optim.compat.neon.layers.windows import WindowedConvolution, WindowedDeconvolution
 from neon_optim.model.layers import biased
 
 __all__ = ["Convolution", "Convolution_bias", "Deconvolution"]
@@ -25,12 +25,9 @@ __all__ = ["Convolution", "Convolution_bias", "Deconvolution"]
 class _Convolving(ParameterLayer):
     """What both directions share: a filter, and steps between the windows that it sees.
 
-    Two dimensions are done by the layer of ours, three by the backend.
-
     Attributes:
         params: all settings, by neon's names; those of the images come with them.
         nglayer: what the backend makes of the settings, which is made when it is asked for.
-        by_backend: whether the backend does the passes.
     """
 
     letters = "TRSK"
@@ -53,21 +50,19 @@ class _Convolving(ParameterLayer):
         given = (("str", strides), ("pad", padding), ("dil", dilation))
         for prefix, value in given:
             self.params |= settings(prefix, value)
-        if self.params["T"] == 1:
-            across = {
-                prefix: {f"{prefix}_{axis}": self.params[f"{prefix}_{axis}"] for axis in "hw"}
-                for prefix, _ in given
-            }
-            self.core = self.core_of(
-                fshape=[self.params[letter] for letter in self.letters[1:]],
-                strides=across["str"],
-                padding=across["pad"],
-                dilation=across["dil"],
-                init=UNUSED,
-            )
+        across = {
+            prefix: {f"{prefix}_{axis}": self.params[f"{prefix}_{axis}"] for axis in "hw"}
+            for prefix, _ in given
+        }
+        self.core = self.core_of(
+            fshape=[self.params[letter] for letter in self.letters[1:]],
+            strides=across["str"],
+            padding=across["pad"],
+            dilation=across["dil"],
+            init=UNUSED,
+        )
         super().__init__(init, name, parallelism)
         self._nglayer: Any = None
-        self.by_backend = self.core is None
         self.fshape = fshape
         self.strides = strides
         self.padding = padding
@@ -98,21 +93,18 @@ class _Convolving(ParameterLayer):
         super().configure(in_obj)
         self.params |= of_images(self, self.in_letters) | {"N": self.be.bsz}
         self._nglayer = None
-        self.by_backend = self.core is None or len(self.in_shape) == 4
-        if self.by_backend:
-            channels, depth, *size = self.dims_out()
-            if min(depth, *size) < 1:
+        self.core.given = None
+        if self.params["T"] != 1 or len(self.in_shape) == 4:
+            self.core.given = self.nglayer.windows
+            if min(*self.dims_out()) < 1:
                 raise ValueError(
                     f"{self.classnm} '{self.name}': filters of {self.fshape} are larger than images of {self.in_shape}"
                 )
-            self.out_shape = (channels, *size) if depth == 1 else (channels, depth, *size)
-            weight_shape = self.nglayer.dimF2
-        else:
-            self.configure_core()
-            self.out_shape = self.core.out_shape
-            weight_shape = self.core.weight_shape
+        self.configure_core()
+        channels, *size = self.core.out_shape
+        self.out_shape = (channels, *(size[1:] if len(size) == 3 and size[0] == 1 else size))
         if self.weight_shape is None:
-            self.weight_shape = weight_shape
+            self.weight_shape = self.core.weight_shape
         if self.bsum:
             self.batch_sum_shape = (self.out_shape[0], 1)
         return self
@@ -135,11 +127,6 @@ class _Convolving(ParameterLayer):
     def dims_out(self) -> tuple[int, ...]:
         """Channels, depth, height and width of what goes out."""
         raise NotImplementedError
-
-    @property
-    def algebra(self) -> Any:
-        """The layer of ours, of images of two dimensions."""
-        return None if self.by_backend else super().algebra
 
 
 class Convolution(_Convolving):
@@ -169,7 +156,7 @@ class Convolution(_Convolving):
 
     def core_of(self, **arguments: Any) -> Any:
         """A Convolution."""
-        return model.Convolution(**arguments)
+        return WindowedConvolution(**arguments)
 
     def layer_of_backend(self) -> Any:
         """That of ``be.conv_layer``."""
@@ -181,28 +168,15 @@ class Convolution(_Convolving):
 
     def fprop(self, inputs: Any, inference: bool = False, beta: float = 0.0) -> Any:
         """The images that the filters make, beside ``beta`` times what the outputs hold."""
-        if not self.by_backend:
-            return self.forward_of_core(inputs, inference, beta)
-        self.inputs = inputs
-        bias = getattr(self, "weight_bias", None)
-        self.be.fprop_conv(self.nglayer, inputs, self.W, self.outputs, beta=beta, bias=bias, layer_op=self)
-        return self.outputs
+        return self.forward_of_core(inputs, inference, beta)
 
     @Layer.accumulates
     def bprop(self, error: Any, alpha: float = 1.0, beta: float = 0.0) -> Any:
         """The derivative by the images, and that by the filters."""
-        if not self.by_backend:
-            return self.backward_of_core(error, alpha, beta)
-        if self.deltas is not None:
-            self.be.bprop_conv(
-                self.nglayer, self.W, error, self.deltas, alpha=alpha, beta=beta, layer_op=self
-            )
-        bias = getattr(self, "grad_bias", None)
-        self.be.update_conv(self.nglayer, self.inputs, error, self.dW, grad_bias=bias, layer_op=self)
-        return self.deltas
+        return self.backward_of_core(error, alpha, beta)
 
 
-class _Biased(model.Convolution):
+class _Biased(WindowedConvolution):
     """A convolution, and a number added to what each filter gives."""
 
     def forward(self, x: Any, inference: bool = False) -> Any:
@@ -336,7 +310,7 @@ class Deconvolution(_Convolving):
 
     def core_of(self, **arguments: Any) -> Any:
         """A Deconvolution."""
-        return model.Deconvolution(**arguments)
+        return WindowedDeconvolution(**arguments)
 
     def layer_of_backend(self) -> Any:
         """That of ``be.deconv_layer``."""
@@ -348,18 +322,9 @@ class Deconvolution(_Convolving):
 
     def fprop(self, inputs: Any, inference: bool = False, beta: float = 0.0) -> Any:
         """The images, beside ``beta`` times what the outputs hold."""
-        if not self.by_backend:
-            return self.forward_of_core(inputs, inference, beta)
-        self.inputs = inputs
-        self.be.bprop_conv(self.nglayer, self.W, inputs, self.outputs, beta=beta)
-        return self.outputs
+        return self.forward_of_core(inputs, inference, beta)
 
     @Layer.accumulates
     def bprop(self, error: Any, alpha: float = 1.0, beta: float = 0.0) -> Any:
         """The derivative by the images, and that by the filters."""
-        if not self.by_backend:
-            return self.backward_of_core(error, alpha, beta)
-        if self.deltas is not None:
-            self.be.fprop_conv(self.nglayer, error, self.W, self.deltas, alpha=alpha, beta=beta)
-        self.be.update_conv(self.nglayer, error, self.inputs, self.dW)
-        return self.deltas
+        return self.backward_of_core(error, alpha, beta)

@@ -9,6 +9,7 @@ import numpy as np
 from neon_optim import model
 from neon_optim.compat.neon.layers.base import Layer
 from neon_optim.compat.neon.layers.images import extents, in_words, of_images, settings
+from neon_optim.compat.neon.layers.windows import WindowedPooling
 
 __all__ = ["LRN", "Pooling", "RoiPooling"]
 
@@ -67,19 +68,31 @@ class Pooling(Layer):
             of |= {"R": of["H"], "S": of["W"]}
         self.poolparams = of
         self._nglayer = self.core = None
+        deep = len(self.in_shape) == 4
+        axes = "dhw" if deep else "hw"
+        window = tuple(of[letter] for letter in "TRS"[-len(axes) :])
+        size = tuple(of[letter.upper()] for letter in axes)
+        padding = tuple(of[f"pad_{letter}"] for letter in axes)
         if (
-            len(self.in_shape) == 3
-            and (of["J"], of["T"], of["pad_c"]) == (1, 1, 0)
+            (deep or of["T"] == 1)
+            and (of["J"], of["pad_c"]) == (1, 0)
             and of["str_c"] in (None, 1)
-            and of["R"] <= of["H"] + 2 * of["pad_h"]
-            and of["S"] <= of["W"] + 2 * of["pad_w"]
+            and all(side <= x + 2 * pad for side, x, pad in zip(window, size, padding, strict=True))
             and self.op in ("max", "avg")
             and not self.be.check_caffe_compat()
         ):
-            strides = {key: of[key] for key in ("str_h", "str_w") if of[key] is not None}
-            padding = {key: of[key] for key in ("pad_h", "pad_w")}
-            op: Any = self.op
-            self.core = model.Pooling([of["R"], of["S"]], op, strides or None, padding)
+            steps = [of[f"str_{letter}"] for letter in axes]
+            self.core = WindowedPooling(list(window[-2:]), self.op)  # type: ignore[arg-type]
+            self.core.given = {
+                "channels": of["C"],
+                "size": size,
+                "window": window,
+                "strides": tuple(
+                    side if step is None else step for side, step in zip(window, steps, strict=True)
+                ),
+                "padding": padding,
+                "dilation": (1,) * len(axes),
+            }
             self.configure_core()
             self.out_shape = self.core.out_shape
         else:
