@@ -58,18 +58,8 @@ class SharedManager:
     def __init__(self, comm: Communicator, manager: CheckpointManager | None) -> None:
         self._comm, self._manager = comm, manager
         kept = manager and [manager.keep_last, manager.keep_every, manager.keep_best]
-        self.keep_last, self.keep_every, self._keep_best = comm.broadcast(kept)
-
-    @property
-    def keep_best(self) -> Any:
-        """See :class:`CheckpointManager`."""
-        return None if self._keep_best is None else tuple(self._keep_best)
-
-    @keep_best.setter
-    def keep_best(self, best: Any) -> None:
-        self._keep_best = best
-        if self._manager is not None:
-            self._manager.keep_best = best
+        self.keep_last, self.keep_every, best = comm.broadcast(kept)
+        self.keep_best = None if best is None else tuple(best)
 
     def save(
         self, step: int, *, optimizer: Any, metrics: Mapping[str, float] | None = None, **state: Any
@@ -85,9 +75,9 @@ class SharedManager:
         """See :meth:`CheckpointManager.latest`."""
         return self._of_first(lambda manager: manager.latest())
 
-    def best(self) -> str | None:
+    def best(self, by: tuple[str, str] | None = None) -> str | None:
         """See :meth:`CheckpointManager.best`."""
-        return self._of_first(lambda manager: manager.best())
+        return self._of_first(lambda manager: manager.best(by))
 
     def _of_first(self, ask: Callable[[CheckpointManager], str | None]) -> str | None:
         answer = None

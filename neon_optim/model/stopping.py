@@ -83,6 +83,11 @@ class EarlyStopping(Callback):
         """What makes smaller values the better ones."""
         return -1.0 if self._by[1] == "max" else 1.0
 
+    @property
+    def _place(self) -> str:
+        """What it remembers is known by: another metric begins anew."""
+        return f"{self.name} by {self.metric}"
+
     def on_train_begin(self, training: Training) -> None:
         """Go on where the model stands; end at once a run that has been ended."""
         names = [callback.name for callback in training.callbacks if isinstance(callback, EarlyStopping)]
@@ -99,16 +104,15 @@ class EarlyStopping(Callback):
                     f"restore_best: the checkpoints must be kept by the same metric: CheckpointManager(…, keep_best="
                     f"{self._by!r}), received {manager.keep_best!r}"
                 )
-            manager.keep_best = self._by
         worst = self._sign * math.inf
         start = {"best": worst, "mark": worst, "epoch": 0, "waited": 0}
-        known = training.model.remembered.get(str(self.name), start)
-        self._state = training.model.remembered[str(self.name)] = check_counters(str(self.name), start, known)
+        known = training.model.remembered.get(self._place, start)
+        self._state = training.model.remembered[self._place] = check_counters(self._place, start, known)
         self._stop_if_due(training)
 
     def reason_to_end(self, model: Any) -> str:
         """Why there is nothing more to train, by what a model remembers; '' where there is."""
-        state = model.remembered.get(str(self.name), {"waited": 0})
+        state = model.remembered.get(self._place, {"waited": 0})
         if state["waited"] < self.patience:
             return ""
         epochs = f"{state['waited']} {'epoch' if state['waited'] == 1 else 'epochs'}"
@@ -150,7 +154,7 @@ class EarlyStopping(Callback):
 
     def _restore(self, model: Any) -> None:
         if self._checkpoints is not None:
-            best = self._checkpoints.manager.best()
+            best = self._checkpoints.manager.best(self._by)
             if best is not None:
                 counters = model.get_counters()
                 load_checkpoint(best, model=model)

@@ -66,6 +66,15 @@ def test_a_run_ends_where_its_metric_no_longer_becomes_better(run, stopping):
     assert "Ended early: valid accuracy" in out
 
 
+def test_another_metric_is_counted_anew(run, stopping):
+    run("train", "model.yaml", "-s", "out", "--set", "stop.patience=2")
+    before = len(accuracies("out"))
+    code, _, _ = run(
+        "train", "model.yaml", "-s", "out", "--resume", "--set", "stop={metric: valid_cost, patience: 1}"
+    )
+    assert (code, len(accuracies("out")) > before) == (0, True)
+
+
 @pytest.mark.parametrize("epochs_back", [1, 3])
 def test_patience_is_counted_on_when_a_run_goes_on(run, stopping, epochs_back):
     run("train", "model.yaml", "-s", "out", "--set", "checkpoint.keep_last=null")

@@ -93,7 +93,9 @@ def test_what_it_counts_is_saved_and_restored(tmp_path):
     manager = CheckpointManager(tmp_path)
     optimizer = Adam(learning_rate=0.01)
     part = fit(values, EarlyStopping(patience=3), 4, optimizer, [Checkpoints(manager)])
-    assert part.remembered == {"EarlyStopping": {"best": 2.0, "mark": 2.0, "epoch": 2, "waited": 2}}
+    assert part.remembered == {
+        "EarlyStopping by valid_cost": {"best": 2.0, "mark": 2.0, "epoch": 2, "waited": 2}
+    }
     data, model = made()
     model.initialize(data)
     optimizer = Adam(learning_rate=0.01)
@@ -120,8 +122,8 @@ def test_what_no_callback_remembers_is_refused(bad):
     model.initialize(data)
     with pytest.raises(StateError, match="callbacks remember numbers by name"):
         model.set_counters({**model.get_counters(), "callbacks": bad})
-    model.remembered = {"EarlyStopping": {"best": 1}}
-    with pytest.raises(StateError, match="EarlyStopping has the counters"):
+    model.remembered = {"EarlyStopping by valid_cost": {"best": 1}}
+    with pytest.raises(StateError, match="EarlyStopping by valid_cost has the counters"):
         fit([1], EarlyStopping(), of=(data, model))
 
 
@@ -143,3 +145,9 @@ def test_the_direction_is_the_metrics_own():
     assert EarlyStopping("valid_accuracy").best_by(metrics) == ("valid_accuracy", "max")
     assert EarlyStopping("valid_accuracy", mode="min").best_by(metrics) == ("valid_accuracy", "min")
     assert EarlyStopping().best_by(metrics) == ("valid_cost", "min")
+
+
+def test_no_checkpoint_is_deleted_where_all_are_kept(tmp_path):
+    manager = CheckpointManager(tmp_path)
+    model = fit([3, 2, 4, 4], EarlyStopping(patience=2, restore_best=True), more=[Checkpoints(manager)])
+    assert len(manager.steps()) == model.epoch_index == 4

@@ -283,10 +283,14 @@ class CheckpointManager:
             raise CheckpointError(f"no checkpoint in {self.folder!r} can be read: {damaged} are damaged")
         return None
 
-    def best(self) -> str | None:
-        """The path of the best checkpoint by ``keep_best``; None if there is none."""
+    def best(self, by: tuple[str, str] | None = None) -> str | None:
+        """The path of the best checkpoint; None if there is none.
+
+        Arguments:
+            by: ``(metric, 'min' | 'max')``; None: ``keep_best``.
+        """
         self.wait()
-        step = self._best(self.steps())
+        step = self._best(self.steps(), by or self.keep_best)
         return None if step is None else self.path(step)
 
     def restore(self, step: int | None = None, **options: Any) -> Checkpoint:
@@ -316,7 +320,7 @@ class CheckpointManager:
             keep |= set(sound[-self.keep_last :])
         if self.keep_every is not None:
             keep |= {step for step in sound if step % self.keep_every == 0}
-        best = self._best(sound)
+        best = self._best(sound, self.keep_best)
         if best is not None:
             keep.add(best)
         for step in steps:
@@ -331,10 +335,10 @@ class CheckpointManager:
             message = f"an old checkpoint cannot be deleted: {self.path(step)!r}: {error.strerror}"
             warnings.warn(message, CheckpointWarning, stacklevel=2)
 
-    def _best(self, steps: list[int]) -> int | None:
-        if self.keep_best is None:
+    def _best(self, steps: list[int], by: tuple[str, str] | None) -> int | None:
+        if by is None:
             return None
-        metric, mode = self.keep_best
+        metric, mode = by
         sign = 1.0 if mode == "max" else -1.0
         scored = []
         for step in steps:
