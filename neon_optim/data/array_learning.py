@@ -37,6 +37,10 @@ class StoredPairs:
             raise DataError(f"{where}: there is no sample; the inputs have the shape {X.shape}")
         if X.dtype.kind not in "biuf":
             raise DataError(f"{where}: inputs must be numbers, received an array of {X.dtype}")
+        if y.dtype.kind not in "biufUO":
+            raise DataError(
+                f"{where}: targets must be numbers or words (str), received an array of {y.dtype}"
+            )
         self.X, self.y, self.where = X, y, where
         self.count = X.shape[0]
         self.features = math.prod(X.shape[1:])

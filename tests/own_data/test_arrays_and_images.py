@@ -73,6 +73,18 @@ def test_images_of_more_axes_keep_their_shape(archive):
         (lambda a: Npz(a(y=WORDS[:3])), "not of the same number of samples"),
         (lambda a: Npz(a(X=X[:0], y=WORDS[:0])), "there is no sample"),
         (lambda a: Npz(a(X=WORDS)), "inputs must be numbers"),
+        (
+            lambda a: Npz(a(y=WORDS.astype(bytes))),
+            "targets must be numbers or words (str), received an array of |S3",
+        ),
+        (lambda a: Npz(a(y=np.arange(20).astype("M8[D]"))), "targets must be numbers or words (str)"),
+        (lambda a: Npz(a(y=np.ones((20, 2, 2), complex))), "received an array of complex128"),
+        (lambda a: Npz(a(y=np.ones(20, int))), "all samples are of one class, 1"),
+        (
+            lambda a: Npz(a(), validation=a("o.npz", y=np.array(["maybe"] * 20))),
+            "'maybe' is none of the classes",
+        ),
+        (lambda a: Npz(a(), validation=a("o.npz", X=X[:, :3])), "must be numbers of the shape (samples, 4)"),
         (lambda a: Npz(a(y=np.array([{}] * 20, object))), "Python objects, which could run code"),
         (lambda a: Npy(a(), a()), "is no .npy file but an archive of X, y"),
         (lambda a: Npz(a(X=np.where(X > 5, np.nan, X))), "holds a NaN or an infinity"),
@@ -90,6 +102,12 @@ def test_a_file_that_is_cut_off(archive, tmp_path):
         (tmp_path / "cut.npz").write_bytes(whole[:size])
         with pytest.raises(DataError):
             _ = Npz(str(tmp_path / "cut.npz")).train_iter
+
+
+def test_arrays_in_the_order_of_fortran(archive):
+    data = Npz(archive(X=np.asfortranarray(X)))
+    both = np.concatenate([X for X, _ in data.load()])
+    assert sorted(map(tuple, both)) == sorted(map(tuple, X.astype(np.float32)))
 
 
 @pytest.fixture
@@ -118,6 +136,29 @@ def test_a_folder_for_each_class(pictures):
 
 def test_images_in_colours(pictures):
     assert Images(str(pictures), color="rgb", height=4, width=5).encoding.shape == (3, 4, 5)
+
+
+def test_images_that_are_more_than_memory_are_read_each_time(tmp_path):
+    Image = pytest.importorskip("PIL.Image")
+    rng = np.random.default_rng(0)
+    for name in "ab":
+        (tmp_path / name).mkdir()
+        for k in range(12):
+            pixels = rng.integers(0, 256, (150, 200, 3)).astype(np.uint8)
+            Image.fromarray(pixels).save(tmp_path / name / f"{k}.bmp")
+    small, large = (Images(str(tmp_path), memory=memory) for memory in ("1MiB", "1GB"))
+    assert small.train_iter.streams
+    assert not large.train_iter.streams
+    assert small.train_iter.digest() == large.train_iter.digest()
+    for name in ("train_iter", "valid_iter"):
+        assert sorted_samples(getattr(small, name)) == sorted_samples(getattr(large, name))
+    (tmp_path / "a" / "3.bmp").unlink()
+    with pytest.raises(DataError, match=r"3\.bmp: there is no such file"):
+        sorted_samples(small.train_iter) + sorted_samples(small.valid_iter)
+
+
+def sorted_samples(data):
+    return sorted(x.get()[:, k].tobytes() for x, _ in data.batches(1) for k in range(x.shape[1]))
 
 
 def test_damaged_images_are_all_listed(pictures):
