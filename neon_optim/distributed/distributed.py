@@ -14,6 +14,7 @@ import numpy as np
 from neon_optim.backends import gen_backend
 from neon_optim.described.arguments import require
 from neon_optim.described.checks import Choice, Either, Nothing, Number
+from neon_optim.distributed.bound import BoundTogether
 from neon_optim.distributed.checkpoints import save_together
 from neon_optim.distributed.communicator import Communicator
 from neon_optim.distributed.joined import Joined
@@ -22,7 +23,6 @@ from neon_optim.distributed.tree import fold, parts_of
 from neon_optim.errors import DistributedError, StateError
 from neon_optim.optimizers import Optimizer
 from neon_optim.serialization.checkpoint import sharded
-from neon_optim.stepping.bound import BoundOptimizer
 from neon_optim.stepping.interrupts import Uninterrupted
 from neon_optim.stepping.lenders import backend_for
 from neon_optim.stepping.numbers import Numbers
@@ -215,11 +215,12 @@ class Distributed:
                 del self._joined[next(iter(self._joined))]
         return joined, rows
 
-    def bind(self, parameters: Any, batch_size: float = 1) -> BoundOptimizer:
-        """See :meth:`BaseOptimizer.bind`."""
+    def bind(self, parameters: Any, batch_size: float = 1) -> BoundTogether:
+        """See :meth:`BaseOptimizer.bind`; where this process computes several parts, ``add()`` comes after each but the
+        last."""
         if self.be is None:
             gen_backend("cpu")
-        return BoundOptimizer(self, parameters, batch_size)
+        return BoundTogether(self, parameters, batch_size)
 
     # --- state ---
 

@@ -15,6 +15,7 @@ from neon_optim.backends.optree import Symbol
 from neon_optim.backends.sums import CHUNK
 from neon_optim.distributed.communicator import Communicator
 from neon_optim.distributed.exchange import Exchange
+from neon_optim.distributed.greeting import check_alike
 from neon_optim.distributed.part_sums import PartSums
 from neon_optim.distributed.shares import Span, share_out
 from neon_optim.distributed.travel import AsTheyAre, InHalf
@@ -96,6 +97,7 @@ class Joined:
         """
         if self._has_met or self.comm.size == 1:
             return
+        check_alike(self.comm)
         self.be.noise_seed = self.comm.broadcast(self.be.noise_seed)
         mine = [
             [parameter.path, [*map(int, param.shape)], str(param.dtype), str(grad.dtype), rule.classnm]

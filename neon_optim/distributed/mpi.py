@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
+from types import TracebackType
 from typing import Any
 
 import numpy as np
 
-from neon_optim.distributed.communicator import Alone, Communicator
+from neon_optim.distributed.communicator import Alone, Communicator, Pending
 from neon_optim.distributed.launch import launched_size
 from neon_optim.errors import DistributedError
 
-__all__ = ["MPICommunicator", "abort", "communicator_for", "world"]
+__all__ = ["MPICommunicator", "communicator_for", "world"]
 
 _DATA, _FAILURE = 1, 2
 """Tags of messages."""
@@ -62,13 +64,8 @@ class MPICommunicator(Communicator):
         own = np.asarray(numbers, np.float64)
         found = np.empty((self.size, own.size))
         if own.size:
-            self._wait_for_all(self._comm.Iallgather(own, found))
+            self.wait([Pending(self.rank, self._comm.Iallgather(own, found))])
         return found
-
-    def _wait_for_all(self, request: Any) -> None:
-        from neon_optim.distributed.communicator import Pending
-
-        self.wait([Pending(self.rank, request)])
 
 
 def world() -> Communicator:
@@ -89,6 +86,8 @@ def world() -> Communicator:
                 "not go together. Use the mpiexec of that MPI; under Slurm: srun --mpi=pmi2, or --mpi=pmix"
             )
         _world.append(Alone() if found == 1 else MPICommunicator(mpi.COMM_WORLD))
+        if found > 1:
+            _end_all_with_one(_world[0])
     return _world[0]
 
 
@@ -103,11 +102,18 @@ def communicator_for(comm: Any) -> Communicator:
     return Alone() if comm.Get_size() == 1 else MPICommunicator(comm)
 
 
-def abort(code: int) -> None:
-    """End all processes at once, where MPI runs; this one too."""
-    mpi = _import_mpi()
-    if mpi.Is_initialized() and not mpi.Is_finalized():
-        mpi.COMM_WORLD.Abort(code)
+def _end_all_with_one(comm: Communicator) -> None:
+    """Let an error that nobody catches, in one process, end all: they would wait for it."""
+    show = sys.excepthook
+
+    def end(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        show(kind, error, trace)
+        if isinstance(error, KeyboardInterrupt) or _import_mpi().Is_finalized():
+            return
+        print(f"Error: {comm.name_of(comm.rank)} has ended with {kind.__name__}", file=sys.stderr, flush=True)
+        _import_mpi().COMM_WORLD.Abort(1)
+
+    sys.excepthook = end
 
 
 def _import_mpi() -> Any:

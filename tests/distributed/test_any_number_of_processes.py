@@ -185,6 +185,14 @@ def test_bind(be):
         bound.step()
         return w, bound.optimizer.learning_rate
 
+    def refused(comm):
+        bound = Distributed(SGD(1.0), comm).bind([(np.ones(4), np.ones(4))])
+        with pytest.raises(StateError, match="give the optimizer a gradient_clip_norm"):
+            bound.clip_grad_norm(1.0)
+        with pytest.raises(StateError, match="use save_checkpoint"):
+            bound.state_dict()
+
+    together(2, refused)
     for w, rate in together(2, work):
         assert (w == 1 - 0.5 - 0.25).all()
         assert rate == 0.5
