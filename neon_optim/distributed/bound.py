@@ -21,15 +21,15 @@ class BoundTogether(BoundOptimizer):
     @property
     def grad_norm(self) -> float:
         """See :class:`BoundOptimizer`; not of several parts."""
-        if self.optimizer.is_alone:
-            return super().grad_norm
-        self._refuse("grad_norm", "the norm is known in the step only")
+        if not self.optimizer.is_alone:
+            self._refuse("grad_norm", "the norm is known in the step only")
+        return super().grad_norm
 
     def clip_grad_norm(self, max_norm: float) -> float:
         """See :class:`BoundOptimizer`; not of several parts."""
-        if self.optimizer.is_alone:
-            return super().clip_grad_norm(max_norm)
-        self._refuse("clip_grad_norm", "give the optimizer a gradient_clip_norm")
+        if not self.optimizer.is_alone:
+            self._refuse("clip_grad_norm", "give the optimizer a gradient_clip_norm")
+        return super().clip_grad_norm(max_norm)
 
     def clip_grad_value(self, min: float, max: float) -> None:
         """See :class:`BoundOptimizer`; not of several parts."""
