@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import secrets
 import select
 import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -17,6 +19,9 @@ from neon_optim.distributed import watcher
 from neon_optim.distributed.communicator import Communicator
 
 __all__ = ["watched"]
+
+_ADDRESS_OF = 0x8915
+"""Asks the kernel of Linux for the address of an interface (SIOCGIFADDR)."""
 
 _BEAT = 2.0
 """Seconds between two signs of life."""
@@ -37,8 +42,8 @@ def watched(comm: Communicator) -> Iterator[None]:
     where = None
     if comm.rank == 0:
         where = _start(comm.size)
-    port, token, host = comm.broadcast(where)
-    connection = _connected(port, ["127.0.0.1"] if comm.on_one_host else [host])
+    port, token, addresses = comm.broadcast(where)
+    connection = _connected(port, ["127.0.0.1"] if comm.on_one_host else addresses)
     if connection is None:
         yield
         return
@@ -52,7 +57,7 @@ def watched(comm: Communicator) -> Iterator[None]:
             connection.sendall(b"bye")
 
 
-def _start(count: int) -> tuple[int, str, str]:
+def _start(count: int) -> tuple[int, str, list[str]]:
     """Start the small process; where it listens, and the word that it lets in."""
     token = secrets.token_hex(16)
     with socket.create_server(("", 0)) as listener:
@@ -66,13 +71,24 @@ def _start(count: int) -> tuple[int, str, str]:
             stdout=subprocess.DEVNULL,
             stderr=sys.__stderr__,
         )
-    return port, token, socket.gethostname()
+    return port, token, [*_addresses(), socket.gethostname()]
+
+
+def _addresses() -> list[str]:
+    """Under which this host can be reached, as its interfaces say; loopback comes last."""
+    found = []
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
+        for _, name in socket.if_nameindex():
+            with contextlib.suppress(OSError):
+                answer = fcntl.ioctl(asking, _ADDRESS_OF, struct.pack("256s", name.encode()[:15]))
+                found.append(socket.inet_ntoa(answer[20:24]))
+    return sorted(found, key=lambda address: address.startswith("127."))
 
 
 def _connected(port: int, hosts: list[str]) -> socket.socket | None:
     for host in hosts:
         with contextlib.suppress(OSError):
-            connection = socket.create_connection((host, port), timeout=5.0)
+            connection = socket.create_connection((host, port), timeout=2.0)
             connection.settimeout(None)
             return connection
     return None

@@ -56,8 +56,8 @@ def main(fd: int, token: str, count: int, seconds: float) -> None:
     """Watch until all processes have ended."""
     listener = socket.socket(fileno=fd)
     watched: list[_Watched] = []
-    begin, seen = time.monotonic(), 0
-    while watched or (seen < count and time.monotonic() - begin < _PATIENCE):
+    begin, seen, ends = time.monotonic(), 0, False
+    while watched or not (ends or seen == count or time.monotonic() - begin > _PATIENCE):
         waiting = [listener] if seen < count else []
         ready, _, _ = select.select([*waiting, *(one.connection for one in watched)], [], [], 1.0)
         if listener in ready:
@@ -70,6 +70,7 @@ def main(fd: int, token: str, count: int, seconds: float) -> None:
                 watched.remove(one)
             if fate == "gone":
                 gone.append(one)
+            ends = ends or bool(one.name and fate == "bye")
         late = [one for one in watched if time.monotonic() - one.last > seconds]
         if len(late) == len(watched):  # a run that was stopped as a whole, and may go on
             late = []

@@ -46,11 +46,11 @@ optimizer: {type: EMA, config: {decay: 0.9, optimizer: {type: Adam, config: {gra
 """
 
 
-def start(processes, *words, folder=HERE, **options):
+def start(processes, *words, folder=HERE, launcher=(), **options):
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
-    launcher = [] if processes is None else [MPIEXEC, "-n", str(processes)]
+    launched = [] if processes is None else [MPIEXEC, *launcher, "-n", str(processes)]
     return subprocess.Popen(
-        [*launcher, sys.executable, *map(str, words)],
+        [*launched, sys.executable, *map(str, words)],
         cwd=folder,
         env=environment,
         text=True,
@@ -61,8 +61,8 @@ def start(processes, *words, folder=HERE, **options):
     )
 
 
-def run(processes, *words, folder=HERE, code=0):
-    started = start(processes, *words, folder=folder)
+def run(processes, *words, folder=HERE, code=0, launcher=()):
+    started = start(processes, *words, folder=folder, launcher=launcher)
     out, err = started.communicate(timeout=120)
     assert started.returncode == code, out + err
     return out, err
