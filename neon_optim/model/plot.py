@@ -64,7 +64,9 @@ def read_metrics(log: str | os.PathLike[str]) -> tuple[list[dict[str, Any]], lis
     """
     try:
         with open(log, encoding="utf-8") as file:
-            lines = [json.loads(text) for text in file if text.endswith("\n")]
+            texts = file.readlines()
+        whole = texts if len(texts) == 1 else [text for text in texts if text.endswith("\n")]
+        lines = [json.loads(text) for text in whole]
         steps = [line for line in lines if "cost" in line]
         epochs = [line for line in lines if "train_cost" in line]
         if any(not isinstance(line, dict) or "step" not in line for line in (*steps, *epochs)):
