@@ -114,7 +114,7 @@ def _our_step(
     def step() -> None:
         NervanaObject.be = be  # each contender has its own
         model.minibatch_index = 0
-        training._step(inputs, targets)
+        training._step((inputs, targets))
 
     return step
 
