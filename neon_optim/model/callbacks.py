@@ -16,6 +16,7 @@ from typing import IO, Any, ClassVar
 from neon_optim.described.listing import first_of
 from neon_optim.described.object import NervanaObject
 from neon_optim.errors import CheckpointWarning, RunError
+from neon_optim.model.parted import eval_together
 from neon_optim.model.training import Training
 from neon_optim.serialization.checkpoint.manager import CheckpointManager
 from neon_optim.serialization.durable import replacing
@@ -84,7 +85,11 @@ class Validation(Hooks):
         """Evaluate, and let the optimizer know."""
         model, optimizer = training.model, training.optimizer
         with optimizer.evaluation(model.layers_to_optimize):
-            values = model.eval_all(self.dataset, list(self.metrics.values()))
+            metrics, comm = list(self.metrics.values()), getattr(optimizer, "comm", None)
+            if comm is not None and comm.size > 1:
+                values = eval_together(model, self.dataset, metrics, comm)
+            else:
+                values = model.eval_all(self.dataset, metrics)
         training.record.update(zip(self.metrics, values, strict=True))
         optimizer.observe(values[0])
 

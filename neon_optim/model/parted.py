@@ -1,16 +1,17 @@
-"""Minibatches that are cut into parts, of which one process computes some: what is joined beside the gradients."""
+"""Minibatches of which one process computes some, or a part of each: what is joined beside the gradients."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any
 
 import numpy as np
 
 from neon_optim.errors import ModelError
+from neon_optim.model.shapes import columns
 
-__all__ = ["PartedMinibatches"]
+__all__ = ["PartedMinibatches", "eval_together"]
 
 
 class PartedMinibatches:
@@ -104,3 +105,30 @@ class PartedMinibatches:
         """Let layers count parts that others compute."""
         for leaf in self._leaves:
             leaf.skip(parts)
+
+
+def eval_together(model: Any, dataset: Any, metrics: Sequence[Any], comm: Any) -> list[float]:
+    """What :meth:`Model.eval_all` gives, to the bit, from several processes: each goes through some of the minibatches.
+
+    Arguments:
+        comm: the processes, which call this together.
+    """
+    model.initialize(dataset)
+    be, rank, size = model.be, comm.rank, comm.size
+    part = be.zeros((1, 1), dtype=np.float64)
+    own: list[float] = []
+    for number, (x, t) in enumerate(dataset.batches()):
+        if number % size != rank:
+            continue
+        y = model.fprop(x, inference=True)
+        for metric in metrics:
+            part.fill(0.0)
+            part[:] = part + be.sum(metric(y, t))  # as a total over minibatches takes it
+            own.append(float(part.get()[0, 0]))
+    width, sizes = len(metrics), comm.gather_numbers([len(own)])[:, 0].astype(int).tolist()
+    found = [array.reshape(-1, width) for array in comm.gather_arrays(np.array(own), sizes)]
+    totals = np.zeros(width)
+    for number in range(sum(map(len, found))):  # one after the other, in the order of the data
+        totals += found[number % size][number // size]
+    samples = columns(model.layers.out_shape, dataset.ndata)
+    return [total / samples for total in totals.tolist()]
