@@ -165,7 +165,7 @@ class Column:
         words = pc.utf8_trim_whitespace(array.dictionary.cast(pa.string())).to_pylist()
         numbers = np.array([*map(self._number_of, words), np.nan])
         places = array.indices.fill_null(len(words)).to_numpy(zero_copy_only=False)
-        values: np.ndarray = numbers[places]
+        values: np.ndarray = numbers.take(places)
         known = values[values >= 0].astype(np.int64)
         counts = np.bincount(known, minlength=len(self.words))
         counts[: len(self.counts)] += self.counts

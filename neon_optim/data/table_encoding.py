@@ -218,7 +218,7 @@ class TableForm:
         words[np.isnan(words)] = -1.0
         words = words.astype(np.intp)
         for k, known in enumerate(self._places):
-            places[:, k] = known[words[:, k]]
+            places[:, k] = known.take(words[:, k])
         if self._target is None:
             return numbers.astype(np.float32), places, np.zeros(count, np.int8)
         return numbers.astype(np.float32), places, self._targets(raw[:, self._target])

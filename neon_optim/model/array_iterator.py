@@ -143,7 +143,7 @@ class ArrayIterator(Minibatches, abstract=True):
         given = None if self.targets_are_inputs else self.targets if self.labels is None else self.labels
         for at in range(first, self.ndata, size):
             samples = order[at : at + size]
-            yield self.X[samples], None if given is None else given[samples]
+            yield self.X.take(samples, axis=0), None if given is None else given.take(samples, axis=0)
 
 
 def _two_axes(values: Any, what: str) -> np.ndarray:

@@ -94,7 +94,7 @@ class SampleIterator(Minibatches, abstract=True):
             order = self._order(counts[number], number, epoch)
             while first < counts[number]:
                 some = order[first : first + lacking]
-                taken.append(tuple(array[some] for array in rows))
+                taken.append(tuple(array.take(some, axis=0) for array in rows))
                 first, lacking = first + len(some), lacking - len(some)
                 if not lacking:
                     yield self._made(taken)
