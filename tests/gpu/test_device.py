@@ -106,6 +106,8 @@ def test_another_thread_trains(be):
 @pytest.mark.parametrize("closed", [False, True])
 def test_another_thread_collects_what_is_left(be, closed):
     """PyCUDA gives memory back in the thread that created its context only; a garbage collector runs in any."""
+    train_a_step(be)  # plans are kept, with their memory, until the backend is closed
+    gc.collect()
     pool = be.device._pool
     before = pool.active_blocks
     left = [be.array(VALUES)]
@@ -119,7 +121,7 @@ def test_another_thread_collects_what_is_left(be, closed):
         warnings.simplefilter("error")
         thread.start()
         thread.join()
-    assert pool.active_blocks == before
+    assert pool.active_blocks <= before
 
 
 @pytest.mark.parametrize("kind", ["none", "another"])
