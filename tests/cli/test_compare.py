@@ -47,21 +47,18 @@ def test_a_run_that_is_under_way_is_compared_as_far_as_it_is(run, several):
     assert {one["run"]: one["epochs"] for one in found["runs"]} == {"slow": 1, "good": 2}
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
+def test_mistakes(run, several):
+    for arguments, message in (
         (("nowhere",), "there is no run in 'nowhere'"),
         (("model.yaml",), "there is no run in 'model.yaml'"),
         (
             ("good", "--by", "valid_loss"),
             "no run has measured 'valid_loss'; measured are epoch, step, train_cost",
         ),
-    ],
-)
-def test_mistakes(run, several, arguments, message):
-    code, out, err = run("compare", *arguments)
-    assert (code, out) == (2, "")
-    assert message in err
+    ):
+        code, out, err = run("compare", *arguments)
+        assert (code, out) == (2, "")
+        assert message in err
 
 
 def test_a_rate_is_found_and_nothing_is_written(run, here):

@@ -75,7 +75,7 @@ def test_another_metric_is_counted_anew(run, stopping):
     assert (code, len(accuracies("out")) > before) == (0, True)
 
 
-@pytest.mark.parametrize("epochs_back", [1, 3])
+@pytest.mark.parametrize("epochs_back", [pytest.param(1, marks=pytest.mark.slow), 3])
 def test_patience_is_counted_on_when_a_run_goes_on(run, stopping, epochs_back):
     run("train", "model.yaml", "-s", "out", "--set", "checkpoint.keep_last=null")
     whole, log, table = final_arrays("out"), log_of("out"), (stopping / "out/metrics.csv").read_text()
@@ -89,6 +89,7 @@ def test_patience_is_counted_on_when_a_run_goes_on(run, stopping, epochs_back):
     assert (stopping / "out/metrics.csv").read_text() == table
 
 
+@pytest.mark.slow
 def test_a_run_that_ended_goes_on_with_more_patience(run, stopping):
     run("train", "model.yaml", "-s", "parts", "--set", "stop.patience=2")
     short = len(accuracies("parts"))
