@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -100,8 +101,16 @@ class Joined:
         check_alike(self.comm)
         self.be.noise_seed = self.comm.broadcast(self.be.noise_seed)
         mine = [
-            [parameter.path, [*map(int, param.shape)], str(param.dtype), str(grad.dtype), rule.classnm]
-            for parameter, ((param, grad), _), rule in zip(self.named, self._rows, self.rules, strict=True)
+            [
+                parameter.path,
+                [*map(int, param.shape)],
+                *(str(param.dtype), str(grad.dtype)),
+                rule.classnm,
+                hashlib.blake2b(flat.array.view(np.uint8).data, digest_size=8).hexdigest(),
+            ]
+            for parameter, ((param, grad), _), rule, flat in zip(
+                self.named, self._rows, self.rules, self.flats, strict=True
+            )
         ]
         for process, theirs in enumerate(self.comm.gather(mine)):
             if theirs != mine:
@@ -338,10 +347,11 @@ def _difference(name: str, theirs: Sequence[Any], mine: Sequence[Any]) -> str:
     head = f"{name} has other parameters than this process"
     if len(theirs) != len(mine):
         return f"{head}: {len(theirs)} instead of {len(mine)}"
+    kinds = ("name", "shape", "dtype", "dtype of the gradient", "rule")
     for one, other in zip(theirs, mine, strict=True):
-        for what, a, b in zip(
-            ("name", "shape", "dtype", "dtype of the gradient", "rule"), one, other, strict=True
-        ):
+        for what, a, b in zip(kinds, one, other, strict=False):
             if a != b:
                 return f"{head}: the {what} of '{other[0]}' is {a} there, {b} here"
+        if one != other:
+            return f"{head}: '{other[0]}' has other values there; give all processes the same rng_seed"
     return head

@@ -40,6 +40,11 @@ class PartedMinibatches:
                     "so these cannot be cut into parts: train it in one process, without shards"
                 )
 
+    def begin(self) -> None:
+        """Before the first minibatch: the order of the data is that of process 0."""
+        be = self._model.be
+        be.noise_seed = self._optimizer.comm.broadcast(be.noise_seed)
+
     def batches(self, epoch: int, start: int) -> Iterator[list[Any]]:
         """For each minibatch of an epoch its own parts, each to be loaded by calling it."""
         count = self._parts

@@ -89,6 +89,8 @@ class Training:
     def run(self) -> None:
         """Train until the last epoch is done or :meth:`stop` is called; either ends with a :meth:`checkpoint`."""
         try:
+            if self._parted is not None:
+                self._parted.begin()
             self._tell("on_train_begin")
             while self.model.epoch_index < self.num_epochs and not self._ends():
                 self._run_epoch()

@@ -283,6 +283,17 @@ def test_other_parameters_are_told_before_the_first_step(be):
         together(2, work)
 
 
+def test_other_first_values_are_told(be):
+    def work(comm):
+        w = np.full(3, float(comm.rank))
+        Distributed(SGD(0.1), comm).optimize([((w, np.ones_like(w)), [])], 0)
+
+    with pytest.raises(
+        DistributedError, match="'parameter_0/W' has other values there; give all processes the same"
+    ):
+        together(2, work)
+
+
 def test_nobody_waits_for_ever(be):
     def work(comm):
         comm.timeout = 0.2
