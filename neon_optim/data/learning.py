@@ -8,7 +8,7 @@ import numpy as np
 
 from neon_optim.backends.philox import SHUFFLE, random_words
 
-__all__ = ["Chosen", "Moments", "Split", "chunks_of"]
+__all__ = ["Chosen", "Moments", "Split", "chunks_of", "rows_of_chunk"]
 
 _MOST_NUMBERS = 1 << 22
 _MOST_ROWS = 1 << 16
@@ -21,9 +21,14 @@ def chunks_of(count: int, columns: int) -> Iterator[tuple[int, int]]:
     >>> list(chunks_of(100_000, 3))
     [(0, 65536), (65536, 100000)]
     """
-    rows = max(8, min(_MOST_ROWS, _MOST_NUMBERS // max(1, columns)) // 8 * 8)
+    rows = rows_of_chunk(columns)
     for first in range(0, count, rows):
         yield first, min(first + rows, count)
+
+
+def rows_of_chunk(columns: int) -> int:
+    """How many rows of so many numbers a chunk has: a multiple of 8."""
+    return max(8, min(_MOST_ROWS, _MOST_NUMBERS // max(1, columns)) // 8 * 8)
 
 
 class Moments:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from neon_optim.data.learning import rows_of_chunk
 from neon_optim.errors import DataError
 
 __all__ = ["Spool", "read_exactly"]
@@ -39,7 +40,8 @@ class Spool:
         self.row_bytes = int(np.prod(shape, dtype=np.int64)) * self.dtype.itemsize
         self.count = 0
         self._limit, self._what = limit, what
-        self._held = np.empty((0, *shape), self.dtype)
+        self._segments: list[np.ndarray] = []
+        self._size = rows_of_chunk(int(np.prod(shape, dtype=np.int64)))
         self._file: int | None = None
         self._sha = hashlib.sha256()
 
@@ -58,25 +60,43 @@ class Spool:
         self._sha.update(bytes_in(rows))
         first, self.count = self.count, self.count + len(rows)
         if self._file is None and self.count * self.row_bytes <= self._limit:
-            if self.count > len(self._held):
-                self._held.resize((self.count + self.count // 2, *self.shape), refcheck=False)
-            self._held[first : self.count] = rows
+            self._hold(rows, first)
             return
         if self._file is None:
             self._file, name = tempfile.mkstemp(prefix="neon_optim-", dir=_folder())
             weakref.finalize(self, os.close, self._file)
             os.unlink(name)
-            self._write(self._file, bytes_in(self._held[:first]))
-            self._held = self._held[:0].copy()
+            for k, segment in enumerate(self._segments):
+                self._write(self._file, bytes_in(segment[: first - k * self._size]))
+            self._segments.clear()
         self._write(self._file, bytes_in(rows))
 
     def read(self, first: int, last: int) -> np.ndarray:
-        """Some rows, one after the other; not to be written to, and valid until rows are added."""
+        """Some rows, one after the other; not to be written to."""
         if self._file is None:
-            return self._held[first : min(last, self.count)]
+            return self._joined(first, min(last, self.count))
         out = np.empty((last - first, *self.shape), self.dtype)
         read_exactly(self._file, out, first * self.row_bytes, f"the temporary copy of {self._what}")
         return out
+
+    def _hold(self, rows: np.ndarray, at: int) -> None:
+        """Keep rows in memory, in segments, so that none has to be moved."""
+        while len(rows):
+            place = at % self._size
+            if not place:
+                self._segments.append(np.empty((self._size, *self.shape), self.dtype))
+            some = rows[: self._size - place]
+            self._segments[-1][place : place + len(some)] = some
+            rows, at = rows[len(some) :], at + len(some)
+
+    def _joined(self, first: int, last: int) -> np.ndarray:
+        """Rows in memory; without a copy where they are of one segment, as those of a chunk are."""
+        parts = [np.empty((0, *self.shape), self.dtype)]
+        while first < last:
+            k, place = divmod(first, self._size)
+            parts.append(self._segments[k][place : place + last - first])
+            first += len(parts[-1])
+        return parts[-1] if len(parts) <= 2 else np.concatenate(parts)
 
     def digest(self) -> str:
         """SHA-256 of all rows, however they came."""

@@ -232,14 +232,17 @@ def test_moments_of_chunks():
     np.testing.assert_allclose(moments.deviation, np.nanstd(X, axis=0), rtol=1e-12)
 
 
-def test_rows_on_disk_are_those_in_memory():
+def test_rows_on_disk_are_those_in_memory(monkeypatch):
+    monkeypatch.setattr("neon_optim.data.spool.rows_of_chunk", lambda columns: 64)
     rows = np.random.default_rng(4).normal(size=(1_000, 3))
-    held, stored = Spool((3,), float, 1 << 20, "rows"), Spool((3,), float, 100, "rows")
+    held, stored = Spool((3,), float, 1 << 20, "rows"), Spool((3,), float, 6_000, "rows")
     for spool in (held, stored):
         for part in np.array_split(rows, 9):
             spool.append(part)
     assert (held.on_disk, stored.on_disk) == (False, True)
-    np.testing.assert_array_equal(held.read(13, 700), stored.read(13, 700))
+    for first, last in ((0, 64), (13, 700), (640, 1_000), (5, 5)):
+        np.testing.assert_array_equal(held.read(first, last), rows[first:last])
+        np.testing.assert_array_equal(stored.read(first, last), rows[first:last])
     assert held.digest() == stored.digest()
 
 
