@@ -6,13 +6,11 @@ from typing import Any
 
 import click
 
-from neon_optim.cli.output import say
-
 __all__ = ["init"]
 
 
 @click.command()
-@click.argument("data")
+@click.argument("data", type=click.Path())
 @click.option("--target", metavar="COLUMN", help="The column of a table that is to be predicted.")
 @click.option(
     "--task",
@@ -30,4 +28,4 @@ def init(data: str, target: str | None, task: Any) -> None:
     """
     from neon_optim.data.starting_config import starting_config
 
-    say(starting_config(data, target, task).rstrip("\n"))
+    click.echo(starting_config(data, target, task).rstrip("\n"))
