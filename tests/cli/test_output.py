@@ -179,7 +179,7 @@ def test_a_reader_that_goes_is_told_of_once(here):
     assert CheckpointManager(here / "out/checkpoints").steps()[-1] == 2300
 
 
-@pytest.mark.parametrize("arguments", ["doctor", "--help", "init table.csv", "inspect {}"])
+@pytest.mark.parametrize("arguments", ["doctor", "--help", "init table.csv --target b", "inspect {}"])
 def test_other_commands_say_that_they_cannot_write(run, here, arguments):
     if "{}" in arguments:
         run("train", "model.yaml", "-s", "out", "-e", 1)

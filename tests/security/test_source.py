@@ -66,7 +66,7 @@ EXCEPTIONS = {
     (
         "distributed/watch.py",
         "import subprocess",
-    ): "starts the process that watches the others: this Python, our module",
+    ): "starts the process that watches the others",
 }
 HARMLESS = {"importlib", "importlib.util", "importlib.metadata"}
 
