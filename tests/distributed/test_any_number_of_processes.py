@@ -14,7 +14,7 @@ from neon_optim.distributed import Distributed
 from neon_optim.distributed.communicator import Alone
 from neon_optim.distributed.shares import share_out
 from neon_optim.distributed.tree import fold, nodes_within, parts_of
-from neon_optim.errors import DistributedError, NonFiniteError, StateError
+from neon_optim.errors import BackendError, DistributedError, ModelError, NonFiniteError, StateError
 from neon_optim.optimizers import LAMB, SGD, Adam, GradientDescentMomentum, MultiOptimizer
 
 
@@ -355,3 +355,21 @@ def test_shares_are_balanced_and_complete():
         loads = [sum(span.size for span in share) for share in shares]
         largest = max([size for size, fixed in zip(sizes, whole, strict=True) if fixed], default=0)
         assert max(loads) <= max(sum(sizes) / processes + 65_536, largest + 1)
+
+
+def test_a_backend_that_takes_no_parts_of_tensors_is_refused(be, monkeypatch):
+    monkeypatch.setattr(type(be), "takes_parts", False)  # as the GPU's
+    with pytest.raises(BackendError, match="share out parameters in host memory only"):
+        Distributed(SGD(0.1), Alone(), 2).add([((np.zeros(3), np.ones(3)), [])])
+
+
+def test_layers_that_go_on_from_minibatch_to_minibatch_are_refused():
+    from neon_optim.model import ArrayIterator, GlorotUniform, MeanSquared, Model, Recurrent, Tanh
+    from neon_optim.model.training import Training
+
+    gen_backend("cpu", rng_seed=1, batch_size=4, engine="numpy")
+    data = ArrayIterator(np.ones((8, 6)), np.ones((8, 2, 3)), make_onehot=False, lshape=(2, 3))
+    model = Model([Recurrent(2, GlorotUniform(), activation=Tanh(), reset_cells=False)])
+    with pytest.raises(ModelError, match=r"goes on from minibatch to minibatch, .*\(reset_cells=False\)"):
+        Training(model, data, MeanSquared(), Distributed(SGD(0.1), Alone(), 2), 1)
+    cleanup_backend()
