@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from neon_optim.backends import gen_backend
-from neon_optim.data.array_datasets import HDF5_ENDINGS, Hdf5, Npz
+from neon_optim.data.array_datasets import Hdf5, Npz
+from neon_optim.data.array_encoding import HDF5_ENDINGS
 from neon_optim.data.columns import Scan
 from neon_optim.data.encoded_dataset import EncodedDataset, Task
 from neon_optim.data.encoding import Classes
