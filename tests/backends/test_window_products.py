@@ -83,6 +83,15 @@ def test_bits_are_those_of_products_one_by_one(be, kind, channels, count, n):
         np.testing.assert_array_equal(found.get(), value.reshape(tree.shape))
 
 
+def test_no_samples(be):
+    settings = {"channels": 2, "size": SIZE, **WINDOWS["border"]}
+    x, w, y = be.empty((84, 0)), be.ones((12, 3)), be.empty((3 * 9 * 7, 0))
+    total = be.ones((12, 3))
+    total[:] = be.correlate(x, y, **settings)
+    assert not total.get().any()
+    x[:], y[:] = be.deconvolve(y, w, **settings), be.convolve(x, w, **settings)
+
+
 def test_one_product_of_all_windows_has_other_bits():
     """Negative control: the sum over windows depends on its order."""
     random = np.random.RandomState(0)

@@ -23,8 +23,8 @@ def convolve(out: np.ndarray, images: np.ndarray, filters: np.ndarray, **attrs: 
     axes = _axes(_key(attrs))
     shape = (attrs["channels"], *attrs["window"], filters.shape[1])
     _products(
-        out.reshape(shape[-1], *window_counts(attrs), -1),
-        images.astype(out.dtype, copy=False).reshape(shape[0], *attrs["size"], -1),
+        out.reshape(shape[-1], *window_counts(attrs), out.shape[1]),
+        images.astype(out.dtype, copy=False).reshape(shape[0], *attrs["size"], out.shape[1]),
         filters.astype(out.dtype, copy=False).reshape(shape),
         axes.forward,
     )
@@ -38,8 +38,8 @@ def deconvolve(out: np.ndarray, errors: np.ndarray, filters: np.ndarray, **attrs
         filters.astype(out.dtype, copy=False).reshape(shape), axis=tuple(range(1, len(shape) - 1))
     )
     _products(
-        out.reshape(shape[0], *attrs["size"], -1),
-        errors.astype(out.dtype, copy=False).reshape(shape[-1], *window_counts(attrs), -1),
+        out.reshape(shape[0], *attrs["size"], out.shape[1]),
+        errors.astype(out.dtype, copy=False).reshape(shape[-1], *window_counts(attrs), out.shape[1]),
         np.ascontiguousarray(mirrored.swapaxes(0, -1)),
         axes.backward,
     )
@@ -47,9 +47,10 @@ def deconvolve(out: np.ndarray, errors: np.ndarray, filters: np.ndarray, **attrs
 
 def correlate(out: np.ndarray, images: np.ndarray, errors: np.ndarray, **attrs: Any) -> None:
     """out (C·R·S, K): for each window its pixels in images (C·H·W, n) times its errors (K·P·Q, n), added in order."""
-    counts, total = window_counts(attrs), out.reshape(attrs["channels"], *attrs["window"], -1)
-    pixels = images.astype(out.dtype, copy=False).reshape(attrs["channels"], *attrs["size"], -1)
-    by_window = np.moveaxis(errors.astype(out.dtype, copy=False).reshape(out.shape[1], *counts, -1), 0, -1)
+    counts, (_, n) = window_counts(attrs), images.shape
+    total = out.reshape(attrs["channels"], *attrs["window"], out.shape[1])
+    pixels = images.astype(out.dtype, copy=False).reshape(attrs["channels"], *attrs["size"], n)
+    by_window = np.moveaxis(errors.astype(out.dtype, copy=False).reshape(out.shape[1], *counts, n), 0, -1)
     if math.prod(counts) > 1:
         by_window = np.ascontiguousarray(by_window)
     total.fill(0.0)
@@ -98,7 +99,7 @@ def _gathered(images: np.ndarray, runs: Sequence[_Run]) -> Iterator[tuple[tuple[
         writeable=False,
     )
     window = windows.shape[len(runs) :]
-    left = _BYTES // (math.prod(window) * images.itemsize)
+    left = _BYTES // max(1, math.prod(window) * images.itemsize)
     extents: list[int] = []
     for count in reversed(counts):
         extents.insert(0, max(1, min(count, left)))
@@ -109,7 +110,7 @@ def _gathered(images: np.ndarray, runs: Sequence[_Run]) -> Iterator[tuple[tuple[
         part = windows[tile]
         found = memory[tuple([slice(count) for count in part.shape[: len(runs)]])]
         np.copyto(found, part)
-        yield tile, found.reshape(*found.shape[: len(runs)], -1, n)
+        yield tile, found.reshape(*found.shape[: len(runs)], math.prod(window[:-1]), n)
 
 
 def _behind_first(parts: Iterable[slice]) -> tuple[slice, ...]:
