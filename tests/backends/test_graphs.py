@@ -91,7 +91,7 @@ def built(be, leaves, recipe):
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=5, deadline=None)
 @given(data=st.data())
 def test_random_graphs_equal_plain_numpy(engine, data):
     random_graphs_equal_plain_numpy(engine, data)
@@ -142,7 +142,7 @@ ASSIGNMENTS = given(
 )
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=6, deadline=None)
 @ASSIGNMENTS
 def test_engines_give_the_same_bits_for_arrays_of_every_layout_and_others_each_time(**how):
     engines_give_the_same_bits(**how)
