@@ -161,6 +161,6 @@ def test_a_process_that_is_killed_is_named(tmp_path, processes):
 @pytest.mark.slow
 def test_kills_at_random_moments_lose_nothing(tmp_path):
     """tests/distributed/kills.py does it as often as one likes."""
-    out, _ = run(None, "kills.py", tmp_path, "3", "3", "8")
+    out, _ = run(None, "kills.py", tmp_path, "3", "3", "40")
     assert int(out.split()[0]) >= 1, "a fast machine may be done before there were three"
     assert out.endswith("the same bits: True\n")
