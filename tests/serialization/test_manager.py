@@ -17,6 +17,7 @@ from neon_optim.errors import ArgumentError, CheckpointError, CheckpointWarning
 from neon_optim.optimizers import Adam
 from neon_optim.serialization import CheckpointManager, durable
 from neon_optim.serialization.checkpoint import archive
+from neon_optim.serialization.checkpoint import manager as verification
 
 STATE = {
     "written_by": "test",
@@ -149,6 +150,26 @@ def test_a_damaged_newest_is_passed_over_with_its_name(tmp_path):
     ] == [True] * 2
     with pytest.warns(CheckpointWarning):
         assert manager.restore().step == 1
+
+
+@pytest.mark.parametrize("deleted", ["before it is looked at", "while it is read"])
+def test_what_its_writer_deletes_meanwhile_is_not_damaged(tmp_path, monkeypatch, deleted):
+    manager = fill(tmp_path, [1, 2, 3])
+    newest = manager.path(3)
+    if deleted == "before it is looked at":
+        steps = manager.steps()
+        os.unlink(newest)
+        monkeypatch.setattr(manager, "steps", lambda: steps)
+    else:
+        verify = verification.verify_checkpoint
+
+        def late(path):
+            if path == newest:
+                os.unlink(newest)
+            return verify(path)
+
+        monkeypatch.setattr(verification, "verify_checkpoint", late)
+    assert manager.latest() == manager.path(2)
 
 
 def test_a_damaged_file_does_not_count_among_those_to_keep(tmp_path):
@@ -354,6 +375,7 @@ END = """
 import sys, numpy as np
 from neon_optim.serialization import CheckpointManager
 from neon_optim.serialization.checkpoint import archive
+from neon_optim.serialization.checkpoint import manager as verification
 manager = CheckpointManager(sys.argv[1], async_save=True)
 real = archive.write
 def slow(*arguments):

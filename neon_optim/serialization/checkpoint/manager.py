@@ -269,8 +269,10 @@ class CheckpointManager:
                 verify_checkpoint(path)
             except CheckpointError as error:
                 now = self._files.identity(step)
-                if now != identity:  # deleted by its writer, or saved again, while we read it
-                    steps += [] if now is None else [step]
+                if now is None:  # deleted by its writer since we listed the folder
+                    continue
+                if now != identity:  # saved again while we read it
+                    steps.append(step)
                     continue
                 damaged += 1
                 self._damaged.add(step)
