@@ -187,9 +187,10 @@ class Replay(Captured):
         """See :class:`Captured`."""
         leaf_of = self._leaf_of
         leaves: list[Any] = [leaf_of(tensor) for tensor in inputs]
-        if None in leaves:
-            leaves = [self._flows.input_leaf(tensor) for tensor in inputs]  # which says what is wrong
-        layout = [leaf.entry for leaf in leaves]
+        try:
+            layout = [leaf.entry for leaf in leaves]
+        except AttributeError:
+            layout = [self._flows.input_leaf(tensor).entry for tensor in inputs]  # says what is wrong
         if layout != self._layout:
             self._check_kinds(leaves)
             self._flow, self._where = self._of_layout(tuple(layout), leaves)
@@ -231,6 +232,9 @@ def _overlap(a: np.ndarray, b: np.ndarray) -> bool:
 
 def _owner(array: np.ndarray) -> Any:
     """Whose memory an array is a part of: arrays of others may be parts of it, too."""
-    while isinstance(array.base, np.ndarray):
-        array = array.base
-    return array if array.base is None else array.base
+    base = array.base
+    if base is None:
+        return array
+    while isinstance(base, np.ndarray) and base.base is not None:
+        base = base.base
+    return base

@@ -96,7 +96,7 @@ each = pytest.mark.parametrize("cls", CLASSES, ids=lambda cls: cls.__name__)
 
 @each
 def test_every_object_is_rebuilt_from_its_description_in_yaml(cls: type) -> None:
-    rebuild(cls, examples=8)
+    rebuild(cls, examples=4)
 
 
 @pytest.mark.slow
