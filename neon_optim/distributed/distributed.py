@@ -24,14 +24,12 @@ from neon_optim.errors import DistributedError, StateError
 from neon_optim.optimizers import Optimizer
 from neon_optim.serialization.checkpoint import sharded
 from neon_optim.stepping.interrupts import Uninterrupted
+from neon_optim.stepping.kept_lists import KeptLists
 from neon_optim.stepping.lenders import backend_for
 from neon_optim.stepping.numbers import Numbers
-from neon_optim.stepping.parameters import NamedParameter, get_param_list
+from neon_optim.stepping.parameters import NamedParameter, Parameter
 
 __all__ = ["Distributed"]
-
-_MOST = 16
-"""Lists of parameters that are kept, with the states of their shares."""
 
 
 class Distributed:
@@ -110,7 +108,7 @@ class Distributed:
         self._compress = compress is not None
         self._bucket = int(bucket_mb * 1e6)
         self._stepping = threading.RLock()
-        self._joined: dict[Any, Joined] = {}
+        self._joined: KeptLists[Joined] = KeptLists()
 
     # --- the optimizer inside ---
 
@@ -200,20 +198,17 @@ class Distributed:
 
     def _joined_of(self, layer_list: Any, epoch: float = 0) -> tuple[Joined, Any]:
         """What is kept for a list of parameters, and its tuples."""
-        if hasattr(layer_list, "__next__"):
-            layer_list = list(layer_list)
-        rows = get_param_list(layer_list)
-        key = (len(rows), id(rows[0][0][0]) if rows else None)
-        joined = self._joined.get(key)
-        be = self.be or backend_for(rows)
-        if joined is None or joined.be is not be or not joined.is_of(rows):
-            joined = Joined(
-                self.comm, self.inner, be, layer_list, rows, self.shards, self._bucket, self._compress, epoch
+
+        def fits(joined: Joined, given: Any, rows: list[Parameter]) -> bool:
+            return joined.be is (self.be or backend_for(rows)) and joined.is_of(rows)
+
+        def make(given: Any, rows: list[Parameter]) -> Joined:
+            be = self.be or backend_for(rows)
+            return Joined(
+                self.comm, self.inner, be, given, rows, self.shards, self._bucket, self._compress, epoch
             )
-            self._joined[key] = joined
-            while len(self._joined) > _MOST:
-                del self._joined[next(iter(self._joined))]
-        return joined, rows
+
+        return self._joined.of(layer_list, fits, make)
 
     def bind(self, parameters: Any, batch_size: float = 1) -> BoundTogether:
         """See :meth:`BaseOptimizer.bind`; where this process computes several parts, ``add()`` comes after each but the

@@ -9,17 +9,15 @@ from typing import Any
 
 from neon_optim.backends.contract import Backend
 from neon_optim.backends.identity import have_no_truth, same_lists, same_objects, same_where_equal
+from neon_optim.stepping.kept_lists import KeptLists
 from neon_optim.stepping.lenders import batch_size_of, lender_of
 from neon_optim.stepping.others import Others
-from neon_optim.stepping.parameters import NamedParameters, Parameter, get_param_list, named_parameters
+from neon_optim.stepping.parameters import NamedParameters, Parameter, named_parameters
 from neon_optim.stepping.part import Part
 from neon_optim.stepping.passes import ForeignPasses, FusedPasses
 from neon_optim.stepping.rule import Levels, Rule
 
 __all__ = ["Binding", "Bindings"]
-
-_MOST = 16
-"""Bindings kept for one optimizer: they hold on to their arrays, so lists that come and go must not pile up."""
 
 
 class _Given:
@@ -204,21 +202,17 @@ class Bindings:
     def __init__(self, owner: Any):
         self._owner = owner
         self._latest: Binding | None = None
-        self._kept: dict[Any, Binding] = {}
+        self._kept: KeptLists[Binding] = KeptLists()
 
     def of(self, be: Any, layer_list: Any) -> Binding:
         """The binding for a list: the kept one, brought up to date, or a new one."""
         latest = self._latest
         if latest is not None and latest.is_of(be, layer_list):
             return latest
-        if hasattr(layer_list, "__next__"):
-            layer_list = list(layer_list)
-        rows = get_param_list(layer_list)
-        key = (len(rows), id(rows[0][0][0]) if rows else None)
-        binding = self._kept.pop(key, None)
-        if binding is None or not binding.renew(be, layer_list, rows):
-            binding = Binding(self._owner, be, layer_list, rows)
-        self._kept[key] = self._latest = binding
-        while len(self._kept) > _MOST:
-            del self._kept[next(iter(self._kept))]
+        binding, _ = self._kept.of(
+            layer_list,
+            lambda kept, given, rows: kept.renew(be, given, rows),
+            lambda given, rows: Binding(self._owner, be, given, rows),
+        )
+        self._latest = binding
         return binding

@@ -205,11 +205,27 @@ def test_a_process_keeps_its_share_of_the_states(be):
     def work(comm):
         optimizer = Distributed(Adam(), comm)
         w = np.zeros(40 * 65_536, np.float32)
-        optimizer.optimize([((w, np.ones_like(w)), [])], 0)
-        (joined,) = optimizer._joined.values()
+        rows = [((w, np.ones_like(w)), [])]
+        optimizer.optimize(rows, 0)
+        joined, _ = optimizer._joined_of(rows)
         return sum(state.size for row in joined.own for state in row.value[1])
 
     assert together(4, work) == [2 * 10 * 65_536] * 4
+
+
+def test_a_list_that_is_used_again_and_again_keeps_its_states(be):
+    """However many others come and go: of these, those that were used last are kept."""
+
+    def work(comm):
+        optimizer, w = Distributed(Adam(), comm, shards=1 if comm.size == 1 else None), np.zeros(3)
+        rows = [((w, np.ones(3)), [])]
+        for _ in range(20):
+            optimizer.optimize(rows, 0)
+            optimizer.optimize([((np.zeros(2), np.ones(2)), [])], 0)
+        return w
+
+    for w in together(2, work):
+        np.testing.assert_array_equal(w, work(Alone()))
 
 
 @pytest.mark.parametrize("counts", [(1, 3), (4, 2)])
