@@ -10,6 +10,7 @@ import numpy as np
 
 from neon_optim.backends.contract import Parameter, Tensor
 from neon_optim.backends.cpu.table import HostTable
+from neon_optim.backends.cpu.tensor import CPUTensor
 from neon_optim.backends.plan import MemoryPlan
 from neon_optim.backends.watch import Differ
 from neon_optim.errors import StateError
@@ -29,11 +30,10 @@ def host_array(value: Any) -> np.ndarray:
                 "the array has a mask, which a step would not keep to; give its .data, or .filled()"
             )
         return value
+    if isinstance(value, CPUTensor):
+        return value._array
     if isinstance(value, Tensor):
-        array = getattr(value, "_array", None)
-        if not isinstance(array, np.ndarray):
-            raise StateError(f"{value!r} does not live in host memory: it belongs to another backend")
-        return array
+        raise StateError(f"{value!r} does not live in host memory: it belongs to another backend")
     neons = getattr(value, "_tensor", None)  # where neon's CPU tensors keep theirs
     if isinstance(neons, np.ndarray):
         return neons

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from neon_optim.backends.array_tensor import ArrayTensor
 from neon_optim.backends.contract import Tensor
 from neon_optim.backends.dtypes import float_dtype
 from neon_optim.errors import StateError
@@ -76,13 +77,12 @@ def device_array(value: Any, device_id: int | None = None) -> np.ndarray:
         StateError: the object is not in device memory, or is a tensor of another device than ``device_id``.
     """
     if isinstance(value, Tensor):
-        described = getattr(value, "_layout", None)
-        if described is None:
+        if not (isinstance(value, ArrayTensor) and is_described(value._array)):
             raise StateError(f"{value!r} does not live in device memory: it belongs to another backend")
-        home = value.backend.device.device_id  # type: ignore[attr-defined]
+        home = value.backend.device.device_id
         if device_id not in (None, home):
             raise StateError(f"{value!r} lives on device {home}, this backend uses device {device_id}")
-        return described
+        return value._array
     if getattr(value, "requires_grad", False):  # PyTorch hands out the memory of detached tensors only
         value = value.detach()
     interface = getattr(value, "__cuda_array_interface__", None)

@@ -17,11 +17,6 @@ __all__ = ["CPUTensor", "NervanaCPU"]
 class CPUTensor(Tensor, cpu_tensor.CPUTensor):  # type: ignore[misc]  # neon's names mean what they mean in neon
     """A tensor in host memory, by neon's names; see :class:`~neon_optim.compat.neon.backends.tensor.Tensor`."""
 
-    @property
-    def viewed(self) -> np.ndarray:
-        """The array that views are taken of."""
-        return self._array
-
     def raw(self) -> int:
         """The address of the first element."""
         return int(self._array.ctypes.data)

@@ -16,11 +16,6 @@ __all__ = ["GPUTensor", "NervanaGPU"]
 class GPUTensor(Tensor, gpu_tensor.GPUTensor):  # type: ignore[misc]  # neon's names mean what they mean in neon
     """A tensor in device memory, by neon's names; see :class:`~neon_optim.compat.neon.backends.tensor.Tensor`."""
 
-    @property
-    def viewed(self) -> np.ndarray:
-        """The array that views are taken of."""
-        return self._layout
-
     def raw(self) -> int:
         """The address of the first element, on the device."""
         address: int = self.__cuda_array_interface__["data"][0]

@@ -35,6 +35,7 @@ class Tensor(contract.Tensor):
     backend: Any
     _node = OpTreeNode
     _view: Any
+    _array: np.ndarray
     persist_values = True
     _min_dims = 2
 
@@ -170,7 +171,7 @@ class Tensor(contract.Tensor):
     @property
     def viewed(self) -> np.ndarray:
         """The array that views are taken of; on a device it describes the memory."""
-        raise NotImplementedError
+        return self._array
 
     def transpose(self, out: Any = None) -> Any:
         """The transposed view; with ``out``, copied there."""
