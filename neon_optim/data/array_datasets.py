@@ -164,8 +164,32 @@ class Npz(ArrayDataset):
         return StoredPairs(X, y, path), names
 
 
+class _TwoFiles(ArrayDataset, abstract=True):
+    """Inputs in one file, targets in another."""
+
+    positional: ClassVar[tuple[str, ...]] = ("inputs", "targets")
+
+    _: KW_ONLY
+    inputs: str
+    targets: str
+
+    @abstractmethod
+    def array_in(self, path: str) -> ArrayInFile:
+        """The array of a file."""
+
+    def blamed(self, message: str) -> str:
+        """See :meth:`EncodedDataset.blamed`."""
+        return "targets" if message.startswith(self.targets) else "inputs"
+
+    def opened(self, path: str | None) -> tuple[StoredPairs, tuple[str, str]]:
+        """See :meth:`ArrayDataset.opened`."""
+        _refuse_other(path)
+        X, y = map(self.array_in, (self.inputs, self.targets))
+        return StoredPairs(X, y, self.inputs), ("X", "y")
+
+
 @register(name="npy")
-class Npy(ArrayDataset):
+class Npy(_TwoFiles):
     """Two arrays in files that :func:`numpy.save` wrote.
 
     Arguments:
@@ -179,30 +203,17 @@ class Npy(ArrayDataset):
             epoch, in windows of a quarter of it.
     """
 
-    positional: ClassVar[tuple[str, ...]] = ("inputs", "targets")
-
     _: KW_ONLY
-    inputs: str
-    targets: str
     standardize: Flag = False
     name: Name = "npy"
 
-    def blamed(self, message: str) -> str:
-        """See :meth:`EncodedDataset.blamed`."""
-        return "targets" if message.startswith(self.targets) else "inputs"
-
-    def opened(self, path: str | None) -> tuple[StoredPairs, tuple[str, str]]:
-        """See :meth:`ArrayDataset.opened`."""
-        _refuse_other(path)
-        X, y = (
-            _only(open_numpy(Path(path), self.memory_bytes // 2), path)
-            for path in (self.inputs, self.targets)
-        )
-        return StoredPairs(X, y, self.inputs), ("X", "y")
+    def array_in(self, path: str) -> ArrayInFile:
+        """See :meth:`_TwoFiles.array_in`."""
+        return _only(open_numpy(Path(path), self.memory_bytes // 2), path)
 
 
 @register(name="idx")
-class Idx(ArrayDataset):
+class Idx(_TwoFiles):
     """Two arrays in IDX files, as those of MNIST and its like, gzipped or not. Images of (H, W) get one channel.
 
     Arguments:
@@ -215,23 +226,13 @@ class Idx(ArrayDataset):
             epoch, in windows of a quarter of it; gzipped arrays go to a temporary file before.
     """
 
-    positional: ClassVar[tuple[str, ...]] = ("inputs", "targets")
-
     _: KW_ONLY
-    inputs: str
-    targets: str
     normalize: Flag = True
     name: Name = "idx"
 
-    def blamed(self, message: str) -> str:
-        """See :meth:`EncodedDataset.blamed`."""
-        return "targets" if message.startswith(self.targets) else "inputs"
-
-    def opened(self, path: str | None) -> tuple[StoredPairs, tuple[str, str]]:
-        """See :meth:`ArrayDataset.opened`."""
-        _refuse_other(path)
-        X, y = (open_idx(Path(path), self.memory_bytes // 2) for path in (self.inputs, self.targets))
-        return StoredPairs(X, y, self.inputs), ("X", "y")
+    def array_in(self, path: str) -> ArrayInFile:
+        """See :meth:`_TwoFiles.array_in`."""
+        return open_idx(Path(path), self.memory_bytes // 2)
 
     def shape_of(self, pairs: StoredPairs) -> tuple[int, ...]:
         """See :meth:`ArrayDataset.shape_of`."""
