@@ -8,11 +8,18 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from neon_optim.backends.contract import Tensor
 from neon_optim.backends.flow_memory import FlowMemory
 from neon_optim.backends.fusion import Loop
 from neon_optim.backends.graph import Leaf, Value
+from neon_optim.errors import BackendError
 
-__all__ = ["Executor", "RunLoop"]
+__all__ = ["Executor", "RunLoop", "belongs_elsewhere"]
+
+
+def belongs_elsewhere(tensor: Tensor) -> BackendError:
+    """The error for a tensor of another backend."""
+    return BackendError(f"{tensor!r} belongs to another backend; copy it with be.array(tensor.get())")
 
 
 class RunLoop(Protocol):

@@ -9,14 +9,15 @@ import numpy as np
 
 from neon_optim.backends.contract import Tensor
 from neon_optim.backends.cpu.engine import Engine
+from neon_optim.backends.cpu.numpy_loops import NumpyLoop
 from neon_optim.backends.cpu.tensor import CPUTensor
 from neon_optim.backends.cpu.whole_arrays import WholeArrays
 from neon_optim.backends.dtypes import FLOAT_TYPES
-from neon_optim.backends.executor import Executor, RunLoop
+from neon_optim.backends.executor import Executor, RunLoop, belongs_elsewhere
 from neon_optim.backends.flow_memory import FlowMemory
+from neon_optim.backends.functions import FUNCTIONS
 from neon_optim.backends.fusion import Loop
 from neon_optim.backends.graph import TOTALS, Leaf, Value
-from neon_optim.errors import BackendError
 
 __all__ = ["HostExecutor", "leaf_of"]
 
@@ -30,7 +31,7 @@ def leaf_of(value: Any) -> Leaf | None:
     if isinstance(value, CPUTensor):
         return value.leaf
     if isinstance(value, Tensor):
-        raise BackendError(f"{value!r} belongs to another backend; copy it with be.array(tensor.get())")
+        raise belongs_elsewhere(value)
     if isinstance(value, np.ndarray) and value.ndim:
         return Leaf(value if value.dtype.name in FLOAT_TYPES else value.astype(np.float32))
     return None
@@ -64,12 +65,9 @@ class HostExecutor(Executor):
 
     def loop(self, loop: Loop, memory: FlowMemory) -> RunLoop:
         """See :meth:`Executor.loop`."""
-        return (
-            _fill(loop, memory)
-            or _copy(loop, memory)
-            or self._whole.make_loop(loop, memory)
-            or self._engine.make_loop(loop, memory)
-        )
+        if self._whole.takes_numpys(loop, memory.graph):
+            return NumpyLoop(loop, memory, FUNCTIONS)
+        return _fill(loop, memory) or _copy(loop, memory) or self._engine.make_loop(loop, memory)
 
     def call(self, v: int, memory: FlowMemory) -> Callable[[], None]:
         """See :meth:`Executor.call`."""

@@ -8,13 +8,12 @@ from typing import Any
 import numpy as np
 
 from neon_optim.backends.cpu import window_products
-from neon_optim.backends.cpu.numpy_loops import NumpyLoop
-from neon_optim.backends.flow_memory import FlowMemory
 from neon_optim.backends.functions import FUNCTIONS, largest, smallest
 from neon_optim.backends.fusion import Loop
-from neon_optim.backends.graph import Value
-from neon_optim.backends.optree_shapes import image_shapes, result_shape
+from neon_optim.backends.graph import Graph, Value
+from neon_optim.backends.optree_shapes import image_shapes
 from neon_optim.backends.sums import CHUNK, LaneSum
+from neon_optim.backends.unfolded_products import AT_ONCE
 
 __all__ = ["Product", "WholeArrays", "blas_product"]
 
@@ -46,11 +45,9 @@ class WholeArrays:
             return False
         return (value.attrs["kind"] if value.op == "reduce" else value.op) in _NUMPYS_OWN
 
-    def make_loop(self, loop: Loop, memory: FlowMemory) -> NumpyLoop | None:
-        """A loop that no engine may compile, since a power in it is taken as NumPy computes it; None for all others."""
-        if self._as_numpy and any(memory.graph.values[v].op == "power" for v in loop.values):
-            return NumpyLoop(loop, memory, FUNCTIONS)
-        return None
+    def takes_numpys(self, loop: Loop, graph: Graph) -> bool:
+        """Whether an operation of a loop is computed as NumPy does, so that no engine may compile it: a power."""
+        return self._as_numpy and any(graph.values[v].op == "power" for v in loop.values)
 
     def reduce_all(self, op: str, values: np.ndarray) -> float:
         """'sum', 'sum_square', 'amax' or 'amin' of all elements; sums in the fixed order."""
@@ -67,24 +64,29 @@ class WholeArrays:
         op = f"{value.attrs['kind']}" if value.op == "reduce" else value.op
         self._moves[op](out, *operands, **{k: v for k, v in value.attrs.items() if k != "kind"})
 
+    # --- convolutions at once ---
+
     def _at_once(self) -> dict[str, Callable[..., None]]:
-        """Convolutions as one product of unfolded images: in the order that all deterministic backends have."""
+        def bound(move: Callable[..., None]) -> Callable[..., None]:
+            return lambda out, one, other, **attrs: move(self, out, one, other, attrs)
 
-        def convolve(out: np.ndarray, images: np.ndarray, filters: np.ndarray, **attrs: Any) -> None:
-            windows = _unfolded(images, out.dtype, attrs)
-            self.product(filters.T, windows, out.reshape(filters.shape[1], -1))
+        return {op: bound(move) for op, move in AT_ONCE.items()}
 
-        def deconvolve(out: np.ndarray, errors: np.ndarray, filters: np.ndarray, **attrs: Any) -> None:
-            wide = errors.reshape(filters.shape[1], -1)
-            windows = np.empty((len(filters), wide.shape[1]), out.dtype)
-            self.product(filters, wide, windows)
-            _fold(out, windows, **attrs)
+    def empty(self, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+        """See :class:`UnfoldingArrays`."""
+        return np.empty(shape, dtype)
 
-        def correlate(out: np.ndarray, images: np.ndarray, errors: np.ndarray, **attrs: Any) -> None:
-            windows = _unfolded(images, out.dtype, attrs)
-            self.product(windows, errors.reshape(out.shape[1], -1).T, out)
+    def contiguous(self, array: np.ndarray) -> np.ndarray:
+        """See :class:`UnfoldingArrays`."""
+        return np.ascontiguousarray(array)
 
-        return {"convolve": convolve, "deconvolve": deconvolve, "correlate": correlate}
+    def unfold(self, images: np.ndarray, out: np.ndarray, attrs: Mapping[str, Any]) -> None:
+        """See :class:`UnfoldingArrays`."""
+        _unfold(out, images, **attrs)
+
+    def fold(self, windows: np.ndarray, out: np.ndarray, attrs: Mapping[str, Any]) -> None:
+        """See :class:`UnfoldingArrays`."""
+        _fold(out, windows, **attrs)
 
 
 def _argmax(out: np.ndarray, values: np.ndarray, axis: int) -> None:
@@ -135,12 +137,6 @@ def _fold(out: np.ndarray, windows: np.ndarray, **attrs: Any) -> None:
     pixels.fill(0.0)
     for of_windows, of_images in reversed(list(_overlaps(parts.shape, attrs))):
         pixels[of_images] += parts[of_windows]
-
-
-def _unfolded(images: np.ndarray, dtype: np.dtype, attrs: Mapping[str, Any]) -> np.ndarray:
-    windows = np.empty(result_shape("unfold", [images.shape], attrs), dtype)
-    _unfold(windows, images, **attrs)
-    return windows
 
 
 def _overlaps(

@@ -27,7 +27,8 @@ from neon_optim.backends.gpu.whole_array_source import (
 )
 from neon_optim.backends.graph import Value
 from neon_optim.backends.loop_layout import lay_out
-from neon_optim.backends.optree_shapes import image_shapes, result_shape
+from neon_optim.backends.optree_shapes import image_shapes
+from neon_optim.backends.unfolded_products import AT_ONCE
 
 __all__ = ["DeviceArrays"]
 
@@ -78,24 +79,11 @@ class DeviceArrays:
                 self.copy(part, moved[start : start + len(part)])
                 start += len(part)
         elif op == "unfold":
-            self._unfold(operands[0], out, attrs)
+            self.unfold(operands[0], out, attrs)
         elif op == "fold":
-            self._fold(operands[0], out, attrs)
-        elif op == "convolve":
-            images, filters = operands
-            self.product(
-                filters.T, self._unfolded(images, out.dtype, attrs), out.reshape(filters.shape[1], -1)
-            )
-        elif op == "deconvolve":
-            errors, filters = operands
-            wide = self.contiguous(errors).reshape(filters.shape[1], -1)
-            of_windows = new_array(self._device, (len(filters), wide.shape[1]), out.dtype)
-            self.product(filters, wide, of_windows)
-            self._fold(of_windows, out, attrs)
-        elif op == "correlate":
-            images, errors = operands
-            wide = self.contiguous(errors).reshape(out.shape[1], -1)
-            self.product(self._unfolded(images, out.dtype, attrs), wide.T, out)
+            self.fold(operands[0], out, attrs)
+        elif op in AT_ONCE:
+            AT_ONCE[op](self, out, *operands, attrs)
         elif op == "take":
             self._take(operands[0], self.contiguous(operands[1]), attrs["axis"], out)
         elif op == "put":
@@ -103,11 +91,15 @@ class DeviceArrays:
         else:
             self._place_of_extreme(attrs["kind"], operands[0], attrs["axis"], out)
 
+    def empty(self, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+        """A new array of undefined contents."""
+        return new_array(self._device, shape, dtype)
+
     def contiguous(self, array: np.ndarray) -> np.ndarray:
         """The array itself where its elements lie in order, else a copy."""
         if array.flags.c_contiguous:
             return array
-        out = new_array(self._device, array.shape, array.dtype)
+        out = self.empty(array.shape, array.dtype)
         self.copy(array, out)
         return out
 
@@ -148,17 +140,14 @@ class DeviceArrays:
         along = [indices.size, values.strides[axis], out.shape[axis], inner]
         self._strided(text, "put", [out, values, indices], described, out.shape, along)
 
-    def _unfolded(self, images: np.ndarray, dtype: np.dtype, attrs: Mapping[str, Any]) -> np.ndarray:
-        out = new_array(self._device, result_shape("unfold", [images.shape], attrs), dtype)
-        self._unfold(images, out, attrs)
-        return out
-
-    def _unfold(self, images: np.ndarray, out: np.ndarray, attrs: Mapping[str, Any]) -> None:
+    def unfold(self, images: np.ndarray, out: np.ndarray, attrs: Mapping[str, Any]) -> None:
+        """See :class:`~neon_optim.backends.unfolded_products.UnfoldingArrays`."""
         of_image, of_window = image_shapes(images.shape[1], attrs)
         pixels = self.contiguous(images).reshape(of_image)
         self._windows(out.reshape(of_window), pixels, of_window, attrs)
 
-    def _fold(self, windows: np.ndarray, out: np.ndarray, attrs: Mapping[str, Any]) -> None:
+    def fold(self, windows: np.ndarray, out: np.ndarray, attrs: Mapping[str, Any]) -> None:
+        """See :class:`~neon_optim.backends.unfolded_products.UnfoldingArrays`."""
         of_image, of_window = image_shapes(out.shape[1], attrs)
         parts = self.contiguous(windows).reshape(of_window)
         self._windows(out.reshape(of_image), parts, of_window, attrs)

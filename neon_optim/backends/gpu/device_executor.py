@@ -9,7 +9,7 @@ import numpy as np
 
 from neon_optim.backends.contract import Tensor
 from neon_optim.backends.dtypes import FLOAT_TYPES
-from neon_optim.backends.executor import Executor, RunLoop
+from neon_optim.backends.executor import Executor, RunLoop, belongs_elsewhere
 from neon_optim.backends.flow_memory import FlowMemory
 from neon_optim.backends.fusion import Loop
 from neon_optim.backends.gpu.cuda_engine import CudaEngine, Reduction
@@ -19,7 +19,6 @@ from neon_optim.backends.gpu.device_loops import DeviceLoop
 from neon_optim.backends.gpu.memory import address_of, is_described, new_array
 from neon_optim.backends.gpu.tensor import GPUTensor
 from neon_optim.backends.graph import Leaf
-from neon_optim.errors import BackendError
 
 __all__ = ["DeviceExecutor"]
 
@@ -37,7 +36,7 @@ class DeviceExecutor(Executor):
         if isinstance(value, GPUTensor):
             return value.leaf
         if isinstance(value, Tensor):
-            raise BackendError(f"{value!r} belongs to another backend; copy it with be.array(tensor.get())")
+            raise belongs_elsewhere(value)
         if isinstance(value, np.ndarray) and value.ndim:
             if is_described(value):
                 return Leaf(value)
