@@ -8,13 +8,14 @@ import sys
 
 import numpy as np
 import pytest
+from stopping import StopAt
 
 from neon_optim import cleanup_backend, gen_backend
 from neon_optim.data import Csv, Hdf5, Npy, Npz, Parquet
 from neon_optim.data.learning import Chosen, Moments, Split, chunks_of
 from neon_optim.data.spool import Spool
 from neon_optim.errors import DataError
-from neon_optim.model import Affine, ArrayIterator, Callback, CrossEntropyMulti, Gaussian, Model, Softmax
+from neon_optim.model import Affine, ArrayIterator, CrossEntropyMulti, Gaussian, Model, Softmax
 from neon_optim.model.datasets import stratified_split
 from neon_optim.model.sample_iterator import SampleIterator
 from neon_optim.optimizers import Adam
@@ -80,17 +81,6 @@ def made(name, folder, **more):
             return str(folder / file)
 
     return SOURCES[name](Path(), **more)
-
-
-class StopAfter(Callback):
-    """Stops after so many minibatches."""
-
-    def __init__(self, step):
-        self.step = step
-
-    def on_minibatch_end(self, training):
-        if training.model.step == self.step:
-            training.stop()
 
 
 def minibatches(data, epoch=0, start=0):
@@ -275,7 +265,7 @@ def test_a_run_that_was_stopped_goes_on_with_the_same_bits(folder, tmp_path):
             if k:
                 model.initialize(data, cost)
                 load_checkpoint(path, optimizer=optimizer, layers=model.layers_to_optimize, model=model)
-            model.fit(data, cost, optimizer, 2, callbacks=[StopAfter(stop)])
+            model.fit(data, cost, optimizer, 2, callbacks=[StopAt(stop)])
             if stop is not None:
                 save_checkpoint(path, optimizer=optimizer, layers=model.layers_to_optimize, model=model)
         return [param.get() for (param, _), _ in model.get_params()]

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import safetensors
 import safetensors.numpy
+from harness import DTYPES, of_every_dtype, same
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -20,20 +21,9 @@ from hypothesis.extra import numpy as hnp
 from neon_optim.errors import CheckpointError
 from neon_optim.serialization.checkpoint import archive, file_header
 
-DTYPES = ["?", "u1", "i1", "u2", "i2", "f2", "u4", "i4", "f4", "u8", "i8", "f8", ml_dtypes.bfloat16]
-
-
-def same(left: np.ndarray, right: np.ndarray) -> bool:
-    return left.dtype == right.dtype and left.shape == right.shape and left.tobytes() == right.tobytes()
-
 
 def example() -> dict[str, np.ndarray]:
-    random = np.random.default_rng(0)
-    arrays = {f"{np.dtype(d).name}/x": (random.random((3, 5)) * 9).astype(d) for d in DTYPES}
-    arrays["scalar"] = np.array(2.5, np.float32)
-    arrays["nothing"] = np.zeros((0, 7), np.float16)
-    arrays['quote"\\ é 日本'] = np.arange(4, dtype=np.int8)
-    return arrays
+    return of_every_dtype((3, 5), 4)
 
 
 @pytest.fixture

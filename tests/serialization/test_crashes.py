@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import pathlib
 import signal
@@ -12,25 +11,16 @@ import time
 
 import numpy as np
 import pytest
+from harness import run_script
 
 from neon_optim.errors import CheckpointError
 from neon_optim.serialization import CheckpointManager
 from neon_optim.serialization.checkpoint import archive
 
-HARNESS = pathlib.Path(__file__).with_name("kill_saves.py")
-ENVIRONMENT = {**os.environ, "PYTHONPATH": str(pathlib.Path(__file__).parents[2])}
-
 
 def kill_saves(folder, kills: int, megabytes: float, kind: str = "") -> dict[str, int]:
-    done = subprocess.run(
-        [sys.executable, HARNESS, str(folder), str(kills), str(megabytes), kind],
-        capture_output=True,
-        text=True,
-        check=False,
-        env=ENVIRONMENT,
-    )
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+    counts: dict[str, int] = run_script("kill_saves.py", folder, kills, megabytes, kind)
+    return counts
 
 
 @pytest.mark.parametrize("kills", [40, pytest.param(1000, marks=pytest.mark.slow)])

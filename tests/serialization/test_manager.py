@@ -12,21 +12,13 @@ import time
 
 import numpy as np
 import pytest
+from harness import STATE
 
 from neon_optim.errors import ArgumentError, CheckpointError, CheckpointWarning
 from neon_optim.optimizers import Adam
 from neon_optim.serialization import CheckpointManager, durable
 from neon_optim.serialization.checkpoint import archive
 from neon_optim.serialization.checkpoint import manager as verification
-
-STATE = {
-    "written_by": "test",
-    "epoch": 0,
-    "optimizer": None,
-    "parameters": {},
-    "backend": None,
-    "model": None,
-}
 
 
 def arrays(value: float = 0.0) -> dict[str, np.ndarray]:

@@ -2,29 +2,18 @@
 
 from __future__ import annotations
 
-import json
-import os
 import pathlib
-import subprocess
-import sys
 
 import pytest
+from harness import run_script
 from resume_matrix import NEONS, STEPS, cases
-
-SCRIPT = pathlib.Path(__file__).with_name("resume_matrix.py")
-ENVIRONMENT = {**os.environ, "PYTHONPATH": str(pathlib.Path(__file__).parents[2])}
 
 
 def run(phase: str, folder: pathlib.Path, part: int, parts: int) -> dict[str, list[str]]:
-    done = subprocess.run(
-        [sys.executable, "-W", "error", SCRIPT, phase, str(folder), str(part), str(parts)],
-        capture_output=True,
-        text=True,
-        check=False,
-        env=ENVIRONMENT,
+    found: dict[str, list[str]] = run_script(
+        "resume_matrix.py", phase, folder, part, parts, flags=("-W", "error")
     )
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+    return found
 
 
 @pytest.mark.parametrize(

@@ -6,9 +6,9 @@ import json
 import os
 import shutil
 
-import ml_dtypes
 import numpy as np
 import pytest
+from harness import of_every_dtype, same
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -23,21 +23,11 @@ from neon_optim.serialization.checkpoint.stored import (
     verify_checkpoint,
 )
 
-DTYPES = ["?", "u1", "i1", "u2", "i2", "f2", "u4", "i4", "f4", "u8", "i8", "f8", ml_dtypes.bfloat16]
 STATE = {"epoch": 3, "note": "é"}
 
 
 def example() -> dict[str, np.ndarray]:
-    random = np.random.default_rng(0)
-    arrays = {f"{np.dtype(d).name}/x": (random.random((30, 50)) * 9).astype(d) for d in DTYPES}
-    arrays["scalar"] = np.array(2.5, np.float32)
-    arrays["nothing"] = np.zeros((0, 7), np.float16)
-    arrays['quote"\\ é 日本'] = np.arange(400, dtype=np.int8)
-    return arrays
-
-
-def same(left: np.ndarray, right: np.ndarray) -> bool:
-    return left.dtype == right.dtype and left.shape == right.shape and left.tobytes() == right.tobytes()
+    return of_every_dtype((30, 50), 400)
 
 
 def save(path, arrays, parts: int, state=STATE) -> str:

@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import errno
-import json
 import os
 import pathlib
 import stat
 import subprocess
-import sys
 import tempfile
 
 import numpy as np
 import pytest
+from harness import run_script
 
 from neon_optim.errors import CheckpointError
 from neon_optim.serialization.checkpoint import shard_index, sharded
 from neon_optim.serialization.checkpoint.sharded import share_out, write_part
 from neon_optim.serialization.checkpoint.stored import read_checkpoint
-
-HERE = pathlib.Path(__file__).parent
-ENVIRONMENT = {**os.environ, "PYTHONPATH": str(HERE.parents[1])}
 
 
 @pytest.fixture
@@ -33,21 +29,9 @@ def memory(tmp_path):
         yield pathlib.Path(folder) / "run"
 
 
-def harness(name: str, *arguments: object) -> dict[str, int]:
-    done = subprocess.run(
-        [sys.executable, HERE / name, *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        check=False,
-        env=ENVIRONMENT,
-    )
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
-
-
 @pytest.mark.parametrize("step", [1, 2], ids=["saved again", "the next step"])
 def test_killed_before_each_system_call(memory, step):
-    counts = harness("kill_at_every_call.py", memory, step)
+    counts = run_script("kill_at_every_call.py", memory, step)
     assert counts["calls"] > 40
     assert counts["unreadable"] == 0
     assert min(counts["old"], counts["new"], counts["leftovers"]) > 3
@@ -55,12 +39,12 @@ def test_killed_before_each_system_call(memory, step):
 
 def test_files_written_in_place_are_lost(memory):
     """Negative control: the kills do hit what matters."""
-    assert harness("kill_at_every_call.py", memory, 1, "in-place")["unreadable"] > 0
+    assert run_script("kill_at_every_call.py", memory, 1, "in-place")["unreadable"] > 0
 
 
 @pytest.mark.parametrize("kills", [10, pytest.param(200, marks=pytest.mark.slow)])
 def test_leader_or_worker_killed_inside_a_save(tmp_path, kills):
-    counts = harness("kill_sharded_saves.py", tmp_path, kills, 4)
+    counts = run_script("kill_sharded_saves.py", tmp_path, kills, 4)
     assert counts["inside"] == kills
     assert counts["lost"] == 0
     assert counts["most leftovers"] <= 6, "those of one save and of one deletion: they do not pile up"

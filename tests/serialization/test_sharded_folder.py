@@ -13,6 +13,7 @@ import threading
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from harness import STATE
 
 from neon_optim.cli.app import cli
 from neon_optim.errors import CheckpointError, CheckpointWarning
@@ -22,15 +23,6 @@ from neon_optim.serialization.checkpoint.inspection import diff_checkpoints
 from neon_optim.serialization.checkpoint.share import share_out
 from neon_optim.serialization.checkpoint.stored import read_checkpoint, read_state
 from neon_optim.serialization.conversion import convert_checkpoint
-
-STATE = {
-    "written_by": "test",
-    "epoch": 0,
-    "optimizer": None,
-    "parameters": {},
-    "backend": None,
-    "model": None,
-}
 
 
 def arrays(value: float = 0.0) -> dict[str, np.ndarray]:
